@@ -1,0 +1,96 @@
+"""Model specs: which series are judged, by which model, as which kind of signal, and what is too small to matter.
+
+A spec file holds a list under `specs`; specs are tried in order, the first that matches a series wins, and the last of
+the shipped ones matches everything. Matching is on the metric's name and labels; patterns are shell patterns (`*`, `?`).
+"""
+
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from anomaly.config.settings import Frozen, Seconds
+from anomaly.decode.identity import Series
+
+
+class Signal(StrEnum):
+    """What a series tells about a service: the four golden signals of the SRE book, and the rest."""
+
+    LATENCY = "latency"
+    TRAFFIC = "traffic"
+    ERRORS = "errors"
+    SATURATION = "saturation"
+    OTHER = "other"
+
+
+class Model(StrEnum):
+    """How a series is judged."""
+
+    ADAPTIVE = "adaptive"  # a value against its band: the default model
+    RATIO = "ratio"  # k of n against what was usual
+    IGNORE = "ignore"  # no signal: counted and left alone
+
+
+class Direction(StrEnum):
+    """Which side of the expected band is a fault."""
+
+    ABOVE = "above"
+    BELOW = "below"
+    EITHER = "either"
+
+
+class Sum(StrEnum):
+    """Over what the members of an aggregate are put together (summed; ratios and utilizations averaged)."""
+
+    INSTANCES = "instances"  # every labelled series of the group, over its instances
+    GROUP = "group"  # the whole group: all labels of the metric
+    NONE = "none"  # no aggregate: each series for itself
+
+
+class Match(Frozen, frozen=True):
+    """All of these hold: the metric's name fits one of `metric`; its unit is one of `unit`; each label fits its pattern."""
+
+    metric: list[str] = ["*"]
+    unit: list[str] = []
+    labels: dict[str, str] = {}
+    kind: list[str] = []  # gauge, counter, histogram
+
+    def fits(self, series: Series) -> bool:
+        """Whether the series is meant."""
+        held = dict(series.labels) | dict(series.instance)
+        kind = ("gauge", "counter", "counter", "histogram", "histogram")[series.kind]
+        return (
+            any(fnmatchcase(series.metric, p) for p in self.metric)
+            and (not self.unit or series.unit in self.unit)
+            and (not self.kind or kind in self.kind)
+            and all(fnmatchcase(held.get(k, ""), p) for k, p in self.labels.items())
+        )
+
+
+class Errors(Frozen, frozen=True):
+    """Which members of a total are errors: a label of this name whose value fits one of these patterns."""
+
+    label: list[str]  # the first of these that the series has
+    value: list[str]
+
+
+class ModelSpec(Frozen, frozen=True):
+    """One spec. `min_deviation` is in the unit of the judged value, `min_relative` a share of the expected value."""
+
+    name: str
+    match: list[Match]
+    signal: Signal = Signal.OTHER
+    model: Model = Model.ADAPTIVE
+    direction: Direction = Direction.EITHER
+    sum: Sum = Sum.INSTANCES
+    members: bool = True  # are the single series judged too, beside the aggregate
+    pages: bool = False  # service-level: may be critical
+    season: bool = True
+    errors: Errors | None = None  # model ratio: k of n
+    min_deviation: float = 0.0
+    min_relative: float = 0.0
+    min_duration: Seconds = 0.0
+    min_events: float = 0.0  # model ratio: fewer events are no evidence; latency: fewer observations a cell are not judged
+    close_after: Seconds = 30.0  # back within the band for so long ends the episode
+    new_normal_after: Seconds = 21_600.0  # an episode that lasts so long is the new level
+    bad: float | None = None  # at or past this the anomaly is a fault whatever was usual
+    bad_events: float = 20.0  # of at least so many
+    absence: bool = False  # the silence of a group that reports this is an anomaly

@@ -1,0 +1,199 @@
+"""What can be configured: frozen typed settings, with their defaults. Durations are seconds (written `30s`, `5m`, `2h`).
+
+`load.py` reads them from YAML, environment and command line, and finds every mistake.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Seconds = Annotated[float, Meta(ge=0, extra={"duration": True})]
+
+
+class Frozen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A settings section: unknown keys are refused."""
+
+
+class Driver(StrEnum):
+    """Which adapter reads Kafka."""
+
+    FAUST = "faust"
+    CONSUMER = "consumer"
+
+
+class Security(Frozen, frozen=True):
+    """How to reach the brokers; files hold secrets, so that no configuration does."""
+
+    protocol: str = "PLAINTEXT"  # PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL
+    mechanism: str = "PLAIN"  # PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
+    username_file: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+class Topics(Frozen, frozen=True):
+    """Names of our own topics, how many partitions they get where we create them, and whether we may."""
+
+    prefix: str = "anomaly"  # <prefix>.points, .anomalies, .alerts, .incidents, .dead, .state.open
+    partitions: Annotated[int, Meta(ge=1)] = 8
+    replication: Annotated[int, Meta(ge=1)] = 1
+    create: bool = True
+
+
+class KafkaSettings(Frozen, frozen=True):
+    """The cluster."""
+
+    bootstrap: list[str]
+    application: str = "anomaly"  # consumer group prefix
+    driver: Driver = Driver.FAUST
+    security: Security = Security()
+    topics: Topics = Topics()
+
+
+class SourceSettings(Frozen, frozen=True):
+    """A topic to read."""
+
+    topic: str
+    encoding: str
+    lateness: Seconds = 10.0
+
+
+class IdentitySettings(Frozen, frozen=True):
+    """Which attributes are environment, group, instance or nothing. `group` lists alternatives, the first that fits wins.
+
+    The defaults follow OpenTelemetry's semantic conventions and the usual Prometheus exporters.
+    """
+
+    environment: list[str] = ["deployment.environment.name", "deployment.environment", "environment", "env"]
+    group: list[list[str]] = [
+        ["service.namespace", "service.name"],
+        ["job"],
+        ["k8s.namespace.name", "k8s.deployment.name"],
+        ["namespace", "app"],
+        ["host.name"],
+        ["host"],
+        ["instance"],
+    ]
+    instance: list[str] = [
+        "service.instance.id", "service.version", "k8s.pod.name", "k8s.pod.uid", "k8s.node.name", "k8s.container.name",
+        "container.id", "container.name", "host.name", "host.id", "process.pid", "instance", "pod", "pod_name", "container",
+        "node",
+    ]  # fmt: skip
+    ignore: list[str] = [
+        "telemetry.*", "otel.scope.*", "otel_scope_*", "collector.instance.id", "process.command*", "process.executable.*",
+        "process.runtime.*", "os.*", "host.arch", "host.ip", "host.mac", "k8s.pod.ip", "prometheus", "prometheus_replica",
+    ]  # fmt: skip
+    seed: Annotated[int, Meta(ge=0, lt=1 << 63)] = 0
+
+
+class Limits(Frozen, frozen=True):
+    """Bounds of what is held or accepted."""
+
+    series: Annotated[int, Meta(ge=1)] = 1_000_000
+    record_bytes: Annotated[int, Meta(ge=1)] = 16 << 20  # of one record, decompressed
+    future: Seconds = 600.0  # a point further ahead of its record's time is set aside
+    waiting_points: Annotated[int, Meta(ge=0)] = 100_000  # points held whose labels are not known yet
+
+
+class PagerDuty(Frozen, frozen=True):
+    """PagerDuty Events API v2."""
+
+    routing_key_file: str
+    url: str = "https://events.pagerduty.com/v2/enqueue"
+
+
+class Alertmanager(Frozen, frozen=True):
+    """Every replica is sent to, never a load balancer."""
+
+    urls: list[str]
+    resend: Seconds = 60.0
+
+
+class Webhook(Frozen, frozen=True):
+    """The alert as JSON by POST; `headers_file` holds `Name: value` lines (tokens)."""
+
+    url: str
+    headers_file: str | None = None
+
+
+class Stdout(Frozen, frozen=True):
+    """The alert on standard output, as text for people or as JSON lines."""
+
+    json: bool = False
+
+
+class File(Frozen, frozen=True):
+    """The alert appended as a JSON line."""
+
+    path: str
+
+
+class ReceiverSettings(Frozen, frozen=True):
+    """A receiver: a name and exactly one of the kinds."""
+
+    name: str
+    pagerduty: PagerDuty | None = None
+    alertmanager: Alertmanager | None = None
+    webhook: Webhook | None = None
+    stdout: Stdout | None = None
+    file: File | None = None
+    at_least: str = "warning"  # severities below are not sent: critical, warning, info
+
+
+class RouteSettings(Frozen, frozen=True):
+    """Who gets the alerts."""
+
+    receiver: str
+
+
+class Correlation(Frozen, frozen=True):
+    """When an incident ends: this long after its last anomaly has."""
+
+    resolve_after: Seconds = 30.0
+
+
+class Threshold(Frozen, frozen=True):
+    """Evidence (score, -log10 of the tail probability) that an alert needs, until the alert budget takes its place."""
+
+    alert: float = 6.0
+
+
+class Blind(Frozen, frozen=True):
+    """When the detector says that it cannot see. Judged on the wall clock."""
+
+    no_input: Seconds = 60.0
+    lag: Seconds = 90.0  # the newest record judged is older than this
+    rejects: float = 0.5  # share of records of the last minute set aside
+
+
+class Health(Frozen, frozen=True):
+    """Where /metrics, /healthz and /readyz are served."""
+
+    listen: str = "127.0.0.1:9464"
+
+
+class OtlpReceiver(Frozen, frozen=True):
+    """The embedded host's OTLP over HTTP receiver."""
+
+    listen: str = "127.0.0.1:4318"
+
+
+class Settings(Frozen, frozen=True):
+    """The whole configuration."""
+
+    kafka: KafkaSettings | None = None
+    otlp: OtlpReceiver | None = None
+    sources: list[SourceSettings] = []
+    identity: IdentitySettings = IdentitySettings()
+    limits: Limits = Limits()
+    models: list[str] = []  # folders or files of model specs; none: the shipped ones
+    threshold: Threshold = Threshold()
+    correlation: Correlation = Correlation()
+    blind: Blind = Blind()
+    routes: RouteSettings | None = None
+    receivers: list[ReceiverSettings] = []
+    health: Health = Health()
+    links: dict[str, str] = {}  # shown in alerts: runbook, dashboard; {group}, {environment} and {metric} are filled in

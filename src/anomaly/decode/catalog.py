@@ -1,0 +1,77 @@
+"""Every series that decode has met: the key it has on the wire -> its canonical identity.
+
+A wire key is what an encoding can compute without understanding it all: a hash of attribute bytes (scanners) or the
+label text (parsers). Several wire keys may lead to one series, as when only an ignored label differs. A key is described,
+in Python, once; from then on it is a look-up.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.decode.identity import Identity, Series
+from anomaly.decode.points import Kind
+from anomaly.decode.table import MISSING, Table
+
+
+class Description(NamedTuple):
+    """What an encoding knows of a series: attributes of resource, scope and point in one mapping, all values as text."""
+
+    metric: str
+    unit: str
+    attributes: dict[str, str]
+    kind: Kind
+    bounds: tuple[float, ...] = ()
+
+
+class Catalog:
+    """Rows of series in order of first sight. `hash` and `group` are columns over rows; row MISSING is past the limit.
+
+    hash uint64 (rows,)   Series.hash
+    group uint64 (rows,)  Series.group_hash
+    """
+
+    def __init__(self, identity: Identity, limit: int = 1_000_000) -> None:
+        self.identity, self.limit = identity, limit
+        self.series: list[Series] = []
+        self.overflow = 0
+        self.hash: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
+        self.group: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
+        self._table = Table()
+        self._by_key: dict[Hashable, int] = {}
+
+    def rows(self, wire: NDArray[np.uint64], describe: Callable[[int], Description]) -> NDArray[np.int32]:
+        """Row of each wire hash, shape (n,); `describe(i)` is asked once for the first point of each unknown one."""
+        rows = self._table.find(wire)
+        missing = np.flatnonzero(rows == MISSING)
+        if missing.size:
+            fresh, first = np.unique(wire[missing], return_index=True)
+            order = np.argsort(first)
+            added = np.array([self._add(describe(int(missing[first[j]]))) for j in order], np.int32)
+            known = added != MISSING
+            self._table.insert(fresh[order][known], added[known])
+            rows[missing] = self._table.find(wire[missing])
+        return rows
+
+    def row(self, key: Hashable, describe: Callable[[], Description]) -> int:
+        """Row of a wire key; `describe` is called once, at its first sight."""
+        row = self._by_key.get(key)
+        if row is None:
+            row = self._add(describe())
+            if row != MISSING:
+                self._by_key[key] = row
+        return row
+
+    def _add(self, described: Description) -> int:
+        if len(self.series) >= self.limit:
+            self.overflow += 1
+            return MISSING
+        row = len(self.series)
+        if row == self.hash.size:
+            self.hash, self.group = np.resize(self.hash, 2 * row), np.resize(self.group, 2 * row)
+        series = self.identity.series(*described)
+        self.series.append(series)
+        self.hash[row], self.group[row] = series.hash, series.group_hash
+        return row

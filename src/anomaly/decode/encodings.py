@@ -1,0 +1,96 @@
+"""The encodings a source may have, by the name that the configuration uses; one file each registers itself here."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from anomaly.decode.catalog import Catalog, Description
+from anomaly.decode.points import Flag, Points
+from anomaly.decode.records import BadRecord, DeadLetter, Records
+from anomaly.decode.table import MISSING
+
+
+@dataclass(slots=True)
+class Decoded:
+    """The points of a block of records and what had to be set aside; `overflow` counts points of series past the limit."""
+
+    points: Points
+    dead: list[DeadLetter] = field(default_factory=list)
+    overflow: int = 0
+
+
+class Encoding(Protocol):
+    """Bytes -> columns. Never raises for what a record holds: a bad record is a dead letter, and the stream goes on."""
+
+    def decode(self, records: Records, catalog: Catalog) -> Decoded:
+        """Decode a block. An empty or null value is valid and holds nothing."""
+
+
+class Sample(NamedTuple):
+    """One point as a parser gives it; `time` and `start` in milliseconds."""
+
+    series: Description
+    time: int
+    value: float
+    start: int = 0
+    observations: float = 0.0
+    buckets: tuple[float, ...] = ()
+    flags: Flag = Flag.NONE
+
+
+Parse = Callable[[bytes], Iterable[Sample]]
+
+
+class Parsed:
+    """An encoding given by a parser: plain, complete, an object per point. Raise BadRecord for what cannot be read."""
+
+    def __init__(self, parse: Parse) -> None:
+        self.parse = parse
+
+    def decode(self, records: Records, catalog: Catalog) -> Decoded:
+        """Parse record by record; one that cannot be read gives no point at all."""
+        samples: list[tuple[int, int, Sample]] = []
+        dead: list[DeadLetter] = []
+        overflow = 0
+        for i in range(len(records)):
+            try:
+                found = list(self.parse(records.value(i))) if records.value_len[i] > 0 else []
+            except BadRecord as error:
+                dead.append(records.dead(i, error))
+                continue
+            rows = [catalog.row(key(s.series), lambda s=s: s.series) for s in found]  # type: ignore[misc]
+            overflow += rows.count(MISSING)
+            samples += [(i, row, s) for row, s in zip(rows, found, strict=True) if row != MISSING]
+        return Decoded(columns(samples, catalog), dead, overflow)
+
+
+def key(described: Description) -> tuple[object, ...]:
+    """The wire key of a parsed series: attribute order does not matter."""
+    return described.metric, described.unit, frozenset(described.attributes.items()), described.kind, described.bounds
+
+
+def columns(samples: list[tuple[int, int, Sample]], catalog: Catalog) -> Points:
+    """(record index, catalog row, sample) triples as columns."""
+    points = Points.empty(len(samples), sum(len(s.buckets) for _, _, s in samples))
+    at = 0
+    for i, (record, row, s) in enumerate(samples):
+        points.series[i], points.record[i] = catalog.hash[row], record
+        points.time[i], points.start[i], points.value[i], points.count[i] = s.time, s.start, s.value, s.observations
+        points.kind[i], points.flags[i] = s.series.kind, s.flags
+        points.bucket_at[i], points.bucket_len[i] = at, len(s.buckets)
+        points.buckets[at : at + len(s.buckets)] = s.buckets
+        at += len(s.buckets)
+    return points
+
+
+ENCODINGS: dict[str, Callable[[], Encoding]] = {}
+
+
+def register(name: str) -> Callable[[Callable[[], Encoding]], Callable[[], Encoding]]:
+    """Make an encoding known under `name`."""
+
+    def add(make: Callable[[], Encoding]) -> Callable[[], Encoding]:
+        ENCODINGS[name] = make
+        return make
+
+    return add

@@ -1,0 +1,91 @@
+"""Points as columns: what every encoding decodes to, and what detect reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum, IntFlag
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Kind(IntEnum):
+    """How the number of a point is to be read."""
+
+    GAUGE = 0  # as it is; also non-monotonic cumulative sums (OpenTelemetry's up-down counters)
+    COUNTER = 1  # monotonic, since `start`: becomes a rate
+    DELTA = 2  # what was added since `start` (0: since the point before): becomes a rate
+    HISTOGRAM = 3  # value is the sum, count the number of observations, both since `start`, as are the buckets
+    HISTOGRAM_DELTA = 4  # the same, since the point before
+
+
+class Flag(IntFlag):
+    """What a point says besides its number."""
+
+    NONE = 0
+    STALE = 1  # no recorded value, stale marker: the series ends or pauses here; the value says nothing
+
+
+@dataclass(slots=True)
+class Points:
+    """n points in arrival order, and m bucket counts in a ragged side column.
+
+    series uint64 (n,)   fingerprint of the canonical series (`Series.hash`)
+    time   int64  (n,)   milliseconds since the epoch
+    start  int64  (n,)   milliseconds since the epoch from which cumulative or delta values count; 0: not given
+    value  float64 (n,)  the number as sent, even if not finite; for histograms the sum of the observations
+    count  float64 (n,)  histograms: number of observations; else 0
+    kind   uint8  (n,)   Kind
+    flags  uint8  (n,)   Flag
+    record int32  (n,)   index of the record it came in
+    bucket_at int64 (n,), bucket_len int32 (n,)  the point's range of `buckets`; length 0: none
+    buckets float64 (m,) observations per bucket (not cumulated over buckets), one more than `Series.bounds`
+    """
+
+    series: NDArray[np.uint64]
+    time: NDArray[np.int64]
+    start: NDArray[np.int64]
+    value: NDArray[np.float64]
+    count: NDArray[np.float64]
+    kind: NDArray[np.uint8]
+    flags: NDArray[np.uint8]
+    record: NDArray[np.int32]
+    bucket_at: NDArray[np.int64]
+    bucket_len: NDArray[np.int32]
+    buckets: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return int(self.series.size)
+
+    @classmethod
+    def empty(cls, n: int = 0, m: int = 0) -> "Points":
+        """Columns of `n` points and `m` buckets, all zero."""
+        kinds = (
+            np.uint64,
+            np.int64,
+            np.int64,
+            np.float64,
+            np.float64,
+            np.uint8,
+            np.uint8,
+            np.int32,
+            np.int64,
+            np.int32,
+        )
+        return cls(*(np.zeros(n, k) for k in kinds), np.zeros(m))  # type: ignore[arg-type, call-arg]
+
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Points":
+        """The points at `index`, in that order, over the same buckets."""
+        names = [f.name for f in fields(self)][:-1]
+        return Points(*(getattr(self, name)[index] for name in names), self.buckets)  # type: ignore[call-arg]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Points"]) -> "Points":
+        """The points of `parts`, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return cls.empty()
+        columns = [np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)]
+        shift = np.cumsum([0] + [p.buckets.size for p in parts[:-1]])
+        columns[8] = np.concatenate([p.bucket_at + s for p, s in zip(parts, shift, strict=True)])
+        return cls(*columns)

@@ -1,0 +1,61 @@
+"""What detect says: an anomaly is one episode on one judged series."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from anomaly.config.models import Direction, Signal
+from anomaly.decode.identity import Labels
+
+
+class Event(StrEnum):
+    """What happened to the episode."""
+
+    OPEN = "open"
+    RECORD = "record"  # a new peak
+    CLOSE = "close"
+
+
+class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"):
+    """One episode as it stands at `time`. Values are in `unit`; times in milliseconds of event time.
+
+    `id` is a hash of the unseeded canonical labels and `started`: the same episode has the same id in every replay.
+    `score` is the greatest so far, -log10 of the tail probability; `observed` the value where it was reached; `expected`
+    the usual band (low, high) frozen when the episode opened. `current` is the value at `time`. `events` are the
+    (errors, requests) seen since `started` where k of n is judged. `learned` is how long the series was known when the
+    episode opened, in seconds. `points` are the last (time, value) pairs.
+    """
+
+    id: str
+    event: Event
+    time: int
+    environment: str
+    group: str
+    metric: str
+    quantity: str  # what of the metric: "value", "rate", "mean", "p50", "p95", "p99", "error ratio", "heard"
+    labels: Labels
+    instance: Labels
+    aggregate: bool  # of the group, not of one instance
+    unit: str
+    signal: Signal
+    spec: str
+    pages: bool
+    direction: Direction  # above or below: to which side it went
+    started: int
+    ended: int | None
+    score: float
+    observed: float
+    current: float
+    expected: tuple[float, float]
+    events: tuple[float, float] | None
+    bad: bool  # the spec's `bad` level was reached
+    learned: float
+    points: tuple[tuple[int, float], ...]
+    reason: str = ""  # of a close: "back to normal", "new normal", "series ended", "heard again"
+
+
+class Tick(Struct, frozen=True, kw_only=True, tag="tick", tag_field="type"):
+    """Event time went on to `time` on a partition of anomaly.points, and nothing else happened."""
+
+    partition: int
+    time: int

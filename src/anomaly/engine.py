@@ -1,0 +1,69 @@
+"""The whole walk of a data point, written once, in order: decode, detect, correlate, dispatch.
+
+Plain synchronous functions; time is in the data. Two hosts drive it: Kafka, which puts a topic between the stages, and
+the embedded one, which calls `process`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from anomaly.config.models import ModelSpec
+from anomaly.config.settings import Settings, SourceSettings
+from anomaly.correlate.correlator import Correlator
+from anomaly.correlate.incident import Incident
+from anomaly.decode.block import Block
+from anomaly.decode.records import DeadLetter, Records
+from anomaly.decode.stage import Decode
+from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.detector import Detector
+from anomaly.dispatch.alert import Alert
+from anomaly.dispatch.decide import Dispatcher
+
+
+class Engine:
+    """One process's part of the pipeline; `partitions` is the number of partitions of anomaly.points."""
+
+    def __init__(self, settings: Settings, specs: Sequence[ModelSpec], partitions: int = 1) -> None:
+        self.settings, self.specs = settings, tuple(specs)
+        self._decode = Decode(settings, partitions)
+        self._detectors: dict[int, Detector] = {}
+        self._correlators: dict[int, Correlator] = {}
+        self.dispatcher = Dispatcher(settings)
+
+    def decode(self, source: SourceSettings, records: Records) -> tuple[list[tuple[int, Block]], list[DeadLetter]]:
+        """Blocks by partition of anomaly.points (a tick where the partition has no point), and what was set aside."""
+        return self._decode.blocks(source, records)
+
+    def detect(self, partition: int, block: Block) -> list[Anomaly | Tick]:
+        """What opened, grew or closed, in event order, and how far the time went on."""
+        return self.detector(partition).detect(block)
+
+    def correlate(self, partition: int, events: Iterable[Anomaly | Tick]) -> list[tuple[Incident, Alert | None]]:
+        """Incidents that changed, in order, each with the alert to send about the change, if any."""
+        changed = self.correlator(partition).update(events)
+        return [(incident, self.dispatcher.decide(incident)) for incident in changed]
+
+    def process(self, source: SourceSettings, records: Records) -> tuple[list[Alert], list[DeadLetter]]:
+        """All stages in one go."""
+        blocks, dead = self.decode(source, records)
+        events = [event for partition, block in blocks for event in self.detect(partition, block)]
+        return [alert for _, alert in self.correlate(0, events) if alert], dead
+
+    def detector(self, partition: int) -> Detector:
+        """The detector of a partition of anomaly.points; made at first use."""
+        if partition not in self._detectors:
+            self._detectors[partition] = Detector(partition, self.specs, self.settings)
+        return self._detectors[partition]
+
+    def correlator(self, partition: int) -> Correlator:
+        """The correlator of a partition of anomaly.anomalies; made at first use."""
+        if partition not in self._correlators:
+            self._correlators[partition] = Correlator(self.settings.correlation)
+        return self._correlators[partition]
+
+    def drop(self, partition: int) -> None:
+        """Forget a partition that another worker owns now."""
+        self._detectors.pop(partition, None)
+
+    def drop_incidents(self, partition: int) -> None:
+        """Forget the incidents of a partition that another worker owns now."""
+        self._correlators.pop(partition, None)
