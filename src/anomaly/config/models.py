@@ -1,9 +1,10 @@
 """Model specs: which series are judged, by which model, as which kind of signal, and what is too small to matter.
 
-A spec file holds a list under `specs`; specs are tried in order, the first that matches a series wins, and the last of
-the shipped ones matches everything. Matching is on the metric's name and labels; patterns are shell patterns (`*`, `?`).
+A spec file holds a list under `specs`. A series is judged by every spec that matches it, at most one per signal (the
+first), so that a request histogram is latency, traffic and errors; the spec named `default` takes what no other does. Matching is on the metric's name and labels; patterns are shell patterns (`*`, `?`).
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -94,3 +95,18 @@ class ModelSpec(Frozen, frozen=True):
     bad: float | None = None  # at or past this the anomaly is a fault whatever was usual
     bad_events: float = 20.0  # of at least so many
     absence: bool = False  # the silence of a group that reports this is an anomaly
+
+
+DEFAULT = "default"  # the name of the spec that takes what no other one does
+
+
+def specs_for(series: Series, specs: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
+    """The specs that judge a series: an ignoring one alone, else the first of each signal, else the default one."""
+    fitting = [s for s in specs if s.name != DEFAULT and any(m.fits(series) for m in s.match)]
+    ignoring = [s for s in fitting if s.model is Model.IGNORE]
+    if ignoring:
+        return (ignoring[0],)
+    first: dict[Signal, ModelSpec] = {}
+    for spec in fitting:
+        first.setdefault(spec.signal, spec)
+    return tuple(first.values()) or tuple(s for s in specs if s.name == DEFAULT)
