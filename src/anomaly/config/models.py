@@ -1,7 +1,8 @@
 """Model specs: which series are judged, by which model, as which kind of signal, and what is too small to matter.
 
 A spec file holds a list under `specs`. A series is judged by every spec that matches it, at most one per signal (the
-first), so that a request histogram is latency, traffic and errors; the spec named `default` takes what no other does. Matching is on the metric's name and labels; patterns are shell patterns (`*`, `?`).
+first), so that a request histogram is latency, traffic and errors at once; the spec named `default` takes what no other
+does. Matching is on the metric's name and labels; patterns are shell patterns (`*`, `?`).
 """
 
 from collections.abc import Sequence
