@@ -50,10 +50,10 @@ class Sum(StrEnum):
 class Match(Frozen, frozen=True):
     """All of these hold: the metric's name fits one of `metric`; its unit is one of `unit`; each label fits its pattern."""
 
-    metric: list[str] = ["*"]
-    unit: list[str] = []
+    metric: tuple[str, ...] = ("*",)
+    unit: tuple[str, ...] = ()
     labels: dict[str, str] = {}
-    kind: list[str] = []  # gauge, counter, histogram
+    kind: tuple[str, ...] = ()  # gauge, counter, histogram
 
     def fits(self, series: Series) -> bool:
         """Whether the series is meant."""
@@ -70,15 +70,15 @@ class Match(Frozen, frozen=True):
 class Errors(Frozen, frozen=True):
     """Which members of a total are errors: a label of this name whose value fits one of these patterns."""
 
-    label: list[str]  # the first of these that the series has
-    value: list[str]
+    label: tuple[str, ...]  # the first of these that the series has
+    value: tuple[str, ...]
 
 
 class ModelSpec(Frozen, frozen=True):
     """One spec. `min_deviation` is in the unit of the judged value, `min_relative` a share of the expected value."""
 
     name: str
-    match: list[Match]
+    match: tuple[Match, ...]
     signal: Signal = Signal.OTHER
     model: Model = Model.ADAPTIVE
     direction: Direction = Direction.EITHER

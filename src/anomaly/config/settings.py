@@ -67,25 +67,25 @@ class IdentitySettings(Frozen, frozen=True):
     The defaults follow OpenTelemetry's semantic conventions and the usual Prometheus exporters.
     """
 
-    environment: list[str] = ["deployment.environment.name", "deployment.environment", "environment", "env"]
-    group: list[list[str]] = [
-        ["service.namespace", "service.name"],
-        ["job"],
-        ["k8s.namespace.name", "k8s.deployment.name"],
-        ["namespace", "app"],
-        ["host.name"],
-        ["host"],
-        ["instance"],
-    ]
-    instance: list[str] = [
+    environment: tuple[str, ...] = ("deployment.environment.name", "deployment.environment", "environment", "env")
+    group: tuple[tuple[str, ...], ...] = (
+        ("service.namespace", "service.name"),
+        ("job",),
+        ("k8s.namespace.name", "k8s.deployment.name"),
+        ("namespace", "app"),
+        ("host.name",),
+        ("host",),
+        ("instance",),
+    )
+    instance: tuple[str, ...] = (
         "service.instance.id", "service.version", "k8s.pod.name", "k8s.pod.uid", "k8s.node.name", "k8s.container.name",
         "container.id", "container.name", "host.name", "host.id", "process.pid", "instance", "pod", "pod_name", "container",
         "node",
-    ]  # fmt: skip
-    ignore: list[str] = [
+    )  # fmt: skip
+    ignore: tuple[str, ...] = (
         "telemetry.*", "otel.scope.*", "otel_scope_*", "collector.instance.id", "process.command*", "process.executable.*",
         "process.runtime.*", "os.*", "host.arch", "host.ip", "host.mac", "k8s.pod.ip", "prometheus", "prometheus_replica",
-    ]  # fmt: skip
+    )  # fmt: skip
     seed: Annotated[int, Meta(ge=0, lt=1 << 63)] = 0
 
 

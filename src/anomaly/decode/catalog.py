@@ -39,7 +39,8 @@ class Catalog:
         self.overflow = 0
         self.hash: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
         self.group: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
-        self._table = Table()
+        self._table = Table()  # by wire hash
+        self._canonical = Table()  # by Series.hash: the row last described
         self._by_key: dict[Hashable, int] = {}
 
     def rows(self, wire: NDArray[np.uint64], describe: Callable[[int], Description]) -> NDArray[np.int32]:
@@ -64,6 +65,10 @@ class Catalog:
                 self._by_key[key] = row
         return row
 
+    def rows_of(self, canonical: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Row of each `Series.hash`, shape (n,): the row last described where several wire keys lead to one series."""
+        return self._canonical.find(canonical)
+
     def _add(self, described: Description) -> int:
         if len(self.series) >= self.limit:
             self.overflow += 1
@@ -74,4 +79,5 @@ class Catalog:
         series = self.identity.series(*described)
         self.series.append(series)
         self.hash[row], self.group[row] = series.hash, series.group_hash
+        self._canonical.insert(self.hash[row : row + 1], np.array([row], np.int32))
         return row

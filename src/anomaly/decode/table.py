@@ -29,7 +29,7 @@ def find(wanted, keys, rows, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def insert(new, row, keys, rows):  # type: ignore[no-untyped-def]
-    """Put each fingerprint that is not there yet with its row."""
+    """Give each fingerprint its row; one that is there already gets the new one."""
     mask = np.uint64(keys.size - 1)
     for i in range(new.size):
         key = new[i] if new[i] != np.uint64(0) else np.uint64(1)
@@ -54,7 +54,7 @@ class Table:
         return out
 
     def insert(self, fingerprints: NDArray[np.uint64], rows: NDArray[np.int32]) -> None:
-        """Add fingerprints that are not in the table."""
+        """Give each fingerprint its row, a new one to those that are in the table already."""
         self.size += fingerprints.size
         if 2 * self.size > self._keys.size:
             self._grow()
