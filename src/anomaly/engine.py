@@ -42,11 +42,14 @@ class Engine:
         changed = self.correlator(partition).update(events)
         return [(incident, self.dispatcher.decide(incident)) for incident in changed]
 
+    def judge(self, blocks: Iterable[tuple[int, Block]]) -> list[tuple[Incident, Alert | None]]:
+        """All stages after decode in one go."""
+        return self.correlate(0, [event for partition, block in blocks for event in self.detect(partition, block)])
+
     def process(self, source: SourceSettings, records: Records) -> tuple[list[Alert], list[DeadLetter]]:
         """All stages in one go."""
         blocks, dead = self.decode(source, records)
-        events = [event for partition, block in blocks for event in self.detect(partition, block)]
-        return [alert for _, alert in self.correlate(0, events) if alert], dead
+        return [alert for _, alert in self.judge(blocks) if alert], dead
 
     def detector(self, partition: int) -> Detector:
         """The detector of a partition of anomaly.points; made at first use."""

@@ -20,7 +20,7 @@ class BadRecord(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record set aside, with its original bytes, where it stood and why."""
+    """A record set aside, with its original bytes, where it stood and why; `points` of it, or 0: all of it."""
 
     source: str
     partition: int
@@ -29,6 +29,7 @@ class DeadLetter:
     reason: str
     detail: str
     value: bytes
+    points: int = 0
 
 
 @dataclass(slots=True)
@@ -58,10 +59,10 @@ class Records:
         at = int(self.value_at[i])
         return self.buffer[at : at + max(int(self.value_len[i]), 0)].tobytes()
 
-    def dead(self, i: int, error: BadRecord) -> DeadLetter:
-        """Record `i` as a dead letter."""
+    def dead(self, i: int, error: BadRecord, points: int = 0) -> DeadLetter:
+        """Record `i` as a dead letter; `points` of it where the others are good."""
         where = int(self.offset[i]), int(self.time[i])
-        return DeadLetter(self.source, self.partition, *where, error.reason, error.detail, self.value(i))
+        return DeadLetter(self.source, self.partition, *where, error.reason, error.detail, self.value(i), points)
 
     @classmethod
     def of(

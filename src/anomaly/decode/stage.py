@@ -99,7 +99,7 @@ class Decode:
 def _dead(records: Records, points: Points, bad: NDArray[np.bool_], reason: str) -> list[DeadLetter]:
     """One dead letter per record that holds a bad point; its other points go on."""
     count = Counter(points.record[bad].tolist())
-    return [records.dead(i, BadRecord(reason, f"{n} of its points")) for i, n in sorted(count.items())]
+    return [records.dead(i, BadRecord(reason, f"{n} of its points"), n) for i, n in sorted(count.items())]
 
 
 class Announcements:
