@@ -164,7 +164,7 @@ class Threshold(Frozen, frozen=True):
 class Blind(Frozen, frozen=True):
     """When the detector says that it cannot see. Judged on the wall clock."""
 
-    no_input: Seconds = 60.0
+    no_input: Seconds = 90.0  # more than the usual export interval of a minute, and reported well within two
     lag: Seconds = 90.0  # the newest record judged is older than this
     rejects: float = 0.5  # share of records of the last minute set aside
 
