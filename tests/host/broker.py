@@ -1,0 +1,104 @@
+"""Apache Kafka for tests and benchmarks: one broker in KRaft mode, from the jars that Maven put into .cache/kafka.
+
+`KAFKA_BOOTSTRAP` names another cluster to use instead.
+"""
+
+import base64
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+ROOT = Path(__file__).resolve().parents[2]
+JARS = ROOT / ".cache" / "kafka"
+INSTALL = "apt-get install -y openjdk-17-jre-headless maven"
+FETCH = "mvn -q -B dependency:copy-dependencies"
+START_WITHIN = 60.0
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={data}
+num.partitions=4
+auto.create.topics.enable=false
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+log.cleaner.backoff.ms=200
+"""
+
+
+class Missing(Exception):
+    """What the broker needs is not there; the message says how to install it."""
+
+
+def jars() -> Path:
+    """The folder of Kafka's jars, filled by Maven at first use."""
+    if not shutil.which("java"):
+        raise Missing(f"Java is missing: {INSTALL}")
+    if not any(JARS.glob("kafka_2.13-*.jar")):
+        if not shutil.which("mvn"):
+            raise Missing(f"Maven is missing: {INSTALL}")
+        subprocess.run(FETCH.split(), cwd=ROOT, check=True, timeout=600)
+    return JARS
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _java(*arguments: str) -> list[str]:
+    options = ["-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4"]
+    return ["java", *options, "-cp", f"{jars()}/*", *arguments]
+
+
+def _await_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    until = time.monotonic() + START_WITHIN
+    while time.monotonic() < until and process.poll() is None:
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"Kafka did not start:\n{log.read_text()[-2000:]}")
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """The bootstrap address of a broker that lives as long as the block."""
+    if given := os.environ.get("KAFKA_BOOTSTRAP"):
+        yield given
+        return
+    folder = Path(tempfile.mkdtemp(prefix="anomaly-kafka-"))
+    port, controller = free_port(), free_port()
+    config, log = folder / "server.properties", folder / "server.log"
+    config.write_text(PROPERTIES.format(port=port, controller=controller, data=folder / "data"))
+    cluster = base64.urlsafe_b64encode(uuid4().bytes).decode()[:22]
+    format_it = _java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config))
+    subprocess.run(format_it, check=True, capture_output=True, timeout=60)
+    with log.open("wb") as out:
+        process = subprocess.Popen(_java("kafka.Kafka", str(config)), stdout=out, stderr=subprocess.STDOUT)
+    try:
+        _await_port(port, process, log)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
