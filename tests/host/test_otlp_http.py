@@ -1,0 +1,146 @@
+"""The OTLP receiver, as a sender sees it: what it answers, in which encoding, and what it lets through to the engine."""
+
+import gzip
+import json
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import ClientSession, web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+
+from anomaly.decode.records import DeadLetter
+from anomaly.host.otlp_http import JSON, PROTOBUF, Full, receiver, rpc_status
+
+LIMIT = 100_000
+BODY = ExportMetricsServiceRequest(resource_metrics=[{}]).SerializeToString()
+
+
+class Inbox:
+    """Takes what comes; answers with `dead`, or is full."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, bytes]] = []
+        self.dead: list[DeadLetter] = []
+        self.full = False
+
+    async def offer(self, encoding: str, body: bytes) -> list[DeadLetter]:
+        if self.full:
+            raise Full
+        self.taken.append((encoding, body))
+        return self.dead
+
+
+Send = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    return Inbox()
+
+
+@pytest.fixture
+async def post(inbox: Inbox) -> AsyncIterator[Send]:
+    runner = web.AppRunner(receiver(inbox, LIMIT), auto_decompress=False)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/metrics"
+
+    async def send(body: bytes, content_type: str = PROTOBUF, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        headers = {k.replace("_", "-"): v for k, v in headers.items()} | {"Content-Type": content_type}
+        async with ClientSession() as session, session.post(url, data=body, headers=headers) as answer:
+            return answer.status, dict(answer.headers), await answer.read()
+
+    yield send
+    await runner.cleanup()
+
+
+def letter(reason: str, points: int = 0) -> DeadLetter:
+    return DeadLetter("otlp", 0, 0, 0, reason, "", b"", points)
+
+
+async def test_protobuf_is_answered_in_protobuf_and_reaches_the_engine_as_it_came(post: Send, inbox: Inbox):
+    status, headers, body = await post(BODY)
+    assert (status, headers["Content-Type"]) == (200, PROTOBUF)
+    assert not ExportMetricsServiceResponse.FromString(body).HasField("partial_success")
+    assert inbox.taken == [("otlp_proto", BODY)]
+
+
+async def test_json_is_answered_in_json(post: Send, inbox: Inbox):
+    status, headers, body = await post(b'{"resourceMetrics":[]}', "application/json; charset=utf-8")
+    assert (status, headers["Content-Type"].split(";")[0], json.loads(body)) == (200, JSON, {})
+    assert inbox.taken == [("otlp_json", b'{"resourceMetrics":[]}')]
+
+
+async def test_a_gzip_body_is_unpacked(post: Send, inbox: Inbox):
+    status, _, _ = await post(gzip.compress(BODY), Content_Encoding="gzip")
+    assert (status, inbox.taken) == (200, [("otlp_proto", BODY)])
+
+
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+async def test_points_set_aside_are_a_partial_success_with_their_number_and_reason(
+    post: Send, inbox: Inbox, content_type: str
+):
+    inbox.dead = [letter("future_timestamp", 2), letter("bad_timestamp", 1)]
+    status, _, body = await post(b"{}", content_type)
+    if content_type == JSON:
+        said = json.loads(body)["partialSuccess"]
+        rejected, why = int(said["rejectedDataPoints"]), said["errorMessage"]
+    else:
+        partial = ExportMetricsServiceResponse.FromString(body).partial_success
+        rejected, why = partial.rejected_data_points, partial.error_message
+    assert (status, rejected) == (200, 3)
+    assert "future_timestamp" in why
+    assert "bad_timestamp" in why
+
+
+@pytest.mark.parametrize(("reason", "expected"), [("truncated", 400), ("malformed", 400), ("too_large", 413)])
+async def test_a_body_that_cannot_be_decoded_is_refused_for_good(post: Send, inbox: Inbox, reason: str, expected: int):
+    inbox.dead = [letter(reason)]
+    status, _, body = await post(b"\xff")
+    assert status == expected
+    assert reason.encode() in body
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (b"x", {"content_type": "text/plain"}, 415),
+        (b"x", {"Content_Encoding": "br"}, 415),
+        (b"not gzip", {"Content_Encoding": "gzip"}, 400),
+        (gzip.compress(BODY)[:-3], {"Content_Encoding": "gzip"}, 400),
+        (gzip.compress(BODY) + b"more", {"Content_Encoding": "gzip"}, 400),
+        (b"x" * (LIMIT + 1), {}, 413),
+        (gzip.compress(bytes(LIMIT + 1)), {"Content_Encoding": "gzip"}, 413),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_and_never_reaches_the_engine(
+    post: Send, inbox: Inbox, body: bytes, headers: dict[str, str], expected: int
+):
+    status, answered, _ = await post(body, **headers)
+    assert (status, "Retry-After" in answered, inbox.taken) == (expected, False, [])
+
+
+async def test_a_bomb_is_refused_without_being_unpacked(post: Send, inbox: Inbox):
+    packer = zlib.compressobj(9, wbits=31)
+    zeros = bytes(1 << 20)
+    bomb = b"".join(packer.compress(zeros) for _ in range(64)) + packer.flush()
+    assert len(bomb) < LIMIT
+    status, _, _ = await post(bomb, Content_Encoding="gzip")
+    assert (status, inbox.taken) == (413, [])
+
+
+async def test_a_full_queue_tells_the_sender_when_to_come_again(post: Send, inbox: Inbox):
+    inbox.full = True
+    status, headers, _ = await post(BODY)
+    assert (status, int(headers["Retry-After"]) >= 1) == (503, True)
+
+
+def test_a_refusal_in_protobuf_is_a_google_rpc_status():
+    """Checked against the fields of google.rpc.Status as another message of the same shape reads them."""
+    status_pb2 = pytest.importorskip("google.rpc.status_pb2")
+    said = status_pb2.Status.FromString(rpc_status(3, "é" * 100))
+    assert (said.code, said.message) == (3, "é" * 63)
