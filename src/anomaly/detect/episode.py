@@ -1,0 +1,167 @@
+"""One point of one row's episode: does it open, grow or end here? Compiled; `episodes` holds the rows.
+
+A row is CALM, PENDING (it violates, not yet for long enough), OPEN, or ACCEPTED (the episode lasted so long that its level
+is the new normal; silent until the model agrees or things get worse). A point violates if its score reaches `open_at`, its
+deviation matters to the spec and lies on the spec's side, or while it stays outside the band that was frozen when the
+violation began. Time is counted in points: each stands for the time since the one before, at most three usual intervals,
+so that missing data neither prolongs nor ends anything.
+"""
+
+import math
+
+import numpy as np
+
+from anomaly.compiled import kernel
+
+CALM, PENDING, OPEN, ACCEPTED = 0, 1, 2, 3
+NOTHING, OPENED, RECORD, CLOSED = 0, 1, 2, 3
+NO_REASON, BACK_TO_NORMAL, NEW_NORMAL = 0, 1, 2
+# A spec's parameters, as columns.
+SIDE, DEVIATION, RELATIVE, DURATION, CLOSE_AFTER, NEW_NORMAL_AFTER, PARAMETERS = range(7)
+
+ROW = np.dtype(
+    [
+        ("started", np.int64),  # ms: the first violating point
+        ("last", np.int64),  # ms: the last point, 0 before the first
+        ("score", np.float64),  # greatest so far
+        ("spoken", np.float64),  # the score last spoken of
+        ("observed", np.float64),  # value at the greatest score
+        ("low", np.float64),  # frozen band; NaN where none was known
+        ("high", np.float64),
+        ("interval", np.float32),  # s between points
+        ("lasted", np.float32),  # s of violation
+        ("calm", np.float32),  # s since the last violation, in points
+        ("calm_points", np.int16),
+        ("phase", np.int8),
+        ("side", np.int8),  # 1 above, -1 below
+    ],
+    align=True,
+)
+
+MARGIN, GREATER, MORE = 0.05, 1.25, 1.0  # a record: by a quarter or by one decade; never by a rounding
+TOLERATED = 2  # calm points within a violation that is still to last
+CALM_POINTS = 3  # fewer are no recovery, however far apart
+WIDER = 0.25  # of its width, by which the frozen band is widened for the way back
+RELEARNED = 0.5  # of `new_normal_after`: from then on the model's present band counts as well
+LONGEST = 3.0  # usual intervals that a point can stand for
+
+
+@kernel
+def stands_for(e, time):  # type: ignore[no-untyped-def]
+    """Seconds that this point stands for; notes its arrival."""
+    if e.last == 0:
+        e.last = time
+        return 0.0
+    apart = (time - e.last) * 1e-3
+    if e.interval == 0.0:
+        e.interval = apart
+    dt = min(apart, LONGEST * e.interval)
+    e.interval += 0.1 * (dt - e.interval)
+    e.last = time
+    return dt
+
+
+@kernel
+def matters(value, centre, spec):  # type: ignore[no-untyped-def]
+    """Whether the deviation is large enough for the spec, and on its side."""
+    off = value - centre
+    fits = spec[SIDE] == 0.0 or spec[SIDE] * off > 0.0
+    return fits and abs(off) >= max(spec[DEVIATION], spec[RELATIVE] * abs(centre))
+
+
+@kernel
+def outside(e, value, spec, wider):  # type: ignore[no-untyped-def]
+    """Whether the value lies beyond the frozen band, widened, on the side of the episode."""
+    room = wider * (e.high - e.low)
+    beyond = value > e.high + room if e.side > 0 else value < e.low - room
+    return beyond and matters(value, 0.5 * (e.low + e.high), spec)
+
+
+@kernel
+def begin(e, time, value, score, low, high, spec):  # type: ignore[no-untyped-def]
+    """A violation begins: freeze the band that was expected."""
+    centre = 0.5 * (low + high)
+    e.phase, e.started, e.low, e.high = PENDING, time, low, high
+    e.side = (1 if value > centre else -1) if not math.isnan(centre) else (-1 if spec[SIDE] < 0.0 else 1)
+    e.score, e.observed, e.spoken = 0.0 if math.isnan(score) else score, value, -1.0
+    e.lasted, e.calm, e.calm_points = 0.0, 0.0, 0
+
+
+@kernel
+def grow(e, value, score):  # type: ignore[no-untyped-def]
+    """Keep the greatest score and where it was reached."""
+    if score > e.score:
+        e.score, e.observed = score, value
+
+
+@kernel
+def is_record(e):  # type: ignore[no-untyped-def]
+    """Whether the greatest score is worth speaking of again."""
+    return e.score >= e.spoken + MARGIN and (e.score >= GREATER * e.spoken or e.score >= e.spoken + MORE)
+
+
+@kernel
+def follow(e, dt, violating):  # type: ignore[no-untyped-def]
+    """Count the seconds of violation, or of calm after it."""
+    if violating:
+        e.lasted += dt
+        e.calm, e.calm_points = 0.0, 0
+    else:
+        e.calm += dt
+        e.calm_points = min(e.calm_points + 1, 30_000)
+
+
+@kernel
+def end(e, time, score, value, low, high, spec):  # type: ignore[no-untyped-def]
+    """Whether an open episode ends here, and why."""
+    old = (time - e.started) * 1e-3
+    back = e.calm >= spec[CLOSE_AFTER] and e.calm_points >= CALM_POINTS
+    if back:
+        e.phase = CALM
+        return BACK_TO_NORMAL
+    if old >= spec[NEW_NORMAL_AFTER]:
+        e.phase = ACCEPTED
+        return NEW_NORMAL
+    return NO_REASON
+
+
+@kernel
+def step_point(e, time, value, score, low, high, spec, bad, open_at):  # type: ignore[no-untyped-def]
+    """What happens at this point, nothing if it is not newer than the last: (NOTHING, OPENED, RECORD or CLOSED, reason of a close)."""
+    if e.last != 0 and time <= e.last:
+        return NOTHING, NO_REASON
+    dt = stands_for(e, time)
+    sharp = bad or (score >= open_at and matters(value, 0.5 * (low + high), spec))
+    if e.phase == CALM:
+        if not sharp:
+            return NOTHING, NO_REASON
+        begin(e, time, value, score, low, high, spec)
+    violating = sharp or outside(e, value, spec, 0.0 if e.phase == PENDING else WIDER)
+    if e.phase == ACCEPTED:
+        return accepted(e, value, score, sharp)
+    if e.phase == OPEN and not sharp and (time - e.started) * 1e-3 >= RELEARNED * spec[NEW_NORMAL_AFTER]:
+        violating = violating and not low <= value <= high
+    follow(e, dt, violating)
+    grow(e, value, score)
+    if e.phase == PENDING:
+        if bad or e.lasted >= spec[DURATION]:
+            e.phase, e.spoken = OPEN, e.score
+            return OPENED, NO_REASON
+        if e.calm_points > TOLERATED:
+            e.phase = CALM
+        return NOTHING, NO_REASON
+    reason = end(e, time, score, value, low, high, spec)
+    if reason != NO_REASON:
+        return CLOSED, reason
+    if is_record(e):
+        e.spoken = e.score
+        return RECORD, NO_REASON
+    return NOTHING, NO_REASON
+
+
+@kernel
+def accepted(e, value, score, sharp):  # type: ignore[no-untyped-def]
+    """After a new normal: calm once the model agrees, a new episode once it gets clearly worse."""
+    if not sharp:
+        e.phase = CALM
+    return NOTHING, NO_REASON
