@@ -42,7 +42,8 @@ _series_from = msgspec.msgpack.Decoder(list[Series])
 def encode(block: Block) -> list[bytes]:
     """The block as one record; as several where it would be too large for a broker.
 
-    Raises BadRecord where not even one point or series goes into one. Only the last of several says how far the source was heard, and series are announced before their points.
+    Only the last of several says how far the source was heard, and series are announced before their points. Raises
+    BadRecord where not even one point or series goes into a record.
     """
     if len(block.points) * 64 <= LARGEST_BODY and len(data := _encode(block)) <= LARGEST:
         return [data]
