@@ -43,8 +43,11 @@ class Catalog:
         self._canonical = Table()  # by Series.hash: the row last described
         self._by_key: dict[Hashable, int] = {}
 
-    def rows(self, wire: NDArray[np.uint64], describe: Callable[[int], Description]) -> NDArray[np.int32]:
-        """Row of each wire hash, shape (n,); `describe(i)` is asked once for the first point of each unknown one."""
+    def rows(self, wire: NDArray[np.uint64], describe: Callable[[int], Description | None]) -> NDArray[np.int32]:
+        """Row of each wire hash, shape (n,); `describe(i)` is asked once for the first point of each unknown one.
+
+        None says that it cannot be described: it is MISSING, does not count as overflow, and is asked for again.
+        """
         rows = self._table.find(wire)
         missing = np.flatnonzero(rows == MISSING)
         if missing.size:
@@ -69,7 +72,9 @@ class Catalog:
         """Row of each `Series.hash`, shape (n,): the row last described where several wire keys lead to one series."""
         return self._canonical.find(canonical)
 
-    def _add(self, described: Description) -> int:
+    def _add(self, described: Description | None) -> int:
+        if described is None:
+            return MISSING
         if len(self.series) >= self.limit:
             self.overflow += 1
             return MISSING
