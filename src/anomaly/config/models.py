@@ -102,12 +102,14 @@ DEFAULT = "default"  # the name of the spec that takes what no other one does
 
 
 def specs_for(series: Series, specs: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
-    """The specs that judge a series: an ignoring one alone, else the first of each signal, else the default one."""
+    """The specs that judge a series: the first that fits if it ignores, else the first of each signal, else the default.
+
+    So a person's own spec, which stands before the shipped ones, may judge what those ignore.
+    """
     fitting = [s for s in specs if s.name != DEFAULT and any(m.fits(series) for m in s.match)]
-    ignoring = [s for s in fitting if s.model is Model.IGNORE]
-    if ignoring:
-        return (ignoring[0],)
+    if fitting and fitting[0].model is Model.IGNORE:
+        return (fitting[0],)
     first: dict[Signal, ModelSpec] = {}
-    for spec in fitting:
+    for spec in (s for s in fitting if s.model is not Model.IGNORE):
         first.setdefault(spec.signal, spec)
     return tuple(first.values()) or tuple(s for s in specs if s.name == DEFAULT)

@@ -9,6 +9,9 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 Seconds = Annotated[float, Meta(ge=0, extra={"duration": True})]
+# Relative to the file that names it. A path that is written to is "new": only its folder must be there.
+FilePath = Annotated[str, Meta(extra={"path": "existing"})]
+NewFilePath = Annotated[str, Meta(extra={"path": "new"})]
 
 
 class Frozen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -27,11 +30,11 @@ class Security(Frozen, frozen=True):
 
     protocol: str = "PLAINTEXT"  # PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL
     mechanism: str = "PLAIN"  # PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
-    username_file: str | None = None
-    password_file: str | None = None
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
+    username_file: FilePath | None = None
+    password_file: FilePath | None = None
+    ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
 
 
 class Topics(Frozen, frozen=True):
@@ -86,7 +89,7 @@ class IdentitySettings(Frozen, frozen=True):
         "telemetry.*", "otel.scope.*", "otel_scope_*", "collector.instance.id", "process.command*", "process.executable.*",
         "process.runtime.*", "os.*", "host.arch", "host.ip", "host.mac", "k8s.pod.ip", "prometheus", "prometheus_replica",
     )  # fmt: skip
-    seed: Annotated[int, Meta(ge=0, lt=1 << 63)] = 0
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
 
 
 class Limits(Frozen, frozen=True):
@@ -101,7 +104,7 @@ class Limits(Frozen, frozen=True):
 class PagerDuty(Frozen, frozen=True):
     """PagerDuty Events API v2."""
 
-    routing_key_file: str
+    routing_key_file: FilePath
     url: str = "https://events.pagerduty.com/v2/enqueue"
 
 
@@ -116,7 +119,7 @@ class Webhook(Frozen, frozen=True):
     """The alert as JSON by POST; `headers_file` holds `Name: value` lines (tokens)."""
 
     url: str
-    headers_file: str | None = None
+    headers_file: FilePath | None = None
 
 
 class Stdout(Frozen, frozen=True):
@@ -128,7 +131,7 @@ class Stdout(Frozen, frozen=True):
 class File(Frozen, frozen=True):
     """The alert appended as a JSON line."""
 
-    path: str
+    path: NewFilePath
 
 
 class ReceiverSettings(Frozen, frozen=True):
@@ -189,7 +192,7 @@ class Settings(Frozen, frozen=True):
     sources: list[SourceSettings] = []
     identity: IdentitySettings = IdentitySettings()
     limits: Limits = Limits()
-    models: list[str] = []  # folders or files of model specs; none: the shipped ones
+    models: list[FilePath] = []  # folders or files of model specs; none: the shipped ones
     threshold: Threshold = Threshold()
     correlation: Correlation = Correlation()
     blind: Blind = Blind()

@@ -1,0 +1,172 @@
+"""The shipped model specs: which series they take, written out for names that SDKs and exporters really send."""
+
+import shutil
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from anomaly.config.load import load_specs, shipped_models
+from anomaly.config.models import DEFAULT, Model, Signal, specs_for
+from anomaly.config.settings import IdentitySettings
+from anomaly.decode.identity import Identity, Series
+from anomaly.decode.points import Kind
+
+SPECS = load_specs()
+IDENTITY = Identity(IdentitySettings())
+G, C, H = Kind.GAUGE, Kind.COUNTER, Kind.HISTOGRAM
+SERVED = {"errors", "latency", "traffic"}
+
+
+def series(metric: str, kind: Kind, unit: str = "", **labels: str) -> Series:
+    """A series of the shop's cart; in label names, `__` stands for a dot."""
+    attributes = {k.replace("__", "."): v for k, v in labels.items()}
+    return IDENTITY.series(metric, unit, {"service.name": "cart"} | attributes, kind)
+
+
+def names(*args: str | Kind, **labels: str) -> set[str]:
+    """The specs that judge it."""
+    return {s.name for s in specs_for(series(*args, **labels), SPECS)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "unit"),
+    [("http.server.request.duration", H, "s"), ("http.server.request.duration", Kind.HISTOGRAM_DELTA, "s")],
+)
+def test_a_request_histogram_is_latency_traffic_and_errors_at_once(metric: str, kind: Kind, unit: str):
+    assert names(metric, kind, unit, http__response__status_code="200") == SERVED
+
+
+def test_older_and_other_servers_are_judged_the_same():
+    in_ms = {"errors", "latency-ms", "traffic"}
+    assert names("http.server.duration", H, "ms") == in_ms
+    assert names("rpc.server.duration", H, "ms") == in_ms
+    assert names("rpc.server.call.duration", H, "s") == SERVED
+
+
+def test_a_classic_histogram_of_prometheus_counts_requests_once():
+    """Of its three counters all are latency, and the count alone is traffic and errors."""
+    for stem in ("http_server_request_duration_seconds", "http_request_duration_seconds", "http_server_requests_seconds"):
+        assert names(f"{stem}_count", C, "s") == SERVED, stem
+        assert names(f"{stem}_bucket", C, "s", le="0.5") == {"latency"}, stem
+        assert names(f"{stem}_sum", C, "s") == {"latency"}, stem
+
+
+@pytest.mark.parametrize("metric", ["http_requests_total", "grpc_server_handled_total", "istio_requests_total"])
+def test_a_request_counter_is_traffic_and_errors(metric: str):
+    assert names(metric, C) == {"errors", "traffic"}
+
+
+def test_of_the_spans_only_the_side_that_served_is_the_services_own():
+    assert names("traces.span.metrics.calls", C, span__kind="SPAN_KIND_SERVER") == {"errors", "traffic"}
+    assert names("traces.span.metrics.duration", H, "ms", span__kind="SPAN_KIND_SERVER") == {"latency-ms"}
+    assert names("traces.span.metrics.calls", C, span__kind="SPAN_KIND_CLIENT") == {DEFAULT}
+    assert names("traces.span.metrics.duration", H, "ms", span__kind="SPAN_KIND_CLIENT") == {"calls-ms"}
+
+
+def test_durations_of_calls_and_jobs_are_evidence_and_no_page():
+    assert names("http.client.request.duration", H, "s") == {"calls"}
+    assert names("db.client.operation.duration", H, "s") == {"calls"}
+    assert names("job_duration_seconds_sum", C, "s") == {"calls"}
+    assert not next(s for s in SPECS if s.name == "calls").pages
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "unit", "labels", "spec"),
+    [
+        ("system.cpu.utilization", G, "1", {"state": "user"}, "saturation"),
+        ("system.memory.usage", G, "By", {"state": "used"}, "saturation-bytes"),
+        ("process_resident_memory_bytes", G, "By", {}, "saturation-bytes"),
+        ("process_open_fds", G, "", {}, "saturation-count"),
+        ("http.server.active_requests", G, "{request}", {}, "saturation-count"),
+        ("shop.queue.depth", G, "", {}, "saturation-count"),
+        ("disk_used_percent", G, "%", {}, "saturation-percent"),
+        ("system.network.errors", C, "errors", {}, "failures"),
+        ("up", G, "", {}, "up"),
+        ("shop.requests", C, "{request}", {}, "traffic"),
+        ("room.temperature", G, "Cel", {}, DEFAULT),
+        ("ec2_network_in", G, "", {}, DEFAULT),
+        ("system.disk.io", C, "By", {}, DEFAULT),
+    ],
+)
+def test_a_series_is_judged_as_its_kind_of_signal(metric: str, kind: Kind, unit: str, labels: dict[str, str], spec: str):
+    assert names(metric, kind, unit, **labels) == {spec}
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels"),
+    [
+        ("target_info", {}), ("go_gc_duration_seconds", {}), ("cpython.gc.collections", {}), ("kube_pod_labels", {}),
+        ("process_start_time_seconds", {}), ("http_requests_created", {}), ("kube_pod_container_resource_limits", {}),
+        ("jvm_memory_max_bytes", {}), ("scrape_duration_seconds", {}), ("otelcol_exporter_sent_metric_points", {}),
+        ("process.runtime.cpython.gc_count", {}), ("backup_last_success_timestamp_seconds", {}), ("anomaly_series", {}),
+        ("system.cpu.utilization", {"state": "idle"}), ("node_cpu_seconds_total", {"mode": "idle"}),
+        ("system.memory.usage", {"state": "cached"}),
+    ],
+)  # fmt: skip
+def test_what_is_no_signal_is_left_alone(metric: str, labels: dict[str, str]):
+    assert names(metric, G, **labels) == {"ignore"}
+
+
+@pytest.mark.parametrize("status", ["500", "503", "5xx", "STATUS_CODE_ERROR", "Unavailable", "14", "INTERNAL"])
+def test_a_fault_of_the_server_is_an_error(status: str):
+    errors = next(s for s in SPECS if s.name == "errors").errors
+    assert errors is not None
+    assert any(fnmatchcase(status, pattern) for pattern in errors.value)
+
+
+@pytest.mark.parametrize(
+    "status", ["200", "404", "429", "2xx", "STATUS_CODE_OK", "STATUS_CODE_UNSET", "NotFound", "5", "0", "OK"]
+)
+def test_what_the_client_did_is_no_error(status: str):
+    """gRPC's 5 is NOT_FOUND, HTTP's 429 and 404 are answers."""
+    errors = next(s for s in SPECS if s.name == "errors").errors
+    assert errors is not None
+    assert not any(fnmatchcase(status, pattern) for pattern in errors.value)
+
+
+def test_only_service_level_signals_page():
+    assert {s.signal for s in SPECS if s.pages} == {Signal.ERRORS, Signal.LATENCY, Signal.TRAFFIC}
+    assert all(s.sum == "group" and not s.members for s in SPECS if s.pages)
+
+
+def test_a_fault_of_a_service_can_be_found_within_fifteen_seconds():
+    """Three cells of the shortest grid, 5 s, must suffice for errors and latency."""
+    assert all(s.min_duration <= 10.0 for s in SPECS if s.name in {"errors", "latency", "latency-ms"})
+
+
+def test_there_is_one_default_and_it_has_no_opinion():
+    (default,) = (s for s in SPECS if s.name == DEFAULT)
+    assert default.model is Model.ADAPTIVE
+    assert (default.min_deviation, default.min_relative, default.pages) == (0.0, 0.0, False)
+
+
+def test_own_specs_come_first_even_before_what_is_ignored(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("specs:\n  - {name: cap, signal: saturation, match: [{metric: [pool_max]}]}\n")
+    specs = load_specs([tmp_path])
+    assert [s.name for s in specs][:2] == ["cap", "ignore"]
+    assert [s.name for s in specs_for(series("pool_max", G), specs)] == ["cap"]
+    assert [s.name for s in specs_for(series("heap_max", G), specs)] == ["ignore"]
+
+
+def test_an_own_spec_takes_the_place_of_a_shipped_one_of_its_name(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("specs:\n  - {name: up, match: [{metric: [up]}], min_duration: 5m}\n")
+    specs = load_specs([tmp_path / "mine.yaml"])
+    assert [s.min_duration for s in specs if s.name == "up"] == [300.0]
+    assert len(specs) == len(SPECS)
+
+
+def test_what_an_own_file_ignores_comes_before_what_it_judges(tmp_path: Path):
+    judged = "{name: mine, match: [{metric: ['a.*']}]}"
+    (tmp_path / "mine.yaml").write_text(
+        f"specs:\n  - {judged}\n  - {{name: noise, model: ignore, match: [{{metric: [a.b]}}]}}\n"
+    )
+    specs = load_specs([tmp_path])
+    assert [s.name for s in specs_for(series("a.b", G), specs)] == ["noise"]
+    assert [s.name for s in specs_for(series("a.c", G), specs)] == ["mine"]
+
+
+def test_specs_of_several_files_are_read_in_the_order_of_their_names_and_nothing_else_is(tmp_path: Path):
+    shutil.copytree(shipped_models(), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "README.md").write_text("no spec")
+    assert [s.name for s in load_specs([tmp_path])] == [s.name for s in SPECS]
