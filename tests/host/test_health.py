@@ -40,8 +40,10 @@ async def scraped(health: Health) -> dict[tuple[str, tuple[tuple[str, str], ...]
 
 async def test_what_hosts_report_is_what_prometheus_reads():
     health = Health()
+    health.assigned(["otlp_metrics"])
     health.batch("decode", "otlp_metrics", 3, 100, 1700, 0.02)
-    health.batch("detect", "anomaly.points", 0, 2, 1690, 0.03, newest=1_700_000_000_000)
+    health.batch("detect", "otlp_metrics", 3, 100, 1690, 0.03, newest=1_700_000_000_000)
+    health.batch("detect", "anomaly.points", 0, 2, 10, 0.03)
     health.dead("truncated")
     health.dead("truncated", 2)
     health.outcomes({"scored": 1600, "late": 90})
@@ -57,7 +59,7 @@ async def test_what_hosts_report_is_what_prometheus_reads():
     seen = await scraped(health)
     expected = {
         ("anomaly_records_total", (("source", "otlp_metrics"),)): 100.0,
-        ("anomaly_stage_points_total", (("stage", "detect"),)): 1690.0,
+        ("anomaly_stage_points_total", (("stage", "detect"),)): 1700.0,
         ("anomaly_rejects_total", (("reason", "truncated"),)): 3.0,
         ("anomaly_points_total", (("outcome", "late"),)): 90.0,
         ("anomaly_series", ()): 42.0,

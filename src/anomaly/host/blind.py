@@ -7,10 +7,12 @@ critical trigger and one resolve, under a key that stays the same, so that a per
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
-from anomaly.config.settings import Blind
+from anomaly.config.mistake import ConfigError, Mistake
+from anomaly.config.settings import Blind, Settings
 from anomaly.dispatch.alert import Alert, Severity, What
 from anomaly.host.health import Health
 
@@ -105,6 +107,24 @@ class Blindness:
             for alert in self.check(self.health.now()):
                 await attempt(deliver, alert)
             await asyncio.sleep(interval)
+
+
+@asynccontextmanager
+async def watched(settings: Settings, health: Health, deliver: Callable[[Alert], Awaitable[None]]) -> AsyncIterator[None]:
+    """What every host runs in: health served, and blindness watched and handed straight to `deliver`."""
+    try:
+        await health.start(settings.health.listen)
+    except OSError as error:
+        said = f"cannot listen on {settings.health.listen}: {error.strerror}; name another address, or port 0"
+        raise ConfigError([Mistake("", "health.listen", said)]) from error
+    watching = asyncio.create_task(Blindness(settings.blind, health).watch(deliver))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await health.stop()
 
 
 async def attempt(deliver: Callable[[Alert], Awaitable[None]], alert: Alert) -> None:

@@ -16,7 +16,7 @@ from anomaly import __version__
 from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.dispatch.alert import Alert
 
-LATER = ("detect", "correlate", "dispatch", "delivery")  # stages whose records another stage has read and counted before
+LATER = ("detect", "correlate", "dispatch", "deliver")  # stages whose records another stage has read and counted before
 RECENT = 60.0  # seconds: the window over which the share of rejects is counted
 RECORDS = tuple(float(4**n) for n in range(10))  # 1 … 262,144 records a batch
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -34,12 +34,13 @@ class Health:
         self.brokers_gone_since: float | None = None
         self.compiled = False
         self._recent: deque[tuple[float, int, int]] = deque()  # (wall time, records, rejects)
+        self.port = 0  # where it is served
         self._runner: web.AppRunner | None = None
         self._metrics()
 
     def _metrics(self) -> None:
         r = self.registry
-        self._records = Counter("anomaly_records", "Records read.", ["source"], registry=r)
+        self._records = Counter("anomaly_records", "Records read from a source.", ["source"], registry=r)
         self._stage_points = Counter("anomaly_stage_points", "Points that went through a stage.", ["stage"], registry=r)
         self._points = Counter("anomaly_points", "Points by what became of them.", ["outcome"], registry=r)
         self._rejects = Counter("anomaly_rejects", "Records set aside, by reason.", ["reason"], registry=r)
@@ -75,8 +76,8 @@ class Health:
             self.judged(newest)
 
     def _read(self, source: str, records: int) -> None:
-        self._records.labels(source).inc(records)
         if source in self.assigned_at and records:
+            self._records.labels(source).inc(records)
             self.heard[source] = self.now()
             self._count(records, 0)
 
@@ -184,7 +185,8 @@ class Health:
         host, _, port = listen.rpartition(":")
         site = web.TCPSite(self._runner, host.strip("[]") or None, int(port))
         await site.start()
-        return int(self._runner.addresses[0][1])
+        self.port = int(self._runner.addresses[0][1])
+        return self.port
 
     async def stop(self) -> None:
         """Stop serving."""
