@@ -1,0 +1,115 @@
+"""Silence of a group that should be heard.
+
+A group is silent if none of its series brought a point while its source was heard: other groups on the same topic did.
+Silence is therefore counted on the source's own clock, which a gap in the source as a whole moves by no more than a few of
+its usual steps: when the pipeline stops for ten minutes nobody was silent, we were deaf.
+Judged are groups with a history (HISTORY ms, ARRIVALS moments) that a spec marks (`absence: true`); their limit is LEAST or
+five usual gaps, whichever is longer. A group of which all series ended by stale markers was removed, and is not missed.
+Times ms since the epoch and of the data; `usual` gaps ms.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.detect.rows import grown
+
+CHECK = 5_000  # ms of data time between looks
+LEAST = 45_000.0
+GAPS = 5.0
+HISTORY, ARRIVALS = 120_000, 10
+IDLE = 60_000  # an input so far behind the others does not hold time back, ms
+DEAF = 15_000.0  # the source's clock goes on by so much in a look at most, or three of its usual steps
+
+
+class Silence(NamedTuple):
+    """A group fell silent (`back` 0) or was heard again; `limit` ms is what would have been usual."""
+
+    group: int
+    since: int
+    time: int
+    usual: float
+    back: int
+
+
+class Inputs:
+    """How far each input partition was heard, in ms; the time of a source is that of its slowest input that is not idle."""
+
+    def __init__(self) -> None:
+        self.heard: dict[tuple[str, int], int] = {}
+        self.time = 0
+
+    def hear(self, source: str, partition: int, time: int) -> None:
+        """An input was heard to `time`."""
+        place = source, partition
+        self.heard[place] = max(self.heard.get(place, 0), time)
+        self.time = max(self.time, _slowest(list(self.heard.values())))
+
+    def of(self, source: str) -> int:
+        """Time of one source."""
+        return _slowest([time for place, time in self.heard.items() if place[0] == source])
+
+
+def _slowest(times: list[int]) -> int:
+    newest = max(times, default=0)
+    return min((t for t in times if t >= newest - IDLE), default=0)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """How long a source was heard, all in ms."""
+
+    last: int = 0
+    active: float = 0.0
+    usual: float = float(CHECK)
+
+    def go_on(self, time: int) -> None:
+        """Move to `time`."""
+        gap = float(time - self.last) if self.last else 0.0
+        self.active += min(gap, max(DEAF, 3.0 * self.usual))
+        if self.last:
+            self.usual += 0.2 * (min(gap, 3.0 * self.usual) - self.usual)
+        self.last = time
+
+
+@dataclass(slots=True)
+class Absence:
+    """Who is silent. `seen` ms and `active` ms of the source's clock when each group was last found to have been heard."""
+
+    clocks: dict[int, _Clock] = field(default_factory=dict)
+    seen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))
+    active: NDArray[np.float64] = field(default_factory=lambda: np.zeros(64))
+
+    def is_due(self, source: int, time: int) -> bool:
+        """Whether it is time to look at a source again."""
+        return time // CHECK * CHECK > self.clocks.setdefault(source, _Clock()).last
+
+    def look(self, groups: NDArray[np.void], source: int, time: int) -> list[Silence]:
+        """Who fell silent by `time`, and who was heard again."""
+        clock = self.clocks.setdefault(source, _Clock())
+        clock.go_on(time // CHECK * CHECK)
+        self.seen, self.active = grown(self.seen, groups.size), grown(self.active, groups.size)
+        mine = np.flatnonzero((groups["source"] == source) & (groups["last"] > 0))
+        heard = mine[groups["last"][mine] > self.seen[mine]]
+        self.seen[heard], self.active[heard] = groups["last"][heard], clock.active
+        back = [self._again(groups, int(g)) for g in heard[groups["open"][heard] != 0]]
+        return back + [self._silent(groups, int(g), clock.last) for g in self._missed(groups, mine, clock.active)]
+
+    def _missed(self, groups: NDArray[np.void], mine: NDArray[np.intp], active: float) -> NDArray[np.intp]:
+        g = groups[mine]
+        known = (g["watched"] != 0) & (g["arrivals"] >= ARRIVALS) & (g["last"] - g["since"] >= HISTORY)
+        limit = np.maximum(LEAST, GAPS * g["usual"])
+        silent = (g["open"] == 0) & (g["alive"] > 0) & (active - self.active[mine] > limit)
+        missed: NDArray[np.intp] = mine[known & silent]
+        return missed
+
+    def _silent(self, groups: NDArray[np.void], g: int, time: int) -> Silence:
+        groups["open"][g] = 1
+        return Silence(g, int(groups["last"][g]), time, float(groups["usual"][g]), 0)
+
+    def _again(self, groups: NDArray[np.void], g: int) -> Silence:
+        groups["open"][g] = 0
+        back = int(groups["back"][g]) or int(groups["last"][g])
+        return Silence(g, 0, back, float(groups["usual"][g]), back)

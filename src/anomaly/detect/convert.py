@@ -1,0 +1,273 @@
+"""Points as they were sent -> values that can be judged, and contributions to aggregates.
+
+One pass in arrival order; state is `rows.State`. A gauge is its value. A counter becomes a rate per second; a drop or a
+changed start is a reset, after which it counts from its start if that is known and new, else one point is skipped: a
+reset is never an anomaly and a rate never negative. A delta is divided by its own span. Histograms give what was gained in
+count, sum and buckets to their aggregates; they have no value of their own (NaN sums stay NaN: the mean is not known).
+A counter seen for the first time counts from zero since its siblings' export before, where the siblings were heard then:
+so the first error of a status code that never occurred counts as one.
+Source of the reset rule: OpenTelemetry, "Metrics Data Model", section "Resets and Gaps".
+Weak where a series without a start resets and passes its old value within one interval: the rate is then too low, once.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.compiled import kernel
+from anomaly.detect.grid import MOST_CLOSED, contribute
+from anomaly.detect.rows import Cells, State
+
+# What became of a point: exactly one of these.
+OUTCOMES = ("scored", "warming", "converted", "ignored", "duplicate", "late", "not_finite", "stale")
+SCORED, WARMING, CONVERTED, IGNORED, DUPLICATE, LATE, NOT_FINITE, STALE = range(8)
+
+# Two exports of a counter closer than this share of their interval (a flush at shutdown) are taken as one.
+TOO_CLOSE = 0.1
+
+# Times of one export differ by no more than this, ms; two arrivals of a group closer than this are one.
+MOMENT = 500
+
+# A counter whose start is no longer ago than this counts from it even if no sibling was heard before, ms.
+JUST_STARTED = 10_000
+
+GAUGE, COUNTER, DELTA, COUNTS, COUNTS_DELTA = 0, 1, 2, 3, 4
+
+
+class Columns(NamedTuple):
+    """The points of a batch with their rows (int32), as in `decode.points`."""
+
+    row: NDArray[np.int32]
+    time: NDArray[np.int64]
+    start: NDArray[np.int64]
+    value: NDArray[np.float64]
+    observations: NDArray[np.float64]
+    kind: NDArray[np.uint8]
+    flags: NDArray[np.uint8]
+    bucket_at: NDArray[np.int64]
+    bucket_len: NDArray[np.int32]
+    buckets: NDArray[np.float64]
+
+
+class Values(NamedTuple):
+    """Values to be judged in arrival order: position in the batch, judged row, time ms, value."""
+
+    point: NDArray[np.int64]
+    row: NDArray[np.int32]
+    time: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+
+@kernel
+def hear(state, r, time):  # type: ignore[no-untyped-def]
+    """The group of this row was heard."""
+    row, group = state.rows[r], state.groups[state.rows[r].group]
+    if row.alive == 0:
+        row.alive = 1
+        group.alive += 1
+    if group.last == 0:
+        group.since, group.last, group.arrivals = time, time, 1
+    elif time > group.last:
+        gap = time - group.last
+        if gap > MOMENT:
+            group.arrivals += 1
+            group.usual += (0.5 if gap > group.usual else 0.05) * (gap - group.usual) if gap < 600_000 else 0.0
+        if gap > 30_000:
+            group.back = time
+        group.last = time
+
+
+@kernel
+def born(state, r, time, start):  # type: ignore[no-untyped-def]
+    """Since when a counter seen for the first time has counted from zero, ms; 0 where that is not known."""
+    row, family = state.rows[r], state.families[state.rows[r].family]
+    since = np.int64(0)
+    if row.fresh != 0 and family.last > 0:
+        if time > family.last + MOMENT:
+            since = family.last
+        elif time > family.last - MOMENT:
+            since = family.before
+    if since == 0 and start > 0 and time - start <= JUST_STARTED:
+        return start
+    return max(since, start) if since > 0 and start < time else since
+
+
+@kernel
+def export(family, time):  # type: ignore[no-untyped-def]
+    """A family was exported at `time`."""
+    if time > family.last + MOMENT:
+        family.before, family.last = family.last, time
+
+
+@kernel
+def rise(new, old, from_zero):  # type: ignore[no-untyped-def]
+    """What a cumulative number rose by."""
+    return new if from_zero else new - old
+
+
+@kernel
+def base_of(state, r, i, points, shrunk):  # type: ignore[no-untyped-def]
+    """Since when a cumulative point gained what it did, and whether it counts from zero; base 0: cannot be known."""
+    row = state.rows[r]
+    start = points.start[i]
+    if row.primed == 0:
+        return born(state, r, points.time[i], start), True
+    restarted = start != 0 and row.start != 0 and start != row.start
+    if not (shrunk or restarted):
+        return row.last, False
+    return (start, True) if row.last < start < points.time[i] else (np.int64(0), True)
+
+
+@kernel
+def has_shrunk(state, r, i, points):  # type: ignore[no-untyped-def]
+    """Whether a histogram has fewer observations than before, anywhere, or other buckets."""
+    row, length, at = state.rows[r], points.bucket_len[i], points.bucket_at[i]
+    if points.observations[i] < row.count or length != row.bucket_len:
+        return True
+    for j in range(length):  # noqa: SIM110 (numba knows no generators)
+        if points.buckets[at + j] < state.buckets[row.bucket_at + j]:
+            return True
+    return False
+
+
+@kernel
+def bucket_gains(state, r, i, points, from_zero, delta):  # type: ignore[no-untyped-def]
+    """What each bucket gained, into `delta`."""
+    row, at = state.rows[r], points.bucket_at[i]
+    for j in range(points.bucket_len[i]):
+        old = 0.0 if from_zero else state.buckets[row.bucket_at + j]
+        delta[j] = points.buckets[at + j] - old
+
+
+@kernel
+def remember(state, r, i, points):  # type: ignore[no-untyped-def]
+    """Keep what the next point is converted against."""
+    row = state.rows[r]
+    row.value, row.count, row.start, row.primed = points.value[i], points.observations[i], points.start[i], 1
+    if points.kind[i] == COUNTS:
+        row.bucket_len = points.bucket_len[i]
+        for j in range(row.bucket_len):
+            state.buckets[row.bucket_at + j] = points.buckets[points.bucket_at[i] + j]
+
+
+@kernel
+def pace(row, time):  # type: ignore[no-untyped-def]
+    """Learn the spacing of a row; a gap counts as three intervals at most."""
+    if row.last > 0:
+        gap = float(time - row.last)
+        row.interval = gap if row.intervals == 0 else row.interval + 0.2 * (min(gap, 3.0 * row.interval) - row.interval)
+        row.intervals = min(row.intervals + 1, 255)
+
+
+@kernel
+def gains(state, r, i, points, delta):  # type: ignore[no-untyped-def]
+    """(base, gained, summed, buckets) of a point: what was gained over (base, time]; base 0 where that is not known."""
+    row, time, kind = state.rows[r], points.time[i], points.kind[i]
+    if kind == GAUGE:
+        base = time - np.int64(row.interval) if row.stale != 0 else row.last
+        return base, points.value[i] * (time - base) / 1000.0, 0.0, 0
+    if kind in (DELTA, COUNTS_DELTA):
+        base = points.start[i] if 0 < points.start[i] < time else row.last
+        row.delta = 1
+        if kind == DELTA:
+            return base, points.value[i], 0.0, 0
+        bucket_gains(state, r, i, points, True, delta)
+        return base, points.observations[i], points.value[i], points.bucket_len[i]
+    if kind == COUNTER:
+        base, from_zero = base_of(state, r, i, points, points.value[i] < row.value)
+        return base, rise(points.value[i], row.value, from_zero), 0.0, 0
+    base, from_zero = base_of(state, r, i, points, has_shrunk(state, r, i, points))
+    bucket_gains(state, r, i, points, from_zero, delta)
+    gained, summed = rise(points.observations[i], row.count, from_zero), rise(points.value[i], row.value, from_zero)
+    return base, gained, summed, points.bucket_len[i]
+
+
+@kernel
+def refused(row, i, points):  # type: ignore[no-untyped-def]
+    """Why a point says nothing about its series, or -1."""
+    time, kind = points.time[i], points.kind[i]
+    if row.ignored != 0:
+        return IGNORED
+    if time <= row.last:
+        return DUPLICATE if time == row.last else LATE
+    if points.flags[i] & 1:
+        return STALE
+    if not np.isfinite(points.observations[i] if kind >= COUNTS else points.value[i]):
+        return NOT_FINITE
+    return -1
+
+
+@kernel
+def pause(state, r):  # type: ignore[no-untyped-def]
+    """A stale marker: the series ends or pauses here, and nobody waits for it."""
+    row = state.rows[r]
+    if row.alive != 0:
+        row.alive = 0
+        state.groups[row.group].alive -= 1
+    row.stale, row.primed, m = 1, 0, row.members
+    while m >= 0:
+        member = state.members[m]
+        if member.counted != 0:
+            member.counted = 0
+            state.aggregates[member.agg].pending -= 1
+        m = member.next_of_row
+
+
+@kernel
+def convert(begin, points, state, outcome, values, used, closed, delta, widest):  # type: ignore[no-untyped-def]
+    """Convert points[begin:] until done or until `closed` may be too small; returns how far it came.
+
+    Writes `outcome` per point, appends to `values` (`used[0]` so far) and to `closed`.
+    """
+    for i in range(begin, points.row.size):
+        r = points.row[i]
+        row = state.rows[r]
+        time = points.time[i]
+        reason = refused(row, i, points)
+        if points.flags[i] & 1 == 0:
+            hear(state, r, time)
+        if reason >= 0:
+            outcome[i] = reason
+            if reason == STALE:
+                pause(state, r)
+            continue
+        if row.members >= 0:
+            room = closed.agg.size - closed.used[0], closed.lanes.size - closed.used[1]
+            if room[0] < 8 * MOST_CLOSED or room[1] < 8 * MOST_CLOSED * widest:
+                return i
+        outcome[i] = CONVERTED
+        kind = points.kind[i]
+        cumulative = kind in (COUNTER, COUNTS)
+        if cumulative and row.primed != 0 and time - row.last < TOO_CLOSE * row.interval:
+            continue
+        base, gained, summed, buckets = gains(state, r, i, points, delta)
+        if cumulative:
+            export(state.families[row.family], time)
+        pace(row, time)
+        if row.judged >= 0 and (kind == GAUGE or (base > 0 and base < time)):
+            n = used[0]
+            values.point[n], values.row[n], values.time[n] = i, row.judged, time
+            values.value[n] = points.value[i] if kind == GAUGE else gained * 1000.0 / (time - base)
+            used[0] = n + 1
+        row.last, row.stale = time, 0
+        remember(state, r, i, points)
+        m = row.members
+        while m >= 0:
+            contribute(state, m, base, time, gained, summed, delta, buckets, closed, i)
+            m = state.members[m].next_of_row
+    return points.row.size
+
+
+def run(points: Columns, state: State, closed: Cells, widest: int) -> tuple[NDArray[np.uint8], Values, int]:
+    """Convert a batch that fits; for tests and small batches. See `convert`."""
+    n = points.row.size
+    outcome, values = np.zeros(n, np.uint8), room(n)
+    used = np.zeros(1, np.int64)
+    done = int(convert(0, points, state, outcome, values, used, closed, np.zeros(max(widest, 1)), widest))
+    return outcome, Values._make(column[: used[0]] for column in values), done
+
+
+def room(n: int) -> Values:
+    """Room for n values."""
+    return Values(np.zeros(n, np.int64), np.zeros(n, np.int32), np.zeros(n, np.int64), np.zeros(n))

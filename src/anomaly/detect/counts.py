@@ -1,0 +1,154 @@
+"""k of n against what was usual: errors of requests, right at low traffic.
+
+State is one row per judged ratio, dtype RATIO: `errors`, `total` as learned, fading with MEMORY; `k5`, `n5` the same over
+about five minutes and `k1`, `n1` over about one, both fading exponentially; `carried_k`, `carried_n` what came since `since`
+in cells of too few events; `last` ms of the newest cell, 0 before the first. Counts are events, times ms since the epoch.
+The score is -log10 P(X >= k) for X of a beta-binomial with n draws and a beta of the learned counts: at two requests an
+error is no surprise, at two thousand ten are. NaN: too few events to say anything; 0: no more errors than expected.
+Source: A. Gelman et al., Bayesian Data Analysis (3rd ed.), section 2.4 for the predictive; E. Wilson (1927) for the band.
+Weak where errors come in bursts of one cause: draws are then not independent, which the cap on what is learned softens.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.compiled import kernel
+from anomaly.detect.rows import grown
+
+RATIO = np.dtype(
+    [
+        ("errors", "f8"), ("total", "f8"), ("k5", "f8"), ("n5", "f8"), ("k1", "f8"), ("n1", "f8"), ("carried_k", "f8"),
+        ("carried_n", "f8"), ("since", "i8"), ("last", "i8"), ("first", "i8"),
+    ]
+)  # fmt: skip
+
+MEMORY = 7 * 86_400.0  # half-life in seconds of what is usual
+WINDOW, MINUTE = 150.0, 30.0  # half-lives in seconds of the two windows
+PRIOR_ERRORS, PRIOR_TOTAL = 0.5, 100.0  # before anything is known: about 1 in 200
+# The learned ratio is worth so many requests at most: real error ratios wander, whatever the number of requests behind them.
+BELIEVED = 2_000.0
+CARRY = 300_000  # ms for which too few events wait for more
+HELD = 0.03  # weight of a cell while an episode is open
+DOUBTED = 0.2  # weight of a cell that is surprising, but opens nothing
+SURPRISING = 2.0
+WIDE = 3.09  # standard deviations of the band: one in a thousand above it
+
+
+@kernel
+def log_beta(a, b):  # type: ignore[no-untyped-def]
+    """Logarithm of the beta function."""
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+@kernel
+def surprise(k, n, a, b):  # type: ignore[no-untyped-def]
+    """-log10 P(X >= k), X beta-binomial of n draws and Beta(a, b); 0 where k is not above the expectation."""
+    if k <= n * a / (a + b):
+        return 0.0
+    log_first = math.lgamma(n + 1.0) - math.lgamma(k + 1.0) - math.lgamma(n - k + 1.0)
+    log_first += log_beta(a + k, b + n - k) - log_beta(a, b)
+    term, total, j = 1.0, 0.0, k
+    while j <= n and term > 1e-12 * total:
+        total += term
+        term *= (n - j) / (j + 1.0) * (a + j) / max(b + n - j - 1.0, 1e-9)
+        j += 1.0
+    return max(-(log_first + math.log(total)) / math.log(10.0), 0.0)
+
+
+@kernel
+def believed(row):  # type: ignore[no-untyped-def]
+    """The beta that the learned counts are worth: (a, b)."""
+    a, n = row.errors + PRIOR_ERRORS, row.total + PRIOR_TOTAL
+    share = min(BELIEVED / n, 1.0)
+    return a * share, (n - a) * share
+
+
+@kernel
+def band(n, a, b):  # type: ignore[no-untyped-def]
+    """The ratios that n events may show without surprise, by Wilson's interval: (low, high)."""
+    p, m = a / (a + b), 1.0 / (1.0 / max(n, 1.0) + 1.0 / (a + b))
+    z = WIDE * WIDE / m
+    middle, half = (p + z / 2.0) / (1.0 + z), math.sqrt(z * (p * (1.0 - p) + z / 4.0)) / (1.0 + z)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+@kernel
+def fade(row, time):  # type: ignore[no-untyped-def]
+    """Let what is remembered fade until `time`."""
+    dt = max((time - row.last) / 1000.0, 0.0)
+    memory, window, minute = 0.5 ** (dt / MEMORY), 0.5 ** (dt / WINDOW), 0.5 ** (dt / MINUTE)
+    row.errors, row.total = row.errors * memory, row.total * memory
+    row.k5, row.n5 = row.k5 * window, row.n5 * window
+    row.k1, row.n1 = row.k1 * minute, row.n1 * minute
+
+
+@kernel
+def take(row, time, k, n):  # type: ignore[no-untyped-def]
+    """Add a cell to the windows and to what is carried: (errors, total) since the last judgement."""
+    if row.last == 0:
+        row.first, row.last = time, time
+    fade(row, time)
+    row.last = time
+    row.k5, row.n5 = row.k5 + k, row.n5 + n
+    row.k1, row.n1 = row.k1 + k, row.n1 + n
+    if row.carried_n == 0.0 or time - row.since > CARRY:
+        row.carried_k, row.carried_n, row.since = 0.0, 0.0, time
+    row.carried_k, row.carried_n = row.carried_k + k, row.carried_n + n
+    return row.carried_k, row.carried_n
+
+
+@kernel
+def is_bad(row, k, n, bad, bad_events):  # type: ignore[no-untyped-def]
+    """Whether the share of errors is a fault whatever was usual, of enough events in the cell or about the last minute."""
+    if not (n > 0.0 and k >= bad * n):
+        return False
+    return n >= bad_events or (row.n1 >= bad_events and row.k1 >= bad * row.n1)
+
+
+@kernel
+def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events):  # type: ignore[no-untyped-def]
+    """Judge k errors of n events, then learn them: (value, score, low, high, learned, bad); NaN value: too few events.
+
+    A cell not newer than the last teaches nothing and says nothing.
+    """
+    row = ratios[slot]
+    nothing = math.nan, math.nan, math.nan, math.nan, 0.0, False
+    if time <= row.last or n <= 0.0:
+        return nothing
+    faulty_cell = k, n
+    k, n = take(row, time, k, n)
+    faulty = is_bad(row, faulty_cell[0], faulty_cell[1], bad, bad_events)
+    if n < fewest and not faulty:
+        return nothing
+    k = min(k, n)
+    a, b = believed(row)
+    score = surprise(k, n, a, b)
+    if score > 0.0:
+        score = max(score, surprise(min(row.k5, row.n5), row.n5, a, b))
+    low, high = band(n, a, b)
+    weight = HELD if held else (DOUBTED if score >= SURPRISING else 1.0)
+    row.errors, row.total = row.errors + weight * k, row.total + weight * n
+    row.carried_k = row.carried_n = 0.0
+    return k / n, score, low, high, (time - row.first) / 1000.0, faulty
+
+
+@kernel
+def judge(ratios, slot, time, k, n, held, fewest, bad, bad_events, out):  # type: ignore[no-untyped-def]
+    """Judge cells in arrival order into out (cells, 6): the columns of `judge_point`."""
+    for i in range(slot.size):
+        verdict = judge_point(ratios, slot[i], time[i], k[i], n[i], held[i] != 0, fewest[i], bad[i], bad_events[i])
+        for j in range(6):
+            out[i, j] = float(verdict[j])
+
+
+class Ratios:
+    """State of all judged ratios of a partition."""
+
+    def __init__(self) -> None:
+        self.state: NDArray[np.void] = np.zeros(0, RATIO)
+
+    def ensure(self, slots: int) -> None:
+        """Make at least `slots` rows exist; new ones know nothing but the prior."""
+        self.state = grown(self.state, slots)

@@ -1,0 +1,242 @@
+"""The detect stage of one partition of anomaly.points: blocks of points -> anomalies and ticks.
+
+register -> convert and put on the grid -> judge -> report, then silence, then the tick. All state is in rows (`rows`,
+`judge`) and changes with the points in arrival order: where one block ends and the next begins changes no anomaly.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.config.models import ModelSpec
+from anomaly.config.settings import Settings
+from anomaly.decode.block import Block
+from anomaly.decode.identity import Series
+from anomaly.decode.points import Points
+from anomaly.decode.table import MISSING, Table
+from anomaly.detect import quantile
+from anomaly.detect.absence import CHECK, Absence, Inputs
+from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.convert import OUTCOMES, SCORED, WARMING, Columns, Values, convert, room
+from anomaly.detect.judge import SCORE, Batch, Judge
+from anomaly.detect.register import Register
+from anomaly.detect.report import Report
+from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
+from anomaly.detect.waiting import Waiting
+
+TICK = 1_000  # ms of data time without a word
+CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
+
+# A series of one instance that said nothing for so long while its group was heard is no more; an open anomaly on it ends.
+ENDED, ENDED_AFTER_MARKER = 600_000, 60_000
+
+
+class Detector:
+    """Judges the points of one partition. `counts` holds the points by outcome; each point has exactly one."""
+
+    def __init__(self, partition: int, specs: Sequence[ModelSpec], settings: Settings) -> None:
+        self.partition, self.specs = partition, tuple(specs)
+        self.counts: Counter[str] = Counter()
+        self.judge = Judge(self.specs)
+        self.register = Register(self.specs, self.judge)
+        self.report = Report(self.specs, self.register.subjects, self.judge)
+        self.inputs, self.absence = Inputs(), Absence()
+        self._waiting = Waiting(settings.limits.waiting_points)
+        self._table = Table()
+        self._sources: dict[str, int] = {}
+        self._missed = next((spec for spec in self.specs if spec.absence), None)
+        self._closed = cells(CLOSED_CELLS, 1)
+        self._delta = np.zeros(1)
+        self._said = 0
+
+    @property
+    def series(self) -> int:
+        """Number of series known."""
+        return self.register.series
+
+    @property
+    def warm_share(self) -> float:
+        """Share of the judged rows that know enough to say something."""
+        return self.judge.warm()
+
+    def restore(self, anomalies: Iterable[Anomaly]) -> None:
+        """Take over anomalies that were open before a restart: no second opening, and the frozen band decides the end."""
+        self.report.restore(anomalies)
+        self._reopen()
+
+    def detect(self, block: Block) -> list[Anomaly | Tick]:
+        """What a block changed, in order of event time, and a tick if time went on."""
+        source = self._sources.setdefault(block.source, len(self._sources))
+        self._announce(block, source)
+        found: list[Anomaly] = []
+        for points in (self._waiting.known(self._table), block.points):
+            found += self._take(points, block, source)
+        self.inputs.hear(block.source, block.partition, block.heard)
+        found += self._silences(source, self.inputs.of(block.source))
+        found.sort(key=lambda a: a.time)
+        self.counts["waiting"] = len(self._waiting)
+        return [*found, *self._tick(found)]
+
+    def _announce(self, block: Block, source: int) -> None:
+        """Give new series their rows."""
+        new = {s.hash: s for s in block.series}
+        if not new:
+            return
+        hashes = np.array(list(new), np.uint64)
+        for i in np.flatnonzero(self._table.find(hashes) == MISSING):
+            self._add(new[int(hashes[i])], source, block)
+        self.report.introduce()
+        self._reopen()
+
+    def _add(self, series: Series, source: int, block: Block) -> None:
+        row = self.register.add(series, source, block.lateness, not self._waiting.holds(series.hash))
+        self._table.insert(np.array([series.hash], np.uint64), np.array([row], np.int32))
+
+    def _reopen(self) -> None:
+        """Mark groups that were silent before a restart, so that they are heard again."""
+        for g, key in enumerate(self.register.groups if self.report.silent else ()):
+            if key in self.report.silent:
+                self.register.state.groups["open"][g] = 1
+
+    def _take(self, points: Points, block: Block, source: int) -> list[Anomaly]:
+        """Judge points, looking for silence between them wherever time passes a look."""
+        rows = self._table.find(points.series)
+        unknown = rows == MISSING
+        if unknown.any():
+            self.counts["unknown_series"] += self._waiting.hold(points, np.flatnonzero(unknown))
+            points, rows = points.take(~unknown), rows[~unknown]
+        found: list[Anomaly] = []
+        for part, time in self._between_looks(points, block):
+            if part.stop > part.start:
+                found += self._judge(points.take(part), rows[part])
+            if time:
+                self.inputs.hear(block.source, block.partition, time)
+                found += self._silences(source, self.inputs.of(block.source))
+        return found
+
+    def _between_looks(self, points: Points, block: Block) -> list[tuple[slice, int]]:
+        """Slices of the points, each with the time at which to look for silence after it, 0: none."""
+        whole = [(slice(0, len(points)), 0)]
+        if self._missed is None or not len(points) or not self.register.state.groups["watched"].any():
+            return whole
+        before = self.inputs.heard.get((block.source, block.partition), 0)
+        look = np.maximum(np.maximum.accumulate(points.time), before) // CHECK
+        at = np.flatnonzero(np.diff(look, prepend=before // CHECK))
+        edges = [0, *at.tolist(), len(points)]
+        times = [*(int(look[i]) * CHECK for i in at), 0]
+        return [(slice(a, b), t) for a, b, t in zip(edges[:-1], edges[1:], times, strict=True)]
+
+    def _judge(self, points: Points, rows: NDArray[np.int32]) -> list[Anomaly]:
+        """Convert, judge and report points of known series."""
+        columns = self._columns(points, rows)
+        outcome, values = np.zeros(rows.size, np.uint8), room(rows.size)
+        done, found = 0, []
+        while done < rows.size:
+            used = np.zeros(1, np.int64)
+            self._closed.used[:] = 0
+            state, widest = self.register.state, self.register.widest
+            done = convert(done, columns, state, outcome, values, used, self._closed, self._delta, widest)
+            found += self._report(Values._make(column[: used[0]] for column in values), self._closed, outcome)
+        for code, n in enumerate(np.bincount(outcome, minlength=len(OUTCOMES))):
+            self.counts[OUTCOMES[code]] += int(n)
+        return found
+
+    def _columns(self, points: Points, rows: NDArray[np.int32]) -> Columns:
+        """The points for the kernel, with room for what it keeps and hands out."""
+        longest = int(points.bucket_len.max())
+        if longest:
+            self.register.reserve(rows, points.bucket_len)
+        if longest > self._delta.size:
+            self._delta = np.zeros(longest)
+        if self._closed.lanes.size < CLOSED_CELLS * self.register.widest:
+            self._closed = cells(CLOSED_CELLS, CLOSED_CELLS * self.register.widest)
+        p = points
+        ends = p.bucket_at, p.bucket_len, p.buckets
+        return Columns(rows, p.time, p.start, p.value, p.count, p.kind, p.flags, *ends)
+
+    def _report(self, values: Values, closed: Cells, outcome: NDArray[np.uint8]) -> list[Anomaly]:
+        """Judge values and closed cells in arrival order, and say what that changed."""
+        single = values.row.size
+        parts = [Batch(values.point, values.row, values.time, values.value, np.zeros(single))]
+        if closed.used[0]:
+            parts += self._read(closed)
+        batch = Batch._make(np.concatenate(columns) for columns in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+        order = np.argsort(batch.point, kind="stable") if len(parts) > 1 else np.arange(single)
+        batch = Batch._make(column[order] for column in batch) if len(parts) > 1 else batch
+        verdicts = self.judge.judge(batch)
+        known = ~np.isnan(verdicts.judged[:, SCORE])
+        own = order < single
+        outcome[batch.point[own]] = np.where(known[own], SCORED, WARMING)
+        said = self.report.of(batch, verdicts)
+        told = ~np.isnan(verdicts.value)
+        self.judge.recent.keep(batch.row[told], batch.time[told], verdicts.value[told])
+        return said
+
+    def _read(self, closed: Cells) -> list[Batch]:
+        """The values of closed cells, by how their aggregates are read."""
+        n = int(closed.used[0])
+        agg, at = closed.agg[:n], closed.at[:n]
+        one = self.register.state.aggregates[agg]
+        amount, second = closed.lanes[at + 1], closed.lanes[at + 2]
+        seconds = np.where(one["reading"] == MEAN, closed.lanes[at], one["step"] / 1000.0)
+        ratio = one["reading"] == RATIO
+        scalar = one["reading"] != DISTRIBUTION
+        value = np.where(ratio, second, amount / seconds)
+        total = np.where(ratio, amount, 0.0)
+        rows = self.register.judged[agg]
+        index, end = closed.point[:n], closed.end[:n]
+        parts = [Batch(index[scalar], rows[scalar, 0], end[scalar], value[scalar], total[scalar])]
+        if not scalar.all():
+            parts += self._distributions(index[~scalar], end[~scalar], agg[~scalar], at[~scalar], closed.lanes)
+        return parts
+
+    def _distributions(
+        self,
+        index: NDArray[np.int64],
+        end: NDArray[np.int64],
+        agg: NDArray[np.int32],
+        at: NDArray[np.int64],
+        lanes: NDArray[np.float64],
+    ) -> list[Batch]:
+        """Rate, mean and quantiles of histogram cells, those of them that are judged."""
+        read, rows = np.empty((agg.size, 4)), self.register.judged[agg]
+        quantile.read(self.register.state, agg, at, lanes, self.register.fewest[agg], read)
+        parts = []
+        for quantity in range(read.shape[1]):
+            asked = (rows[:, quantity] >= 0) & ~np.isnan(read[:, quantity])
+            n = int(asked.sum())
+            parts.append(Batch(index[asked], rows[asked, quantity], end[asked], read[asked, quantity], np.zeros(n)))
+        return parts
+
+    def _silences(self, source: int, time: int) -> list[Anomaly]:
+        """Groups that fell silent or were heard again, and open anomalies of series that are no more."""
+        if self._missed is None or not self.absence.is_due(source, time):
+            return []
+        groups = self.register.state.groups[: len(self.register.groups)]
+        found = []
+        for silence in self.absence.look(groups, source, time):
+            said = self.report.silence(self.register.groups[silence.group], silence, self._missed)
+            found += [said] if said else []
+        return found + self._ended()
+
+    def _ended(self) -> list[Anomaly]:
+        """Open anomalies of single series that ended while their group is heard."""
+        rows, groups, found = self.register.state.rows, self.register.state.groups, []
+        for judged in [r for r in self.report.open if r in self.register.raw]:
+            row = rows[self.register.raw[judged]]
+            heard = int(groups["last"][row["group"]])
+            patience = ENDED_AFTER_MARKER if row["stale"] else ENDED
+            if row["last"] > 0 and heard - row["last"] > max(patience, 10.0 * row["interval"]):
+                found.append(self.report.ended(judged, heard))
+        return found
+
+    def _tick(self, found: list[Anomaly]) -> list[Tick]:
+        """How far time went on, unless something else said so lately."""
+        self._said = max([self._said, *(a.time for a in found)])
+        time = self.inputs.time
+        if time < self._said + TICK:
+            return []
+        self._said = time
+        return [Tick(partition=self.partition, time=time)]

@@ -1,0 +1,183 @@
+"""Aggregates on a time grid: what the members of a group gained, put into cells of equal length.
+
+A contribution is an amount gained over (base, time] ms: what a counter rose by, or a gauge's value times the seconds it
+stood for. It is spread evenly over the cells that the span touches, so that exports every 1.027 s, late ones and uneven
+ones give the same sums as punctual ones. Counts of errors and totals are not spread: they go whole into the cell of their
+time, because a third of an error is none.
+
+A cell closes when every member that is still heard has passed its end (early, the usual case), or when the aggregate's
+newest point is a lateness and a step past it; then what a member has not said yet is filled with its last contribution, for
+up to MISSING of its intervals, so that a sum never halves because one sender is late. Time is that of the aggregate's own
+points: what other groups and inputs do changes nothing.
+Weak where a sender leaves out what is zero (delta temporality): silence of such a member is read as zero, one step later.
+"""
+
+from anomaly.compiled import kernel
+from anomaly.detect.rows import CELLS, DISTRIBUTION, ERROR, HISTOGRAM, LANES, RATIO, SUM
+
+# Intervals after which a silent member no longer counts as one.
+MISSING = 3.0
+
+SLACK = 1.1  # an export "every 10 s" comes every 10.02 s
+
+# A contribution reaches back over so many cells at most, which bounds what one point can close.
+REACH = 32
+MOST_CLOSED = REACH + 3 * CELLS
+
+
+@kernel
+def step_for(interval):  # type: ignore[no-untyped-def]
+    """Length of a cell in ms for members that come every `interval` ms."""
+    for step in (5_000, 10_000, 15_000, 30_000, 60_000, 300_000, 900_000):
+        if interval <= SLACK * step:
+            return step
+    return 3_600_000
+
+
+@kernel
+def is_heard(state, m, end):  # type: ignore[no-untyped-def]
+    """Whether a member counts for a cell that ends at `end`: seen, not stale, and not silent for too long."""
+    row, agg = state.rows[state.members[m].row], state.aggregates[state.members[m].agg]
+    if row.last == 0 or row.stale != 0 or row.delta != 0:
+        return False
+    return end - row.last <= MISSING * max(float(agg.step), row.interval)
+
+
+@kernel
+def recount(state, a):  # type: ignore[no-untyped-def]
+    """Count again who has not passed the oldest open cell."""
+    agg = state.aggregates[a]
+    end, m, pending = (agg.first + 1) * agg.step, agg.head, 0
+    while m >= 0:
+        member = state.members[m]
+        late = state.rows[member.row].last < end and is_heard(state, m, end)
+        member.counted = 1 if late else 0
+        pending += late
+        m = member.next_of_agg
+    agg.pending = pending
+
+
+@kernel
+def fill(state, a, slot):  # type: ignore[no-untyped-def]
+    """Let the last contribution of each late member stand for what it has not said about the oldest cell."""
+    agg = state.aggregates[a]
+    begin, end, m = agg.first * agg.step, (agg.first + 1) * agg.step, agg.head
+    while m >= 0:
+        member = state.members[m]
+        last = state.rows[member.row].last
+        if last < end and is_heard(state, m, end):
+            missing = (end - max(last, begin)) / 1000.0
+            state.lanes[slot + member.lane] += member.gained * missing
+            if member.role == HISTOGRAM:
+                state.lanes[slot + 2] += member.summed * missing
+        m = member.next_of_agg
+
+
+@kernel
+def close(state, a, cells, index):  # type: ignore[no-untyped-def]
+    """Hand out the oldest open cell, if anything fell into it, and go on to the next."""
+    agg = state.aggregates[a]
+    slot = agg.at + (agg.first % CELLS) * agg.width
+    if state.lanes[slot] > 0.0:
+        if agg.reading == SUM or agg.reading == DISTRIBUTION:
+            fill(state, a, slot)
+        n, at = cells.used[0], cells.used[1]
+        cells.agg[n], cells.end[n], cells.point[n], cells.at[n] = a, (agg.first + 1) * agg.step, index, at
+        for lane in range(agg.width):
+            cells.lanes[at + lane] = state.lanes[slot + lane]
+            state.lanes[slot + lane] = 0.0
+        cells.used[0], cells.used[1] = n + 1, at + agg.width
+    agg.first += 1
+    recount(state, a)
+
+
+@kernel
+def reach(state, a, cell, cells, index):  # type: ignore[no-untyped-def]
+    """Close until `cell` is among the open ones; after a gap, leap over the empty cells."""
+    agg = state.aggregates[a]
+    closed = 0
+    while cell >= agg.first + CELLS and closed < CELLS:
+        close(state, a, cells, index)
+        closed += 1
+    if cell >= agg.first + CELLS:
+        agg.first = cell - CELLS + 1
+        recount(state, a)
+
+
+@kernel
+def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
+    """Close every cell that is complete or overdue."""
+    agg = state.aggregates[a]
+    patience = agg.step + agg.lateness
+    while True:
+        end = (agg.first + 1) * agg.step
+        grace = agg.step if agg.delta != 0 else 0
+        complete = agg.pending == 0 and agg.newest >= end + grace
+        if not (complete or agg.newest >= end + patience):
+            return
+        if agg.newest - end > 2 * CELLS * agg.step + patience:
+            reach(state, a, agg.newest // agg.step, cells, index)
+        else:
+            close(state, a, cells, index)
+
+
+@kernel
+def put(state, m, slot, share, gained, summed, seconds, delta, buckets):  # type: ignore[no-untyped-def]
+    """Add a share of a contribution to a cell."""
+    member = state.members[m]
+    state.lanes[slot] += seconds
+    state.lanes[slot + member.lane] += share * gained
+    if member.role == ERROR:
+        state.lanes[slot + 2] += share * gained
+    elif member.role == HISTOGRAM:
+        state.lanes[slot + 2] += share * summed
+        for j in range(buckets):
+            state.lanes[slot + LANES + j] += share * delta[j]
+
+
+@kernel
+def spread(state, m, base, time, gained, summed, delta, buckets, cells, index):  # type: ignore[no-untyped-def]
+    """Spread a contribution over the cells that (base, time] touches; cells that are closed keep what they had."""
+    member = state.members[m]
+    row, a = state.rows[member.row], member.agg
+    agg = state.aggregates[a]
+    span = time - base
+    begin = max(base, time - int(MISSING * max(float(agg.step), row.interval)), time - REACH * agg.step)
+    if row.delta != 0 and begin < agg.first * agg.step and time > agg.first * agg.step:
+        begin = agg.first * agg.step  # a delta is said once: it goes into what is still open, whole
+        span = time - begin
+    for c in range(max(begin // agg.step, agg.first), (time - 1) // agg.step + 1):
+        reach(state, a, c, cells, index)
+        if c >= agg.first:
+            held = min(time, (c + 1) * agg.step) - max(begin, c * agg.step)
+            slot = agg.at + (c % CELLS) * agg.width
+            put(state, m, slot, held / span, gained, summed, held / 1000.0, delta, buckets)
+
+
+@kernel
+def contribute(state, m, base, time, gained, summed, delta, buckets, cells, index):  # type: ignore[no-untyped-def]
+    """What a row gained over (base, time], as one of its memberships sees it; base 0: nothing is known to be gained."""
+    member = state.members[m]
+    row, a = state.rows[member.row], member.agg
+    agg = state.aggregates[a]
+    if agg.step == 0:
+        if row.intervals < 2:
+            return
+        agg.step = step_for(row.interval)
+        agg.first = time // agg.step + 1  # the cell under way has begun without us
+        recount(state, a)
+    agg.newest = max(agg.newest, time)
+    if buckets != agg.width - LANES or member.resolved == 0:
+        buckets = 0  # other bounds than the aggregate's: count and sum only
+    if 0 < base < time:
+        member.gained, member.summed = gained * 1000.0 / (time - base), summed * 1000.0 / (time - base)
+        if agg.reading == RATIO:
+            c = max((time - 1) // agg.step, agg.first)
+            reach(state, a, c, cells, index)
+            put(state, m, agg.at + (c % CELLS) * agg.width, 1.0, gained, summed, (time - base) / 1000.0, delta, 0)
+        else:
+            spread(state, m, base, time, gained, summed, delta, buckets, cells, index)
+    if member.counted != 0 and time >= (agg.first + 1) * agg.step:
+        member.counted = 0
+        agg.pending -= 1
+    settle(state, a, cells, index)

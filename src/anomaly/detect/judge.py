@@ -1,0 +1,127 @@
+"""Judge values and cells in arrival order, each followed at once by its episode, so that block borders change nothing.
+
+One row per judged series, dtype JUDGED: `spec` its index in the specs, `season` whether it may have one, `slot` its row
+among the ratios, -1 for a value against its band. A value whose row has an open episode is learned with a small weight;
+whether it is open is known only when the point before it was taken, hence one pass for model and episode.
+NaN values are not known: they are neither judged nor learned.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.compiled import kernel
+from anomaly.config.models import ModelSpec
+from anomaly.detect import adaptive, counts
+from anomaly.detect.bank import Bank
+from anomaly.detect.counts import Ratios
+from anomaly.detect.episode import OPEN, step_point
+from anomaly.detect.episodes import EVENT_KINDS, OPEN_AT, EpisodeEvents, Episodes, write
+from anomaly.detect.recent import Recent
+from anomaly.detect.rows import grown
+
+JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1")], align=True)
+SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
+
+
+class Batch(NamedTuple):
+    """Values of judged rows in arrival order; `total` is n where k of n is judged (`value` is then k), else 0."""
+
+    point: NDArray[np.int64]  # position among the points that brought it
+    row: NDArray[np.int32]
+    time: NDArray[np.int64]
+    value: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+
+class Verdicts(NamedTuple):
+    """What was found: `value` (n,) as judged (a ratio for k of n), `judged` (n, 4) score, low, high and seconds learned,
+    `bad` (n,) whether the spec's level was reached, `held` (n,) whether the episode was open afterwards, and the events."""
+
+    value: NDArray[np.float64]
+    judged: NDArray[np.float64]
+    bad: NDArray[np.uint8]
+    held: NDArray[np.uint8]
+    events: EpisodeEvents
+
+
+@kernel
+def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_at, episodes, is_open, out, events):  # type: ignore[no-untyped-def]
+    """Judge each value, step its episode, learn; returns the number of events. `limits` (specs, 3): fewest, bad, of."""
+    state, anchor, last = bank
+    seen, judged, faults, held = out
+    m = 0
+    for i in range(row.size):
+        r = row[i]
+        what = table[r]
+        was_open, fault = is_open[r] != 0, False
+        if what.slot >= 0:
+            limit = limits[what.spec]
+            verdict = counts.judge_point(
+                ratios, what.slot, time[i], value[i], total[i], was_open, limit[0], limit[1], limit[2]
+            )
+            x, score, low, high, learned, fault = verdict
+        else:
+            x = value[i]
+            score, low, high, learned = math.nan, math.nan, math.nan, 0.0
+            if not math.isnan(x):
+                score, low, high, learned = adaptive.judge_point(
+                    state, anchor, last, r, time[i], x, what.season != 0, was_open, True
+                )
+        seen[i], faults[i] = x, fault
+        judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
+        if not math.isnan(x):
+            e = episodes[r]
+            event, reason = step_point(e, time[i], x, score, low, high, parameters[what.spec], fault, open_at)
+            is_open[r] = e.phase == OPEN
+            if event != 0:
+                write(m, i, r, event, reason, e, events)
+                m += 1
+        held[i] = is_open[r]
+    return m
+
+
+class Judge:
+    """Models, episodes and the last values of every judged row of a partition."""
+
+    def __init__(self, specs: Sequence[ModelSpec]) -> None:
+        self.specs, self.size = tuple(specs), 0
+        self.bank, self.episodes = Bank(), Episodes(specs, OPEN_AT)
+        self.ratios, self.recent = Ratios(), Recent()
+        self.table: NDArray[np.void] = np.zeros(0, JUDGED)
+        never = math.inf
+        limits = [(s.min_events, never if s.bad is None else s.bad, s.bad_events) for s in specs]
+        self._limits = np.array(limits, np.float64).reshape(-1, 3)
+        self._slots = 0
+
+    def add(self, spec: int, ratio: bool) -> int:
+        """A new judged row."""
+        row, self.size = self.size, self.size + 1
+        self.table = grown(self.table, self.size)
+        for each in (self.bank, self.episodes, self.recent):
+            each.ensure(self.size)
+        slot = -1
+        if ratio:
+            slot, self._slots = self._slots, self._slots + 1
+            self.ratios.ensure(self._slots)
+        self.table[row] = (slot, spec, self.specs[spec].season)
+        return row
+
+    def warm(self) -> float:
+        """Share of the judged rows of values that know enough by themselves."""
+        adaptive_rows = np.flatnonzero(self.table["slot"][: self.size] < 0)
+        return float(np.mean(self.bank.warm(adaptive_rows))) if adaptive_rows.size else 1.0
+
+    def judge(self, batch: Batch) -> Verdicts:
+        """Judge and learn a batch."""
+        n = batch.row.size
+        out = np.empty(n), np.empty((n, 4)), np.empty(n, np.uint8), np.empty(n, np.uint8)
+        events = tuple(np.empty(n, kind) for kind in EVENT_KINDS)
+        bank = self.bank.state, self.bank.anchor, self.bank.last
+        episodes = self.episodes.parameters, self.episodes.open_at, self.episodes.table, self.episodes.is_open
+        m = walk(*batch[1:], self.table, self._limits, bank, self.ratios.state, *episodes, out, events)
+        happened = EpisodeEvents(*(column[:m].copy() for column in events))  # type: ignore[arg-type]
+        return Verdicts(*out, happened)

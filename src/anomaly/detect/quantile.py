@@ -1,0 +1,64 @@
+"""What a closed histogram cell says: rate, mean and quantiles.
+
+Buckets are observations per bucket, one more than bounds; bucket j holds (bounds[j-1], bounds[j]]. Within its bucket a
+quantile is interpolated linearly, as Prometheus does (`histogram_quantile`).
+A quantile is NaN where the buckets do not resolve it: in the first bucket (its lower edge is a guess), in the last (it has
+no upper one), in one wider than a factor of COARSEST (all durations in seconds fall into (0, 5] of the SDKs' default
+bounds, and any quantile there is an artefact), and when fewer observations came than it takes to see it, 1 / (1 - q).
+The mean is NaN without observations.
+"""
+
+import numpy as np
+
+from anomaly.compiled import kernel
+from anomaly.detect.rows import LANES
+
+COARSEST = 3.0
+
+
+@kernel
+def quantile(q, counts, bounds):  # type: ignore[no-untyped-def]
+    """The q-quantile of bucket counts (n + 1,) over rising bounds (n,); NaN where it is not resolved."""
+    total = counts.sum()
+    if not total * (1.0 - q) >= 1.0 or bounds.size == 0:
+        return np.nan
+    rank, below = q * total, 0.0
+    for j in range(counts.size):
+        if below + counts[j] >= rank and counts[j] > 0.0:
+            if j == 0 or j == bounds.size:
+                return np.nan
+            low, high = bounds[j - 1], bounds[j]
+            if not (low > 0.0 and high <= COARSEST * low):
+                return np.nan
+            return low + (high - low) * (rank - below) / counts[j]
+        below += counts[j]
+    return np.nan
+
+
+@kernel
+def bucket_counts(state, agg, cell, at):  # type: ignore[no-untyped-def]
+    """Observations per bucket of a cell whose lanes begin at `at`; classic buckets are cumulated and in any order."""
+    n = agg.bounds_len
+    counts = np.zeros(n + 1)
+    before = 0.0
+    for j in range(n):
+        held = cell[at + state.order[agg.bounds_at + j]]
+        counts[j] = max(held - before, 0.0) if agg.cumulated != 0 else held
+        before = held
+    last = cell[at + 1] - before if agg.cumulated != 0 else cell[at + LANES + n] if n > 0 else 0.0
+    counts[n] = max(last, 0.0)
+    return counts
+
+
+@kernel
+def read(state, aggs, at, lanes, fewest, out):  # type: ignore[no-untyped-def]
+    """Rate, mean, p95 and p99 of histogram cells into out (cells, 4); `fewest` observations make a mean."""
+    for i in range(aggs.size):
+        agg = state.aggregates[aggs[i]]
+        count, total = lanes[at[i] + 1], lanes[at[i] + 2]
+        out[i, 0] = count * 1000.0 / agg.step
+        out[i, 1] = total / count if count > 0.0 and count >= fewest[i] else np.nan
+        counts = bucket_counts(state, agg, lanes, at[i])
+        bounds = state.bounds[agg.bounds_at : agg.bounds_at + agg.bounds_len]
+        out[i, 2] = quantile(0.95, counts, bounds) if count >= fewest[i] else np.nan
+        out[i, 3] = quantile(0.99, counts, bounds) if count >= fewest[i] else np.nan

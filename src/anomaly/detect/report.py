@@ -1,0 +1,176 @@
+"""Episodes as anomalies: what opened, grew or closed, with its evidence.
+
+An anomaly's id is a hash of who is concerned (environment, group, metric, quantity, labels, instance unless aggregated) and
+when it started, without any seed: the same episode has the same id in every replay and on every worker.
+"""
+
+import hashlib
+import math
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+import orjson
+
+from anomaly.config.models import Direction, ModelSpec, Signal
+from anomaly.detect.absence import Silence
+from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.detect.episodes import OPENED, REASONS, RECORD
+from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
+from anomaly.detect.register import Subject
+
+CELLS_KEPT = 64  # of a ratio, to tell how many events an episode began with
+SILENCE, HEARD = "group", "heard"  # metric and quantity of a silent group
+SURE, SUREST = 8.0, 30.0  # bounds of the score of a silence
+
+
+def identity(key: Sequence[object], started: int) -> str:
+    """The id of an episode."""
+    return hashlib.sha256(orjson.dumps([*key, started])).hexdigest()[:32]
+
+
+class Report:
+    """Open anomalies by judged row, and silent groups by their name."""
+
+    def __init__(self, specs: Sequence[ModelSpec], subjects: list[Subject], judge: Judge) -> None:
+        self.specs, self.subjects, self.judge = specs, subjects, judge
+        self.open: dict[int, Anomaly] = {}
+        self.silent: dict[tuple[str, str], Anomaly] = {}
+        self._known: dict[tuple[object, ...], Anomaly] = {}  # from before a restart, not announced again yet
+        self._cells: defaultdict[int, deque[tuple[int, float, float]]] = defaultdict(lambda: deque(maxlen=CELLS_KEPT))
+        self._tally: dict[int, tuple[float, float]] = {}
+        self._introduced = 0
+
+    def restore(self, anomalies: Iterable[Anomaly]) -> None:
+        """Anomalies known to be open: held until their series is heard again."""
+        for a in anomalies:
+            if a.quantity == HEARD:
+                self.silent[a.environment, a.group] = a
+                continue
+            instance = None if a.aggregate else a.instance
+            self._known[a.environment, a.group, a.metric, a.quantity, a.labels, instance] = a
+        self._introduced = 0
+        self.introduce()
+
+    def introduce(self) -> None:
+        """Go on with the episodes of judged rows that are new, where they were known before."""
+        for row in range(self._introduced, len(self.subjects) if self._known else 0):
+            a = self._known.pop(self.subjects[row].key, None)
+            if a is not None and row not in self.open:
+                self.open[row] = a
+                self._tally[row] = a.events or (0.0, 0.0)
+                self.judge.episodes.restore(row, a.started, a.score, a.observed, *a.expected, a.direction)
+        self._introduced = len(self.subjects)
+
+    def of(self, batch: Batch, verdicts: Verdicts) -> list[Anomaly]:
+        """What a batch changed, in arrival order."""
+        happened = {int(at): i for i, at in enumerate(verdicts.events.index)}
+        faulty = np.flatnonzero((verdicts.bad != 0) & (verdicts.held != 0))
+        counted = np.flatnonzero(batch.total > 0.0)
+        said: list[Anomaly] = []
+        following = iter(counted)
+        cell = next(following, None)
+        for at in sorted({*happened, *(int(f) for f in faulty)}):
+            while cell is not None and cell <= at:
+                self._count(batch, int(cell))
+                cell = next(following, None)
+            if at in happened:
+                said.append(self._event(batch, verdicts, at, happened[at]))
+            elif not self.open[int(batch.row[at])].bad:
+                said.append(self._turned_bad(batch, verdicts, at))
+        while cell is not None:
+            self._count(batch, int(cell))
+            cell = next(following, None)
+        return said
+
+    def ended(self, row: int, time: int) -> Anomaly:
+        """The series of an open anomaly is no more."""
+        self.judge.episodes.close(row, time, "series ended")
+        a = self.open.pop(row)
+        self._tally.pop(row, None)
+        return msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason="series ended")
+
+    def silence(self, key: tuple[str, str], s: Silence, spec: ModelSpec) -> Anomaly | None:
+        """A group fell silent or was heard again."""
+        usual = s.usual / 1000.0
+        if s.back:
+            a = self.silent.pop(key, None)
+            if a is None:
+                return None
+            lasted = max((s.back - a.started) / 1000.0, a.observed)
+            return msgspec.structs.replace(
+                a, event=Event.CLOSE, time=s.back, ended=s.back, observed=lasted, current=0.0, reason="heard again"
+            )
+        if key in self.silent:
+            return None
+        lasted = (s.time - s.since) / 1000.0
+        score = min(max(math.log10(math.e) * lasted / max(usual, 1.0), SURE), SUREST)
+        a = self.silent[key] = Anomaly(
+            id=identity((*key, SILENCE, HEARD, (), None), s.since), event=Event.OPEN, time=s.time, environment=key[0],
+            group=key[1], metric=SILENCE, quantity=HEARD, labels=(), instance=(), aggregate=True, unit="s",
+            signal=Signal.TRAFFIC, spec=spec.name, pages=True, direction=Direction.ABOVE, started=s.since, ended=None,
+            score=score, observed=lasted, current=lasted, expected=(0.0, usual), events=None, bad=False, learned=0.0,
+            points=(),
+        )  # fmt: skip
+        return a
+
+    def _count(self, batch: Batch, at: int) -> None:
+        """Remember the events of a ratio's cell."""
+        row, k, n = int(batch.row[at]), float(batch.value[at]), float(batch.total[at])
+        self._cells[row].append((int(batch.time[at]), k, n))
+        if row in self._tally:
+            self._tally[row] = self._tally[row][0] + k, self._tally[row][1] + n
+
+    def _event(self, batch: Batch, verdicts: Verdicts, at: int, i: int) -> Anomaly:
+        row, e = int(batch.row[at]), verdicts.events
+        if e.event[i] == OPENED:
+            self.open[row] = self._opened(batch, verdicts, at, i)
+        a = self._now(self.open[row], batch, verdicts, at)
+        a = msgspec.structs.replace(a, score=float(e.score[i]), observed=float(e.observed[i]))
+        if e.event[i] == OPENED:
+            self.open[row] = a
+            return a
+        if e.event[i] == RECORD:
+            self.open[row] = msgspec.structs.replace(a, event=Event.RECORD)
+            return self.open[row]
+        del self.open[row]
+        self._tally.pop(row, None)
+        return msgspec.structs.replace(a, event=Event.CLOSE, ended=a.time, reason=REASONS[e.reason[i]])
+
+    def _turned_bad(self, batch: Batch, verdicts: Verdicts, at: int) -> Anomaly:
+        row = int(batch.row[at])
+        a = self.open[row] = msgspec.structs.replace(self._now(self.open[row], batch, verdicts, at), event=Event.RECORD)
+        return a
+
+    def _now(self, a: Anomaly, batch: Batch, verdicts: Verdicts, at: int) -> Anomaly:
+        """The anomaly as the value at `at` leaves it."""
+        row = int(batch.row[at])
+        mine = np.flatnonzero(batch.row[: at + 1] == row)
+        mine = mine[~np.isnan(verdicts.value[mine])][-32:]
+        return msgspec.structs.replace(
+            a,
+            time=int(batch.time[at]),
+            current=float(verdicts.value[at]),
+            bad=a.bad or bool(verdicts.bad[at]),
+            events=self._tally.get(row),
+            points=self.judge.recent.last(row, batch.time[mine], verdicts.value[mine]),
+        )
+
+    def _opened(self, batch: Batch, verdicts: Verdicts, at: int, i: int) -> Anomaly:
+        row, e = int(batch.row[at]), verdicts.events
+        subject, started = self.subjects[row], int(e.started[i])
+        spec = self.specs[subject.spec]
+        if self.judge.table["slot"][row] >= 0:
+            since = [(k, n) for time, k, n in self._cells[row] if time >= started]
+            self._tally[row] = sum(k for k, _ in since), sum(n for _, n in since)
+        low, high = (float(x) if math.isfinite(x) else float(verdicts.value[at]) for x in (e.low[i], e.high[i]))
+        return Anomaly(
+            id=identity(subject.key, started), event=Event.OPEN, time=started, environment=subject.environment,
+            group=subject.group, metric=subject.metric, quantity=subject.quantity, labels=subject.labels,
+            instance=subject.instance or (), aggregate=subject.instance is None, unit=subject.unit, signal=spec.signal,
+            spec=spec.name, pages=spec.pages and (subject.instance is None or spec.signal is not Signal.TRAFFIC),
+            direction=Direction.ABOVE if e.side[i] > 0 else Direction.BELOW,
+            started=started, ended=None, score=0.0, observed=0.0, current=0.0, expected=(low, high), events=None, bad=False,
+            learned=float(verdicts.judged[at, LEARNED]), points=(),
+        )  # fmt: skip

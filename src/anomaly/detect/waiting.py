@@ -1,0 +1,49 @@
+"""Points whose series was not announced yet: held in arrival order, bounded, and taken once their series is known."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.decode.points import Points
+from anomaly.decode.table import MISSING, Table
+
+
+class Waiting:
+    """Holds at most `limit` points."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._points = Points.empty()
+        self._lost = False
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def hold(self, points: Points, at: NDArray[np.intp]) -> int:
+        """Hold the points at these places as far as there is room; returns how many were lost."""
+        kept = at[: max(self.limit - len(self), 0)]
+        self._points = Points.joined([self._points, compact(points.take(kept))])
+        self._lost = self._lost or kept.size < at.size
+        return int(at.size - kept.size)
+
+    def known(self, table: Table) -> Points:
+        """Take out the points whose series has a row by now, in arrival order."""
+        if not len(self):
+            return Points.empty()
+        known = table.find(self._points.series) != MISSING
+        if not known.any():
+            return Points.empty()
+        taken, self._points = self._points.take(known), compact(self._points.take(~known))
+        return taken
+
+    def holds(self, series: int) -> bool:
+        """Whether points of a series wait or may have been lost: what comes next is not the first that it ever sent."""
+        return self._lost or bool((self._points.series == np.uint64(series)).any())
+
+
+def compact(points: Points) -> Points:
+    """The same points over no more buckets than they have."""
+    length = points.bucket_len.astype(np.int64)
+    at = np.cumsum(length) - length
+    source = np.repeat(points.bucket_at - at, length) + np.arange(length.sum())
+    points.bucket_at, points.buckets = at, points.buckets[source]
+    return points
