@@ -3,15 +3,19 @@
 Every file in `bad/` begins with what must be said about it (`# says: …`, without the file's name; HERE is the folder).
 """
 
+import importlib
+import pkgutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+import anomaly.decode
 from anomaly.config.check import ENCODINGS
 from anomaly.config.load import load, load_specs
 from anomaly.config.mistake import ConfigError
 from anomaly.config.settings import Driver, IdentitySettings, Settings
+from anomaly.decode import encodings
 
 BAD = Path(__file__).parent / "bad"
 SAYS = "# says: "
@@ -159,6 +163,12 @@ def test_no_message_repeats_a_secret():
     said = "\n".join(wrong(BAD / "url_with_password.yaml") + wrong(BAD / "unknown_key_holding_a_secret.yaml"))
     assert "me:secret" not in said
     assert "0123456789abcdef" not in said
+
+
+def test_the_encodings_that_configuration_accepts_are_those_that_decode_registers():
+    for module in pkgutil.iter_modules(anomaly.decode.__path__, "anomaly.decode."):
+        importlib.import_module(module.name)
+    assert sorted(encodings.ENCODINGS) == ENCODINGS
 
 
 def test_the_shipped_example_is_right_and_says_the_defaults(tmp_path: Path):

@@ -1,0 +1,85 @@
+"""The kernels, compiled by use: a minute of made-up telemetry goes the whole way, so each meets the types of real data.
+
+numba keeps what it compiled beside the source, so this takes a minute once per installation, and a second or two after.
+The blocks of a Kafka fetch can be written to and the bodies of requests cannot; that is two types, so both go through.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from anomaly.config.load import load_specs
+from anomaly.config.settings import Settings, SourceSettings
+from anomaly.decode.catalog import Catalog
+from anomaly.decode.csv import points_of_csv
+from anomaly.decode.identity import Identity
+from anomaly.decode.records import Records
+from anomaly.engine import Engine
+from anomaly.host.blocks import BlockReader
+
+BEGIN = 1_700_000_000  # seconds since the epoch
+LONG = 60  # seconds of telemetry: past the first closed cells, and the first anomaly
+BOUNDS = (0.05, 0.1, 0.5)
+PROMETHEUS = '{"timestamp":"2026-01-01T00:00:00Z","value":"1.5","name":"up","labels":{"__name__":"up","job":"shop"}}'
+CSV = "timestamp,value\n2026-01-01 00:00:00,18.0\n2026-01-01 00:05:00,18.5\n"
+
+
+def compile_kernels() -> float:
+    """Compile, or load from the cache, everything that a worker or a replay calls; the seconds it took."""
+    began = time.perf_counter()
+    texts = [PROMETHEUS.encode()] * 2
+    for wrapped in (as_sent, as_fetched):
+        engine = Engine(Settings(), load_specs())
+        for encoding, values in (("otlp_proto", list(requests())), ("prometheus_json", texts)):
+            for records in wrapped(encoding, values):
+                engine.process(SourceSettings(topic=encoding, encoding=encoding), records)
+    read_a_table()
+    return time.perf_counter() - began
+
+
+def as_sent(topic: str, values: Sequence[bytes]) -> Iterator[Records]:
+    """As the OTLP receiver and files give it."""
+    yield Records.of(values, topic)
+
+
+def as_fetched(topic: str, values: Sequence[bytes]) -> Iterator[Records]:
+    """As the brokers give it."""
+    batch = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    for i, value in enumerate(values):
+        batch.append(i, BEGIN * 1000, None, value, [])
+    yield from BlockReader((topic, 0), bytes(batch.build()), None, 0)
+
+
+def read_a_table() -> None:
+    """A file of one point a row."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        path.write_text(CSV)
+        points_of_csv(path, Catalog(Identity(Settings().identity)))
+
+
+def requests() -> Iterator[bytes]:
+    """A service that serves, with a fault in its last seconds: a gauge, a counter, a histogram; a request a second."""
+    for second in range(LONG):
+        request = ExportMetricsServiceRequest()
+        resource = request.resource_metrics.add()
+        name = resource.resource.attributes.add(key="service.name")
+        name.value.string_value = "compile"
+        metrics = resource.scope_metrics.add().metrics
+        now = (BEGIN + second) * 10**9
+        metrics.add(name="depth").gauge.data_points.add(time_unix_nano=now, as_double=second % 3 + 1e3 * (second > 45))
+        counter = metrics.add(name="done").sum
+        counter.is_monotonic, counter.aggregation_temporality = True, 2
+        counter.data_points.add(time_unix_nano=now, start_time_unix_nano=BEGIN * 10**9, as_int=10 * second)
+        served = metrics.add(name="http.server.request.duration", unit="s").histogram
+        served.aggregation_temporality = 2
+        for status, n in (("200", 20 * second), ("500", 20 * max(second - 45, 0))):
+            point = served.data_points.add(time_unix_nano=now, start_time_unix_nano=BEGIN * 10**9, count=n, sum=0.04 * n)
+            point.explicit_bounds.extend(BOUNDS)
+            point.bucket_counts.extend((n, 0, 0, 0))
+            point.attributes.add(key="http.response.status_code").value.string_value = status
+        yield request.SerializeToString()
