@@ -1,0 +1,209 @@
+"""Prometheus remote write 1.0: a WriteRequest in protobuf, in one snappy block.
+
+Labels are attributes, but for `__name__`, which is the metric. A stale marker, the one NaN with the bits STALE, ends its
+series. Types are not with the samples: the request's own metadata are asked, else the name (`naming`). The buckets of a
+classic histogram stay what they are on the wire, one counter for each `le`.
+One bad series does not spoil its request: it is set aside, the rest goes on, and the record becomes a dead letter once for
+each kind of fault. Native histograms (field 4) are such a fault until they are decoded.
+Series are taken out of the request as bytes and parsed one at a time: an empty one costs a sender two bytes and a parser
+of the whole request a hundred. The bytes of the labels, which come first, are the key by which a series is known again.
+Sources: the remote write 1.0 specification; field numbers and types as in Prometheus' prompb.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import cramjam
+import numpy as np
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+from numpy.typing import NDArray
+
+from anomaly.decode.catalog import Catalog, Description
+from anomaly.decode.encodings import Decoded, register
+from anomaly.decode.naming import kind_of, stem, unit_of
+from anomaly.decode.points import Flag, Kind, Points
+from anomaly.decode.records import BadRecord, DeadLetter, Records
+from anomaly.decode.table import MISSING
+
+STALE = np.uint64(0x7FF0000000000002)
+MAX_BYTES = 64 << 20  # of one request, decompressed
+MAX_COUNT = 1 << 18  # series in one request; Prometheus sends a few thousand
+MAX_SERIES, MAX_LABELS = 1 << 20, 1 << 16  # bytes of one series with its samples, and of its labels
+
+_PACKAGE = "anomaly.prometheus.v1"
+_TYPES = {"double": 1, "int64": 3, "int32": 5, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
+
+# Message -> (field, number, type, repeated). The enum of metadata types is an int32 on the wire.
+_MESSAGES = {
+    "Label": [("name", 1, "string", False), ("value", 2, "string", False)],
+    "Sample": [("value", 1, "double", False), ("timestamp", 2, "int64", False)],
+    "TimeSeries": [("labels", 1, "Label", True), ("samples", 2, "Sample", True), ("histograms", 4, "bytes", True)],
+    "Metadata": [("type", 1, "int32", False), ("metric_family_name", 2, "string", False)],
+    "WriteRequest": [("timeseries", 1, "bytes", True), ("metadata", 3, "bytes", True)],
+}
+
+_LABEL = 0x0A  # the tag of TimeSeries.labels
+
+# MetricMetadata.MetricType. In families of histogram and summary only the sums and counts are counters.
+_GAUGES, _COUNTER, _FAMILIES = (2, 4, 7, 8), 1, (3, 5)
+
+
+def _schema() -> DescriptorPool:
+    """The messages, in a pool of their own, so that no other user of these names clashes."""
+    file = FileDescriptorProto(name="anomaly/prometheus.proto", package=_PACKAGE, syntax="proto3")
+    for name, members in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, number, kind, repeated in members:
+            label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
+            added = message.field.add(name=field, number=number, label=label)
+            if kind in _TYPES:
+                added.type = _TYPES[kind]  # type: ignore[assignment]
+            else:
+                added.type, added.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
+    pool = DescriptorPool()
+    pool.Add(file)
+    return pool
+
+
+_POOL = _schema()
+WriteRequest, TimeSeries, Metadata = (
+    GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in ("WriteRequest", "TimeSeries", "Metadata")
+)
+
+
+class RemoteWrite:
+    """Decodes requests of at most `limit` bytes, decompressed."""
+
+    def __init__(self, limit: int = MAX_BYTES) -> None:
+        self.limit = limit
+
+    def decode(self, records: Records, catalog: Catalog) -> Decoded:
+        """Decode a block."""
+        parts: list[Points] = []
+        dead: list[DeadLetter] = []
+        overflow = 0
+        for i in range(len(records)):
+            if records.value_len[i] <= 0:
+                continue
+            try:
+                request = read(records.value(i), self.limit)
+            except BadRecord as error:
+                dead.append(records.dead(i, error))
+                continue
+            points, faults, past = _points(request, i, catalog)
+            parts.append(points)
+            overflow += past
+            dead += [records.dead(i, BadRecord(reason, f"{n} of its series")) for reason, n in sorted(faults.items())]
+        return Decoded(Points.joined(parts), dead, overflow)
+
+
+def read(value: bytes, limit: int) -> Any:
+    """The request of a record. Its claimed size is judged before a byte of it is decompressed."""
+    try:
+        size = cramjam.snappy.decompress_raw_len(value)
+        if size > limit:
+            raise BadRecord("too_large", f"{size} bytes decompressed, over {limit}")
+        request = message(WriteRequest, bytes(cramjam.snappy.decompress_raw(value)))
+    except cramjam.DecompressionError as error:
+        raise BadRecord("bad_compression", str(error)) from None
+    if max(len(request.timeseries), len(request.metadata)) > MAX_COUNT:
+        raise BadRecord("too_large", f"{len(request.timeseries)} series, over {MAX_COUNT}")
+    return request
+
+
+def message(kind: type[Any], value: bytes) -> Any:
+    """A protobuf message of this kind."""
+    try:
+        return kind.FromString(value)
+    except DecodeError as error:
+        raise BadRecord("bad_protobuf", str(error)) from None
+
+
+def _points(request: Any, record: int, catalog: Catalog) -> tuple[Points, Counter[str], int]:
+    """Points of one request, its faults by reason, and how many points are of series past the limit."""
+    held: list[tuple[int, Any]] = []
+    faults: Counter[str] = Counter()
+    overflow = 0
+    try:
+        types = {m.metric_family_name: m.type for m in (message(Metadata, raw) for raw in request.metadata if raw)}
+    except BadRecord as error:
+        faults, types = Counter({error.reason: 1}), {}
+    for raw in request.timeseries:
+        try:
+            row, series = _series(raw, types, catalog)
+        except BadRecord as error:
+            faults[error.reason] += 1
+            continue
+        faults["native_histogram"] += bool(series.histograms)
+        if row == MISSING:
+            overflow += len(series.samples)
+        else:
+            held += [(row, sample) for sample in series.samples]
+    return _columns(held, record, catalog), +faults, overflow
+
+
+def _series(raw: bytes, types: dict[str, int], catalog: Catalog) -> tuple[int, Any]:
+    """The catalog's row of a series, and a TimeSeries with its samples."""
+    end = _labels_end(raw)
+    if len(raw) > MAX_SERIES or end > MAX_LABELS:
+        raise BadRecord("too_large", f"a series of {len(raw)} bytes")
+    series, labels = message(TimeSeries, raw[end:]), raw[:end]
+    if series.labels:  # among or after the samples, or longer than usual
+        series = message(TimeSeries, raw)
+        labels = TimeSeries(labels=series.labels).SerializeToString()
+    if not series.samples:
+        return MISSING, series
+    family = _family(labels, types) if types else 0
+    return catalog.row((labels, family), lambda: describe(labels, family)), series
+
+
+def _labels_end(raw: bytes) -> int:
+    """Where the labels end that a series begins with; each is a tag, a length of one byte, and so many bytes."""
+    at = 0
+    while at + 1 < len(raw) and raw[at] == _LABEL and raw[at + 1] < 0x80:
+        at += 2 + raw[at + 1]
+    return at
+
+
+def _columns(held: Sequence[tuple[int, Any]], record: int, catalog: Catalog) -> Points:
+    points = Points.empty(len(held))
+    rows: NDArray[np.int64] = np.array([row for row, _ in held], np.int64)
+    points.series = catalog.hash[rows]
+    points.kind[:] = [catalog.series[row].kind for row, _ in held]
+    points.time[:] = [sample.timestamp for _, sample in held]
+    points.value[:] = [sample.value for _, sample in held]
+    points.flags[points.value.view(np.uint64) == STALE] = Flag.STALE
+    points.record[:] = record
+    return points
+
+
+def describe(labels: bytes, family: int = 0) -> Description:
+    """The series of the bytes of its labels. An empty value is the same as no label, as in Prometheus."""
+    given = message(TimeSeries, labels).labels
+    attributes = {label.name: label.value for label in given}
+    if len(attributes) != len(given):
+        raise BadRecord("duplicate_label")
+    metric = attributes.pop("__name__", "")
+    if not metric:
+        raise BadRecord("no_name")
+    return Description(metric, unit_of(metric), {k: v for k, v in attributes.items() if v}, _kind(metric, family))
+
+
+def _family(labels: bytes, types: dict[str, int]) -> int:
+    """The type that the request's metadata give the metric, 0 if none."""
+    metric = next((label.value for label in message(TimeSeries, labels).labels if label.name == "__name__"), "")
+    return types.get(metric) or types.get(stem(metric), 0)
+
+
+def _kind(metric: str, family: int) -> Kind:
+    """By the type of the metric's family where it is known, else by the name."""
+    if family == _COUNTER:
+        return Kind.COUNTER
+    return Kind.GAUGE if family in _GAUGES or (family in _FAMILIES and stem(metric) == metric) else kind_of(metric)
+
+
+register("prometheus_remote_write")(RemoteWrite)

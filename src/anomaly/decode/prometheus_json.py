@@ -1,0 +1,149 @@
+"""One sample of one series as a JSON message, as Telefonica's prometheus-kafka-adapter writes it:
+
+    {"timestamp": "2026-01-01T00:00:00Z", "value": "1.5", "name": "up", "labels": {"__name__": "up", "job": "shop"}}
+
+A message a point makes this the encoding with the most records. So the usual form is scanned (`json_scan`), and a series
+is found by the bytes of its labels, which the complete decoder has read once; that one also reads every message of any
+other form, and says what is wrong with one. Types are not on the wire: `naming` guesses them.
+"""
+
+import numpy as np
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+from numpy.typing import NDArray
+
+from anomaly.decode.catalog import Catalog, Description
+from anomaly.decode.encodings import Decoded, register
+from anomaly.decode.json_scan import NUMBER, REFUSED, scan
+from anomaly.decode.naming import kind_of, unit_of
+from anomaly.decode.points import Points
+from anomaly.decode.records import BadRecord, DeadLetter, Records
+from anomaly.decode.table import MISSING, Table
+from anomaly.decode.text import epoch, instant, number, read_json, real, utf8
+
+OVERFLOW = -2  # the row of a series past the catalog's limit: known, and not wanted
+
+
+class Message(Struct, gc=False):
+    """Every form that can be meant."""
+
+    timestamp: str | int | float
+    value: str | int | float
+    name: str
+    labels: Raw
+
+
+_MESSAGE, _LABELS = Decoder(Message), Decoder(dict[str, str])
+
+
+class PrometheusJson:
+    """Decodes blocks of messages, one point each."""
+
+    def __init__(self) -> None:
+        self._catalog: Catalog | None = None
+        self._table = Table()  # by wire key
+        self._kinds: NDArray[np.uint8] = np.zeros(1 << 10, np.uint8)  # by row, of the rows met here
+
+    def decode(self, records: Records, catalog: Catalog) -> Decoded:
+        """Decode a block; arrival order is kept."""
+        self._follow(catalog)
+        block = _Block(records, catalog.identity.seed)
+        self._find(block, catalog)
+        self._numbers(block)
+        self._others(block, catalog)
+        return self._decoded(block, catalog)
+
+    def _follow(self, catalog: Catalog) -> None:
+        """Forget another catalog's rows, and keys when far more were met than the catalog takes."""
+        if catalog is not self._catalog or self._table.size > 4 * catalog.limit:
+            self._catalog, self._table = catalog, Table()
+
+    def _find(self, block: "_Block", catalog: Catalog) -> None:
+        """Rows of the scanned messages; the first one of each unknown key is read wholly."""
+        block.row = self._table.find(block.key)
+        block.row[block.form == REFUSED] = MISSING
+        unknown = np.flatnonzero((block.form != REFUSED) & (block.row == MISSING))
+        if not unknown.size:
+            return
+        keys, first = np.unique(block.key[unknown], return_index=True)
+        for j in np.argsort(first):
+            try:
+                row = self._row(read_json(_MESSAGE, block.message(int(unknown[first[j]]))), catalog)
+            except BadRecord:
+                continue  # its message is met again among the others
+            self._table.insert(keys[j : j + 1], np.array([row], np.int32))
+        block.row[unknown] = self._table.find(block.key[unknown])
+
+    def _numbers(self, block: "_Block") -> None:
+        """Numbers that the scanner left: long ones, exponents, NaN, infinities."""
+        for i in np.flatnonzero((block.form == NUMBER) & (block.row >= 0)).tolist():
+            try:
+                block.value[i] = number(utf8(block.number(i)))
+            except BadRecord as error:
+                block.refuse(i, error)
+
+    def _others(self, block: "_Block", catalog: Catalog) -> None:
+        """Messages of another form."""
+        for i in np.flatnonzero((block.row == MISSING) & (block.records.value_len > 0) & ~block.refused).tolist():
+            try:
+                m = read_json(_MESSAGE, block.message(i))
+                block.time[i] = instant(m.timestamp) if isinstance(m.timestamp, str) else epoch(m.timestamp)
+                block.value[i] = number(m.value) if isinstance(m.value, str) else real(m.value)
+                block.row[i] = self._row(m, catalog)
+            except BadRecord as error:
+                block.refuse(i, error)
+
+    def _row(self, m: Message, catalog: Catalog) -> int:
+        """The catalog's row of a message, or OVERFLOW."""
+        labels = bytes(m.labels)
+        row = catalog.row((m.name, labels), lambda: describe(m.name, labels))
+        if row == MISSING:
+            return OVERFLOW
+        if row >= self._kinds.size:
+            self._kinds = np.concatenate([self._kinds, np.zeros(catalog.hash.size, np.uint8)])
+        self._kinds[row] = catalog.series[row].kind
+        return row
+
+    def _decoded(self, block: "_Block", catalog: Catalog) -> Decoded:
+        good = np.flatnonzero(block.row >= 0)
+        row = block.row[good]
+        points = Points.empty(good.size)
+        points.series, points.kind = catalog.hash[row], self._kinds[row]
+        points.time, points.value, points.record = block.time[good], block.value[good], good.astype(np.int32)
+        return Decoded(points, sorted(block.dead, key=lambda d: d.offset), int(np.count_nonzero(block.row == OVERFLOW)))
+
+
+class _Block:
+    """The columns of one block of messages on their way to points."""
+
+    def __init__(self, records: Records, seed: int) -> None:
+        n = len(records)
+        self.records, self.dead = records, list[DeadLetter]()
+        self.row: NDArray[np.int32] = np.full(n, MISSING, np.int32)
+        self.refused: NDArray[np.bool_] = np.zeros(n, np.bool_)
+        self.key, self.form = np.zeros(n, np.uint64), np.zeros(n, np.uint8)
+        self.time, self.value = np.zeros(n, np.int64), np.zeros(n, np.float64)
+        self._number_at, self._number_len = np.zeros(n, np.int64), np.zeros(n, np.int32)
+        columns = self.key, self.time, self.value, self._number_at, self._number_len, self.form
+        scan(records.buffer, records.value_at, records.value_len, np.uint64(seed), *columns)
+
+    def message(self, i: int) -> bytes:
+        return self.records.value(i)
+
+    def number(self, i: int) -> bytes:
+        at = int(self._number_at[i])
+        return self.records.buffer[at : at + int(self._number_len[i])].tobytes()
+
+    def refuse(self, i: int, error: BadRecord) -> None:
+        self.row[i], self.refused[i] = MISSING, True
+        self.dead.append(self.records.dead(i, error))
+
+
+def describe(metric: str, labels: bytes) -> Description:
+    """The series of a message."""
+    attributes = read_json(_LABELS, labels)
+    attributes.pop("__name__", None)
+    return Description(metric, unit_of(metric), attributes, kind_of(metric))
+
+
+register("prometheus_json")(PrometheusJson)
