@@ -57,9 +57,10 @@ class Header(NamedTuple):
 
 @dataclass(slots=True)
 class Fetched(Records):
-    """A block as fetched from a topic, and the batches in its range that could not be read."""
+    """A block as fetched from a topic, the batches in its range that could not be read, and whether it is dealt with."""
 
     damaged: list[DeadLetter] = field(default_factory=list)
+    settled: bool = False
 
 
 class Scratch:

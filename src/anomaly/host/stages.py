@@ -1,0 +1,174 @@
+"""Decode and detect as they run on Kafka: source topics -> Decode -> .points -> Detect -> .anomalies.
+
+Each stage writes its outputs before its input is committed, so that a crash repeats and never loses; whatever repeats
+carries the same id. Open anomalies survive in .state.open, compacted, on the same partition as their points.
+"""
+
+import logging
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from anomaly.config.settings import KafkaSettings, SourceSettings
+from anomaly.decode.block import Block
+from anomaly.decode.records import BadRecord, DeadLetter
+from anomaly.detect.anomaly import Anomaly, Event, Tick
+from anomaly.engine import Engine
+from anomaly.host import compacted, wire_points
+from anomaly.host.blocks import Fetched
+from anomaly.host.health import Health
+from anomaly.host.outputs import Message, Outputs, dead_letter
+from anomaly.host.source import Place
+from anomaly.host.topics import Names
+
+log = logging.getLogger(__name__)
+
+TICK_EVERY = 1000  # ms of event time between ticks: they say nothing but that time goes on
+
+T = TypeVar("T")
+
+to_json = msgspec.json.Encoder().encode
+_anomaly = msgspec.json.Decoder(Anomaly)
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What every stage needs; `partitions` counts those of our topics."""
+
+    kafka: KafkaSettings
+    names: Names
+    partitions: Mapping[str, int]
+    engine: Engine
+    outputs: Outputs
+    health: Health
+
+    async def set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        """Write dead letters, and count them."""
+        for reason, n in sorted(Counter(letter.reason for letter in letters).items()):
+            self.health.dead(reason, n)
+        await self.outputs.send([dead_letter(self.names.dead, letter) for letter in letters])
+
+
+class DecodeStage:
+    """Raw records of the sources -> blocks of points by group."""
+
+    name, reads_sources = "decode", True
+
+    def __init__(self, wiring: Wiring, sources: Sequence[SourceSettings]) -> None:
+        self.wiring = wiring
+        self.sources = {source.topic: source for source in sources}
+        self.topics = tuple(self.sources)
+        self._told: dict[tuple[Place, int], int] = {}  # (source, points partition) -> how far it was told to be heard
+
+    async def restore(self, places: Sequence[Place]) -> None:
+        """Nothing: series are announced anew."""
+
+    def drop(self, place: Place) -> None:
+        """Say how far a partition is heard as soon as it is ours again."""
+        self._told = {key: heard for key, heard in self._told.items() if key[0] != place}
+
+    async def take(self, block: Fetched) -> int:
+        """Decode a block; its points go to the partitions of their groups."""
+        found, dead = self.wiring.engine.decode(self.sources[block.source], block)
+        await self.wiring.set_aside(dead)
+        await self.wiring.outputs.send([
+            Message(self.wiring.names.points, partition, None, record)
+            for partition, points in found
+            if self._says_something(partition, points)
+            for record in wire_points.encode(points)
+        ])  # fmt: skip
+        return sum(len(points.points) for _, points in found)
+
+    def _says_something(self, partition: int, block: Block) -> bool:
+        key = Place(block.source, block.partition), partition
+        told = self._told.get(key, 0)
+        if not (len(block.points) or block.series or block.heard >= told + TICK_EVERY):
+            return False
+        self._told[key] = max(told, block.heard)
+        return True
+
+
+class DetectStage:
+    """Blocks of points -> anomalies, and ticks for the correlators, which see all partitions' time go on."""
+
+    name, reads_sources = "detect", False
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring = wiring
+        self.topics = (wiring.names.points,)
+        self._ticked: dict[int, int] = {}
+        self._counted: dict[int, Counter[str]] = {}
+
+    async def restore(self, places: Sequence[Place]) -> None:
+        """Open anomalies, so that none is opened or closed a second time."""
+        held = await compacted.read(self.wiring.kafka, self.wiring.names.open, [p.partition for p in places])
+        for partition, by_id in held.items():
+            self.wiring.engine.detector(partition).restore(readable(by_id, _anomaly))
+
+    def drop(self, place: Place) -> None:
+        """Another worker's groups."""
+        self.wiring.engine.drop(place.partition)
+        self._ticked.pop(place.partition, None)
+        self._counted.pop(place.partition, None)
+
+    async def take(self, block: Fetched) -> int:
+        """Judge the points of a block of blocks."""
+        points, dead, events = 0, [], list[Anomaly | Tick]()
+        for i in range(len(block)):
+            try:
+                received = wire_points.decode(block.value(i))
+            except BadRecord as error:
+                dead.append(block.dead(i, error))
+                continue
+            events += self.wiring.engine.detect(block.partition, received)
+            points += len(received.points)
+            if len(received.points):
+                self.wiring.health.judged(int(received.points.time.max()))
+        self._report(block.partition, events)
+        await self.wiring.set_aside(dead)
+        await self.wiring.outputs.send([*self._messages(block.partition, events), *self._ticks(block.partition, events)])
+        return points
+
+    def _messages(self, partition: int, events: Iterable[Anomaly | Tick]) -> Iterable[Message]:
+        names = self.wiring.names
+        for event in events:
+            if isinstance(event, Anomaly):
+                text, key = to_json(event), event.environment.encode()
+                yield Message(names.anomalies, self._of(event.environment), key, text)
+                yield Message(names.open, partition, event.id.encode(), None if event.event is Event.CLOSE else text)
+
+    def _of(self, environment: str) -> int:
+        """Nothing crosses an environment: all of it meets on one partition."""
+        return zlib.crc32(environment.encode()) % self.wiring.partitions[self.wiring.names.anomalies]
+
+    def _ticks(self, partition: int, events: Iterable[Anomaly | Tick]) -> list[Message]:
+        """The last tick of a block, behind its anomalies, to all correlators; none if a recent one said as much."""
+        time = max((e.time for e in events if isinstance(e, Tick)), default=0)
+        if time < self._ticked.get(partition, 0) + TICK_EVERY:
+            return []
+        self._ticked[partition] = time
+        names, text = self.wiring.names, to_json(Tick(partition=partition, time=time))
+        return [Message(names.anomalies, p, None, text) for p in range(self.wiring.partitions[names.anomalies])]
+
+    def _report(self, partition: int, events: Iterable[Anomaly | Tick]) -> None:
+        for event in events:
+            if isinstance(event, Anomaly):
+                self.wiring.health.anomaly(event)
+        now = Counter(self.wiring.engine.detector(partition).counts)
+        self.wiring.health.outcomes(now - self._counted.get(partition, Counter()))
+        self._counted[partition] = now
+
+
+def readable(held: Mapping[bytes, bytes], decoder: "msgspec.json.Decoder[T]") -> list[T]:
+    """The values that can be read; another version of ours may have written what we cannot."""
+    found = []
+    for key, value in held.items():
+        try:
+            found.append(decoder.decode(value))
+        except msgspec.DecodeError as error:
+            log.warning("not restored: %s: %s", key.decode(errors="replace"), error)
+    return found
