@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.config.settings import Settings, SourceSettings
+from anomaly.decode import csv, influx, otlp, prometheus, prometheus_json, telegraf_json
 from anomaly.decode.block import Block
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import ENCODINGS, Decoded, Encoding
@@ -18,6 +19,7 @@ from anomaly.decode.identity import Identity, Series
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 
+BROUGHT = (csv, influx, otlp, prometheus, prometheus_json, telegraf_json)  # each registers its encodings when imported
 ANNOUNCE_EVERY = 60_000  # ms of data time: the longest that a receiver which lost its labels is blind for a series
 
 # Before 2001-09-09 in milliseconds a number is a clock that was never set, or seconds taken for milliseconds.
