@@ -6,14 +6,14 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 
 from anomaly.decode.records import DeadLetter
-from anomaly.host.otlp_http import JSON, PROTOBUF, Full, receiver, rpc_status
+from anomaly.host.otlp_http import JSON, PROTOBUF, Full, rpc_status, serve
 
 LIMIT = 100_000
 BODY = ExportMetricsServiceRequest(resource_metrics=[{}]).SerializeToString()
@@ -44,10 +44,8 @@ def inbox() -> Inbox:
 
 @pytest.fixture
 async def post(inbox: Inbox) -> AsyncIterator[Send]:
-    runner = web.AppRunner(receiver(inbox, LIMIT), auto_decompress=False)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/metrics"
+    runner, port = await serve(inbox, "127.0.0.1:0", LIMIT)
+    url = f"http://127.0.0.1:{port}/v1/metrics"
 
     async def send(body: bytes, content_type: str = PROTOBUF, **headers: str) -> tuple[int, dict[str, str], bytes]:
         headers = {k.replace("_", "-"): v for k, v in headers.items()} | {"Content-Type": content_type}

@@ -1,6 +1,6 @@
 """The demo: a shop under load, learned; a fault in payment, alerted; the fault lifted, and the alert resolved.
 
-The services are real, the telemetry is theirs, the detector is the embedded host with the shipped models. Two waits are
+The services are real, the telemetry is theirs, the detector is the running host with the shipped models. Two waits are
 shorter than by default, so that nobody sits through them: an anomaly ends after 10 s back in its band (30 s), an
 incident 5 s later (30 s). What counts as a fault is left as it is.
 """
@@ -29,7 +29,8 @@ from anomaly.demo.pulse import Pulse
 from anomaly.demo.screen import Lines, Live, Screen
 from anomaly.dispatch.alert import Alert, What
 from anomaly.engine import Engine
-from anomaly.host.embedded import Embedded, Judged, serve
+from anomaly.host.inprocess import InProcess, Judged
+from anomaly.host.otlp_http import serve
 
 SERVICE = "payment"
 SLOWER, ERRORS = 10.0, 0.35
@@ -39,7 +40,6 @@ PATIENCE = 45.0  # for an alert, and for its end
 IN_TIME = 15.0  # an alert later than this is no success
 LONGEST = WARM_UP + 2 * PATIENCE + 60.0
 CLOSE_AFTER, RESOLVE_AFTER = 10.0, 5.0
-LIMIT = 16 << 20  # bytes of a request
 
 
 @dataclass(slots=True)
@@ -165,11 +165,11 @@ async def tell(screen: Screen) -> Outcome:
 async def host(
     settings: Settings, specs: Sequence[ModelSpec], told: Told, watch: Callable[[Judged], None]
 ) -> AsyncIterator[tuple[Engine, str]]:
-    """The embedded host on a free port; gives the engine and the address to export to."""
+    """The running host on a free port; gives the engine and the address to export to."""
     engine = Engine(settings, specs)
-    embedded = Embedded(engine, told.take, watch)
-    judging = asyncio.create_task(embedded.run())
-    runner, port = await serve(embedded, "127.0.0.1", 0, LIMIT)
+    running = InProcess(engine, told.take, watch)
+    judging = asyncio.create_task(running.run())
+    runner, port = await serve(running, "127.0.0.1:0", settings.limits.record_bytes)
     try:
         yield engine, f"http://127.0.0.1:{port}/v1/metrics"
     finally:

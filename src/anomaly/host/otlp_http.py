@@ -60,6 +60,15 @@ def receiver(inbox: Inbox, limit: int) -> web.Application:
     return application
 
 
+async def serve(inbox: Inbox, listen: str, limit: int) -> tuple[web.AppRunner, int]:
+    """Start the receiver on `host:port`; the port is the one it got where 0 was asked for. `cleanup()` stops it."""
+    runner = web.AppRunner(receiver(inbox, limit), access_log=None, auto_decompress=False)  # unpacking is ours: bounded
+    await runner.setup()
+    host, _, port = listen.rpartition(":")
+    await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+    return runner, int(runner.addresses[0][1])
+
+
 class Refused(Exception):
     """A body that cannot be unpacked, with the status to answer."""
 

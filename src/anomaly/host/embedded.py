@@ -1,0 +1,152 @@
+"""`anomaly run` without Kafka: OTLP over HTTP, or a file or standard input, to the same receivers, health and blindness.
+
+It has no memory beyond the process: what a restart must survive needs Kafka.
+"""
+
+import asyncio
+import logging
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from anomaly.config.mistake import ConfigError, Mistake
+from anomaly.config.models import ModelSpec
+from anomaly.config.settings import OtlpReceiver, Settings
+from anomaly.detect.anomaly import Anomaly
+from anomaly.dispatch.delivery import Delivery
+from anomaly.engine import Engine
+from anomaly.host.blind import watched
+from anomaly.host.files import batches, checked, encoding_of, source_of
+from anomaly.host.health import Health
+from anomaly.host.inprocess import OTLP, InProcess, Judged
+from anomaly.host.otlp_http import PATH, serve
+
+log = logging.getLogger(__name__)
+
+
+def run_embedded(
+    settings: Settings,
+    specs: Sequence[ModelSpec],
+    health: Health | None = None,
+    *,
+    files: Sequence[str] = (),
+    encoding: str | None = None,
+) -> int:
+    """Run until SIGTERM or SIGINT, or to the end of the files where some are given; the exit code."""
+    checked(files)
+    return asyncio.run(run(settings, specs, health or Health(), files, encoding))
+
+
+async def run(
+    settings: Settings, specs: Sequence[ModelSpec], health: Health, files: Sequence[str] = (), encoding: str | None = None
+) -> int:
+    """The host, from start to end."""
+    engine = Engine(settings, specs)
+    async with (
+        Delivery(settings) as delivery,
+        watched(settings, health, delivery.send),
+        judging(InProcess(engine, delivery.send, Reporting(engine, health))) as (running, ended),
+    ):
+        work = feed(running, files, encoding) if files else receive(running, settings, health)
+        await first(asyncio.ensure_future(work), ended, stopped())
+    return 0
+
+
+@asynccontextmanager
+async def judging(running: InProcess) -> AsyncIterator[tuple[InProcess, asyncio.Future[None]]]:
+    """The consumer at work; its future ends only with an error of the engine."""
+    task = asyncio.create_task(running.run())
+    try:
+        yield running, task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def receive(running: InProcess, settings: Settings, health: Health) -> None:
+    """Take what senders bring, for ever; those under way are answered before it ends."""
+    listen = (settings.otlp or OtlpReceiver()).listen
+    try:
+        receiver, port = await serve(running, listen, settings.limits.record_bytes)
+    except OSError as error:
+        said = f"cannot listen on {listen}: {error.strerror}; name another address, or port 0"
+        raise ConfigError([Mistake("", "otlp.listen", said)]) from error
+    health.assigned([OTLP])
+    log.info("receiving", extra={"url": f"http://{listen.rpartition(':')[0]}:{port}{PATH}"})
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await receiver.cleanup()
+
+
+async def feed(running: InProcess, files: Sequence[str], encoding: str | None) -> None:
+    """Put in the files, one after another, as fast as they are judged."""
+    for path in files:
+        named = encoding_of(path, encoding)
+        source, reading = source_of(path, named), batches(path, named)
+        while (bodies := await asyncio.to_thread(next, reading, None)) is not None:
+            await running.put(source, bodies)
+
+
+async def stopped() -> None:
+    """Until somebody asks us to stop."""
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, asked.set)
+    await asked.wait()
+
+
+async def first(*work: asyncio.Future[None] | object) -> None:
+    """Until one of them ends; the others are ended, and an error of any is raised."""
+    tasks = [asyncio.ensure_future(w) for w in work]  # type: ignore[arg-type]
+    done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    for task in done:
+        task.result()
+
+
+class Reporting:
+    """Tells health what was judged."""
+
+    def __init__(self, engine: Engine, health: Health) -> None:
+        self.engine, self.health = engine, health
+        self._outcomes: Counter[str] = Counter()
+        self._suppressed: Counter[str] = Counter()
+
+    def __call__(self, judged: Judged) -> None:
+        """One block of records, through all stages."""
+        points = sum(len(block.points) for _, block in judged.blocks)
+        newest = max((int(b.points.time.max()) for _, b in judged.blocks if len(b.points)), default=None)
+        for stage, seconds in judged.seconds.items():
+            heard = newest if stage == "detect" else None
+            self.health.batch(stage, judged.source, 0, judged.records, points, seconds, heard)
+        for letter in judged.dead:
+            self.health.dead(letter.reason)
+        for event in judged.events:
+            if isinstance(event, Anomaly):
+                self.health.anomaly(event)
+        for _, alert in judged.changed:
+            if alert:
+                self.health.alert(alert)
+        self._totals()
+
+    def _totals(self) -> None:
+        """What the stages count themselves: told as differences, or as it stands."""
+        detector = self.engine.detector(0)
+        self.health.outcomes(since(self._outcomes, detector.counts))
+        for reason, n in since(self._suppressed, self.engine.dispatcher.suppressed).items():
+            self.health.suppressed(reason, n)
+        self.health.series(detector.series, detector.warm_share)
+        self.health.incidents(len(self.engine.correlator(0).open_incidents))
+
+
+def since(told: Counter[str], now: Counter[str]) -> dict[str, int]:
+    """What came since the last time; `told` is brought up to date. What can shrink (points waiting) is told when it grew."""
+    added = {name: n - told[name] for name, n in now.items() if n > told[name]}
+    told.update(added)
+    return added
