@@ -60,7 +60,7 @@ class Engine:
     def correlator(self, partition: int) -> Correlator:
         """The correlator of a partition of anomaly.anomalies; made at first use."""
         if partition not in self._correlators:
-            self._correlators[partition] = Correlator(self.settings.correlation)
+            self._correlators[partition] = Correlator(self.settings.correlation, self.dispatcher.matters)
         return self._correlators[partition]
 
     def drop(self, partition: int) -> None:

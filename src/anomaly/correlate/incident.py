@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from anomaly.detect.anomaly import Anomaly
 
@@ -14,12 +14,28 @@ class State(StrEnum):
     RESOLVED = "resolved"
 
 
+class Told(Struct, kw_only=True):
+    """What people have been told about an incident; written by dispatch, which measures a change by it.
+
+    `change` is the number of alerts sent. `reason` says why none was, while none was.
+    """
+
+    change: int = 0
+    severity: str = ""
+    rank: int = 0  # how telling the leading evidence was, 0 the most (see dispatch.severity)
+    groups: tuple[str, ...] = ()
+    started: int = 0
+    reason: str = ""
+
+
 class Incident(Struct, kw_only=True):
     """The anomalies that belong together, as they stand at `time` (ms of event time).
 
     `dedup_key` is stable for the incident's life: a hash of environment, group and the id of its first anomaly.
-    `anomalies` holds the latest form of each, by id, in order of first sight, open and closed ones alike.
+    `anomalies` holds the latest form of the strongest, by id, in order of first sight, open and closed ones alike; `more`
+    counts those that found no room, and `waiting` names the open ones of these, which keep the incident open all the same.
     `quiet_since` is when the last open one closed, None while any is open.
+    A snapshot has anomalies of its own and shares `told` with the incident it was taken of.
     """
 
     dedup_key: str
@@ -29,6 +45,7 @@ class Incident(Struct, kw_only=True):
     time: int
     state: State
     anomalies: dict[str, Anomaly]
+    more: int = 0
+    waiting: dict[str, tuple[int, int]] = field(default_factory=dict)  # id -> its last event: time, kind
     quiet_since: int | None = None
-    change: int = 0  # number of alerts sent about it
-    last: str = ""  # what the last alert said that a change is measured by (see dispatch.alert)
+    told: Told = field(default_factory=Told)

@@ -1,0 +1,114 @@
+"""Does it matter: one table, first match wins, and the row says so itself.
+
+Rows still to come (silenced, an operator's rule, an SLO, a shadow team, the alert budget) take their places among these.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from anomaly.config.models import Direction, Signal
+from anomaly.detect.anomaly import Anomaly
+from anomaly.dispatch.alert import Severity
+
+HEARD = "heard"  # the quantity of an anomaly that is a group's silence
+REMOVED = "series ended"  # close reason of a series that left its incident
+ORDER = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
+
+
+class Verdict(NamedTuple):
+    """How much an incident matters, by which row of the table, and the anomaly that decided it."""
+
+    severity: Severity
+    why: str
+    decisive: Anomaly
+
+
+class Row(NamedTuple):
+    """One row: which anomalies fit, whether they need evidence above the threshold, and what follows."""
+
+    fits: Callable[[Anomaly], bool]
+    needs_evidence: bool
+    severity: Severity
+    why: str
+
+
+def is_silence(anomaly: Anomaly) -> bool:
+    """The group is not heard any more."""
+    return anomaly.quantity == HEARD
+
+
+def is_loss(anomaly: Anomaly) -> bool:
+    """Traffic that stays away. More of it is no harm by itself."""
+    return anomaly.signal is Signal.TRAFFIC and anomaly.direction is Direction.BELOW
+
+
+def is_service_level(anomaly: Anomaly) -> bool:
+    """Of the whole group, and of a kind that users feel."""
+    felt = anomaly.signal in (Signal.ERRORS, Signal.LATENCY) and anomaly.direction is Direction.ABOVE
+    return anomaly.pages and anomaly.aggregate and (felt or is_loss(anomaly))
+
+
+BAD = "{what} at or past the level that is a fault whatever was usual"
+SILENT = "the whole group has fallen silent while its source is heard"
+SERVICE = "service-level {what} above the threshold ({score}, threshold {threshold})"
+ANYTHING = "{what} above the threshold ({score}, threshold {threshold}), not service-level"
+
+TABLE = (
+    Row(lambda a: a.bad, False, Severity.CRITICAL, BAD),
+    Row(is_silence, False, Severity.CRITICAL, SILENT),
+    Row(is_service_level, True, Severity.CRITICAL, SERVICE),
+    Row(lambda a: True, True, Severity.WARNING, ANYTHING),
+)
+
+
+def matters(anomaly: Anomaly, threshold: float) -> bool:
+    """Whether some row takes the anomaly: it can start an alert, and keeps it from being resolved."""
+    return any(takes(row, anomaly, threshold) for row in TABLE)
+
+
+def verdict(anomalies: Sequence[Anomaly], threshold: float) -> Verdict | None:
+    """The first row that takes one of the anomalies, and of these the most surprising; None below the threshold."""
+    for row in TABLE:
+        fitting = [a for a in anomalies if takes(row, a, threshold)]
+        if fitting:
+            decisive = max(fitting, key=lambda a: (a.score, a.id))
+            return Verdict(row.severity, reason(row, decisive, threshold), decisive)
+    return None
+
+
+def takes(row: Row, anomaly: Anomaly, threshold: float) -> bool:
+    """Whether the row is about the anomaly. What is bad, or silent, needs no statistics."""
+    return row.fits(anomaly) and (anomaly.score >= threshold or not row.needs_evidence)
+
+
+def reason(row: Row, anomaly: Anomaly, threshold: float) -> str:
+    """The row in plain words."""
+    return row.why.format(what=kind(anomaly), score=f"evidence {anomaly.score:.1f}", threshold=f"{threshold:g}")
+
+
+def kind(anomaly: Anomaly) -> str:
+    """The kind of trouble in a word or two."""
+    if anomaly.signal is Signal.TRAFFIC:
+        return "loss of traffic" if is_loss(anomaly) else "a rise of traffic"
+    return "a change" if anomaly.signal is Signal.OTHER else anomaly.signal.value
+
+
+def rank(anomaly: Anomaly) -> int:
+    """How telling an anomaly is, 0 the most: what users feel and cannot be explained away comes first."""
+    ladder = (
+        anomaly.bad,
+        is_silence(anomaly),
+        anomaly.signal is Signal.ERRORS,
+        anomaly.signal is Signal.LATENCY,
+        is_loss(anomaly),
+        anomaly.signal is Signal.SATURATION,
+    )
+    return ladder.index(True) if True in ladder else len(ladder)
+
+
+def most_telling(anomalies: Sequence[Anomaly], threshold: float) -> list[Anomaly]:
+    """In the order in which a person should read them: what matters, what lasts, what tells most, then by surprise."""
+    return sorted(
+        anomalies,
+        key=lambda a: (not matters(a, threshold), a.ended is not None, rank(a), not a.aggregate, -a.score, a.started, a.id),
+    )
