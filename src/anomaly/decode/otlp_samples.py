@@ -42,7 +42,7 @@ def samples(request: Any) -> Iterator[Sample]:
     buckets = 0
     for resource_metrics in request.resource_metrics:
         for scope_metrics in resource_metrics.scope_metrics:
-            held = around(resource_metrics.resource, scope_metrics.scope)
+            held = around(attributes(resource_metrics.resource.attributes), scope_metrics.scope)
             for metric in scope_metrics.metrics:
                 kind = metric.WhichOneof("data")
                 for sample in KINDS[kind](Source(metric, held), getattr(metric, kind)) if kind else ():
@@ -52,10 +52,10 @@ def samples(request: Any) -> Iterator[Sample]:
                     yield sample
 
 
-def around(resource: Any, scope: Any) -> dict[str, str]:
-    """Attributes of a resource and of a scope within it, and the scope's name and version as OpenTelemetry names them."""
+def around(resource: dict[str, str], scope: Any) -> dict[str, str]:
+    """Attributes of a resource and of a scope within it, with the scope's name and version as OpenTelemetry names them."""
     named = {"otel.scope.name": scope.name, "otel.scope.version": scope.version}
-    return {**attributes(resource.attributes), **attributes(scope.attributes), **{k: v for k, v in named.items() if v}}
+    return {**resource, **attributes(scope.attributes), **{k: v for k, v in named.items() if v}}
 
 
 def bounds_of(bounds: Sequence[float]) -> tuple[float, ...]:

@@ -123,7 +123,7 @@ def mix(a, b):  # type: ignore[no-untyped-def]
 def hash_bytes(buffer, at, end, seed):  # type: ignore[no-untyped-def]
     """Seeded 64-bit hash of the bytes [at, end); what lies past `end` is loaded, never used."""
     length, mask = np.uint64(end - at), seed ^ _B
-    hashed = seed ^ _A
+    hashed = seed * _C ^ _A
     while end - at >= 16:
         hashed = fold(load8(buffer, at) ^ mask, load8(buffer, at + 8) ^ hashed)
         at += 16

@@ -1,0 +1,137 @@
+"""A scanned block of OTLP metrics: its columns as points, and a series described from the bytes where the scanner met it.
+
+Only what makes the series is read again, so whether a record is taken does not depend on whether its series are known.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+
+from anomaly.decode import otlp_scan as at
+from anomaly.decode.catalog import Description
+from anomaly.decode.otlp_attributes import attributes
+from anomaly.decode.otlp_samples import around, bounds_of
+from anomaly.decode.points import Kind, Points
+from anomaly.decode.records import BadRecord, Records
+
+RESOURCE_ATTRIBUTES = 1  # fields of Resource, HistogramDataPoint, NumberDataPoint
+HISTOGRAM_BOUNDS, HISTOGRAM_ATTRIBUTES = 7, 9
+NUMBER_ATTRIBUTES = 7
+
+
+@dataclass(slots=True)
+class Scanned:
+    """What the scanner made of a block; columns as `otlp_scan` has them, cut to their length."""
+
+    buffer: NDArray[np.uint8]
+    out: NDArray[np.uint64]
+    buckets: NDArray[np.float64]
+    contexts: NDArray[np.int64]
+    refused: NDArray[np.uint8]
+
+    def points(self, series: NDArray[np.uint64], record: NDArray[np.int32]) -> Points:
+        """The columns of a block, given what the wire does not say."""
+        out = self.out
+        return Points(
+            series=series,
+            time=out[at.TIME].view(np.int64),
+            start=out[at.START].view(np.int64),
+            value=out[at.VALUE].view(np.float64),
+            count=out[at.COUNT].view(np.float64),
+            kind=out[at.KIND].astype(np.uint8),
+            flags=out[at.FLAGS].astype(np.uint8),
+            record=record,
+            bucket_at=out[at.BUCKET_AT].view(np.int64),
+            bucket_len=out[at.BUCKET_LEN].astype(np.int32),
+            buckets=self.buckets,
+        )
+
+
+def scan(records: Records, seed: int) -> Scanned:
+    """Scan a block of records."""
+    points, buckets = at.room(records.value_len)
+    out, counts = np.empty((at.FIELDS, points), np.uint64), np.empty(buckets)
+    contexts, used = np.zeros((at.PLACES, points + 1), np.int64), np.zeros(3, np.int64)
+    refused = np.zeros(len(records), np.uint8)
+    buffer = records.buffer.view()
+    buffer.flags.writeable = False  # one form only, or the kernel is compiled again for the other
+    place = np.ascontiguousarray(records.value_at), np.ascontiguousarray(records.value_len)
+    at.scan(buffer, *place, np.uint64(seed), out, counts, contexts, used, refused)
+    n = int(used[at.POINTS])
+    return Scanned(buffer, out[:, :n], counts[: used[at.BUCKETS]], contexts, refused)
+
+
+class Describer:
+    """Gives the catalog the series of a scanned point."""
+
+    def __init__(self, scanned: Scanned) -> None:
+        self.scanned = scanned
+        self.unreadable: list[int] = []  # wire keys of the points that could not be described
+        self._around: dict[int, tuple[str, str, dict[str, str]]] = {}
+
+    def __call__(self, i: int) -> Description | None:
+        """The series of point `i`; None if its text is not UTF-8 or its bounds do not rise."""
+        out = self.scanned.out
+        try:
+            metric, unit, held = self._context(int(out[at.CONTEXT, i]))
+            kind = Kind(int(out[at.KIND, i]))
+            point = self._bytes(int(out[at.AT, i]), int(out[at.END, i]))
+            if kind in (Kind.HISTOGRAM, Kind.HISTOGRAM_DELTA):
+                return Description(metric, unit, held | pairs(point, HISTOGRAM_ATTRIBUTES), kind, bounds(point))
+            return Description(metric, unit, held | pairs(point, NUMBER_ATTRIBUTES), kind)
+        except (DecodeError, UnicodeDecodeError, BadRecord):
+            self.unreadable.append(int(out[at.WIRE, i]))
+            return None
+
+    def _context(self, context: int) -> tuple[str, str, dict[str, str]]:
+        if context not in self._around:
+            place = self.scanned.contexts[:, context].tolist()
+            resource = pairs(self._bytes(place[at.RESOURCE], place[at.RESOURCE_END]), RESOURCE_ATTRIBUTES)
+            scope = InstrumentationScope.FromString(self._bytes(place[at.SCOPE], place[at.SCOPE_END]))
+            metric = self._bytes(place[at.NAME], place[at.NAME_END]).decode()
+            unit = self._bytes(place[at.UNIT], place[at.UNIT_END]).decode()
+            self._around[context] = metric, unit, around(resource, scope)
+        return self._around[context]
+
+    def _bytes(self, first: int, end: int) -> bytes:
+        return self.scanned.buffer[first:end].tobytes()
+
+
+def pairs(message: bytes, field: int) -> dict[str, str]:
+    """The attributes in `field` of a message."""
+    return attributes(KeyValue.FromString(part) for number, part in parts(message) if number == field)
+
+
+def bounds(message: bytes) -> tuple[float, ...]:
+    """The bounds of a HistogramDataPoint, packed as the scanner takes them."""
+    packed = next((part for number, part in parts(message) if number == HISTOGRAM_BOUNDS), b"")
+    return bounds_of(np.frombuffer(packed, "<f8").tolist())
+
+
+def parts(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and content of the length-delimited fields of a message that the scanner found well-formed."""
+    position = 0
+    while position < len(message):
+        tag, position = number(message, position)
+        if tag & 7 == 2:
+            length, position = number(message, position)
+            yield tag >> 3, message[position : position + length]
+            position += length
+        elif tag & 7 == 0:
+            _, position = number(message, position)
+        else:
+            position += 8 if tag & 7 == 1 else 4
+
+
+def number(message: bytes, position: int) -> tuple[int, int]:
+    """A variable-length integer and the position after it."""
+    value = shift = 0
+    while True:
+        byte = message[position]
+        value, shift, position = value | (byte & 127) << shift, shift + 7, position + 1
+        if byte < 128:
+            return value, position
