@@ -111,10 +111,10 @@ def base_of(state, r, i, points, shrunk):  # type: ignore[no-untyped-def]
     """Since when a cumulative point gained what it did, and whether it counts from zero; base 0: cannot be known."""
     row = state.rows[r]
     start = points.start[i]
-    if row.primed == 0:
+    if row.last == 0:
         return born(state, r, points.time[i], start), True
     restarted = start != 0 and row.start != 0 and start != row.start
-    if not (shrunk or restarted):
+    if row.primed != 0 and not (shrunk or restarted):
         return row.last, False
     return (start, True) if row.last < start < points.time[i] else (np.int64(0), True)
 

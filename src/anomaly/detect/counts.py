@@ -5,7 +5,7 @@ about five minutes and `k1`, `n1` over about one, both fading exponentially; `ca
 in cells of too few events; `last` ms of the newest cell, 0 before the first. Counts are events, times ms since the epoch.
 The score is -log10 P(X >= k) for X of a beta-binomial with n draws and a beta of the learned counts: at two requests an
 error is no surprise, at two thousand ten are. NaN: too few events to say anything; 0: no more errors than expected.
-Source: A. Gelman et al., Bayesian Data Analysis (3rd ed.), section 2.4 for the predictive; E. Wilson (1927) for the band.
+Source: A. Gelman et al., Bayesian Data Analysis (3rd ed., 2013), section 2.4: the predictive of a binomial.
 Weak where errors come in bursts of one cause: draws are then not independent, which the cap on what is learned softens.
 """
 
@@ -33,7 +33,9 @@ CARRY = 300_000  # ms for which too few events wait for more
 HELD = 0.03  # weight of a cell while an episode is open
 DOUBTED = 0.2  # weight of a cell that is surprising, but opens nothing
 SURPRISING = 2.0
-WIDE = 3.09  # standard deviations of the band: one in a thousand above it
+RARE = 0.001  # share of what is usual that lies beyond the band on each side
+WIDE = 3.09  # the same in standard deviations, where so MANY errors are expected that a normal does
+MANY = 50.0
 
 
 @kernel
@@ -62,16 +64,23 @@ def believed(row):  # type: ignore[no-untyped-def]
     """The beta that the learned counts are worth: (a, b)."""
     a, n = row.errors + PRIOR_ERRORS, row.total + PRIOR_TOTAL
     share = min(BELIEVED / n, 1.0)
-    return a * share, (n - a) * share
+    return max(a * share, PRIOR_ERRORS), (n - a) * share  # no error is so rare that a single one is an alarm
 
 
 @kernel
 def band(n, a, b):  # type: ignore[no-untyped-def]
-    """The ratios that n events may show without surprise, by Wilson's interval: (low, high)."""
-    p, m = a / (a + b), 1.0 / (1.0 / max(n, 1.0) + 1.0 / (a + b))
-    z = WIDE * WIDE / m
-    middle, half = (p + z / 2.0) / (1.0 + z), math.sqrt(z * (p * (1.0 - p) + z / 4.0)) / (1.0 + z)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    """The ratios that n events show without surprise: all but RARE of the beta-binomial on each side, (low, high)."""
+    p = a / (a + b)
+    if n * p > MANY:
+        spread = WIDE * math.sqrt(n * p * (1.0 - p) * (a + b + n) / (a + b + 1.0))
+        return max(p - spread / n, 0.0), min(p + spread / n, 1.0)
+    term, below, k, low = math.exp(log_beta(a, b + n) - log_beta(a, b)), 0.0, 0.0, -1.0
+    while k < n and below + term < 1.0 - RARE:
+        below += term
+        low = k if low < 0.0 and below > RARE else low
+        term *= (n - k) / (k + 1.0) * (a + k) / max(b + n - k - 1.0, 1e-9)
+        k += 1.0
+    return max(low - 0.5, 0.0) / n, min((k + 0.5) / n, 1.0)
 
 
 @kernel
@@ -133,14 +142,6 @@ def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events):  # typ
     row.carried_k = row.carried_n = 0.0
     return k / n, score, low, high, (time - row.first) / 1000.0, faulty
 
-
-@kernel
-def judge(ratios, slot, time, k, n, held, fewest, bad, bad_events, out):  # type: ignore[no-untyped-def]
-    """Judge cells in arrival order into out (cells, 6): the columns of `judge_point`."""
-    for i in range(slot.size):
-        verdict = judge_point(ratios, slot[i], time[i], k[i], n[i], held[i] != 0, fewest[i], bad[i], bad_events[i])
-        for j in range(6):
-            out[i, j] = float(verdict[j])
 
 
 class Ratios:

@@ -1,0 +1,79 @@
+"""Which judged rows a series feeds."""
+
+import pytest
+
+from anomaly.config.models import Errors, Match, Model, ModelSpec, Signal, Sum
+from anomaly.decode.points import Kind
+from anomaly.detect.judge import Judge
+from anomaly.detect.register import Part, Register, is_error, part_of
+from tests.detect.feed import DEFAULT, series
+
+LATENCY = ModelSpec(name="latency", match=(Match(metric=("http*",)),), signal=Signal.LATENCY, sum=Sum.GROUP)
+TRAFFIC = ModelSpec(name="traffic", match=(Match(metric=("http*",)),), signal=Signal.TRAFFIC, sum=Sum.GROUP, members=False)
+FAILED = Errors(label=("code", "status"), value=("5*", "ERROR"))
+ERRORS = ModelSpec(
+    name="errors", match=(Match(metric=("http*",)),), signal=Signal.ERRORS, model=Model.RATIO, sum=Sum.GROUP, errors=FAILED
+)
+IGNORED = ModelSpec(name="ignore", match=(Match(metric=("*_info",)),), model=Model.IGNORE)
+SPECS = (LATENCY, TRAFFIC, ERRORS, IGNORED, DEFAULT)
+
+
+def subjects(*found: object) -> list[tuple[str, str, str, bool]]:
+    """(metric, quantity, spec, aggregate) of what is judged once these series are registered."""
+    register = Register(SPECS, Judge(SPECS))
+    for s in found:
+        register.add(s, 0, 10_000, True)  # type: ignore[arg-type]
+    return [(s.metric, s.quantity, SPECS[s.spec].name, s.instance is None) for s in register.subjects]
+
+
+def test_a_request_histogram_is_latency_traffic_and_errors_at_once():
+    """One series, three specs, five judged rows, all of the group."""
+    found = subjects(*(series("http.d", Kind.HISTOGRAM, "s", (0.1, 0.2), code=c) for c in ("200", "500")))
+
+    assert sorted(found) == [
+        ("http.d", "error ratio", "errors", True),
+        ("http.d", "mean", "latency", True),
+        ("http.d", "p95", "latency", True),
+        ("http.d", "p99", "latency", True),
+        ("http.d", "rate", "traffic", True),
+    ]
+
+
+def test_a_gauge_is_judged_by_itself_and_over_its_instances():
+    """Two instances, one sum; labels keep series apart."""
+    found = subjects(*(series("queue", name=n, service__instance__id=i) for n in "xy" for i in "ab"))
+
+    assert found.count(("queue", "value", "default", False)) == 4
+    assert found.count(("queue", "value", "default", True)) == 2
+
+
+def test_what_is_ignored_is_not_judged():
+    """It has a row, so that its points are counted as ignored."""
+    assert subjects(series("build_info")) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "part"),
+    [
+        ("d_bucket", {"le": "0.5"}, Part("d", -1, 0.5)),
+        ("d_bucket", {"le": "+Inf"}, Part("d", -1, float("inf"))),
+        ("d_bucket", {"le": "cheap"}, Part("d", -1, None)),
+        ("d_count", {}, Part("d", 1, None)),
+        ("d_sum", {}, Part("d", 2, None)),
+        ("d_bucket", {}, None),
+        ("d_total", {}, None),
+        ("_count", {}, None),
+    ],
+)
+def test_parts_of_classic_histograms_are_known_by_name_and_bound(metric: str, labels: dict[str, str], part: Part | None):
+    """A bucket without a bound is a counter of buckets, whatever those are."""
+    assert part_of(series(metric, Kind.COUNTER, **labels)) == part
+    assert part_of(series(metric, Kind.GAUGE, **labels)) is None
+
+
+def test_a_series_is_an_error_by_the_first_label_that_it_has():
+    """`code` speaks before `status`, and no label is no error."""
+    assert is_error(FAILED, (("code", "503"),))
+    assert is_error(FAILED, (("status", "ERROR"),))
+    assert not is_error(FAILED, (("code", "200"), ("status", "ERROR")))
+    assert not is_error(FAILED, ())
