@@ -92,7 +92,8 @@ class Dispatcher:
             return "the series were removed, and nothing else of the group is wrong"
         if len(mattered) == 1:
             return "the anomaly has ended and did not come back"
-        return f"{'both' if len(mattered) == 2 else f'all {len(mattered)}'} anomalies that mattered have ended and did not come back"
+        all_of_them = "both" if len(mattered) == 2 else f"all {len(mattered)}"
+        return f"{all_of_them} anomalies that mattered have ended and did not come back"
 
     def _suppress_once(self, incident: Incident, reason: str) -> None:
         """Count an incident once for a reason, not at each of its changes."""
