@@ -28,7 +28,7 @@ def fill(message: Message, value: bytes, leave: frozenset[str] = frozenset()) ->
     try:
         found = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        cut = not value.rstrip().endswith((b"}", b"]"))
+        cut = "end of data" in error.msg
         raise BadRecord("truncated" if cut else "malformed", str(error)) from error
     _fill(message, found, leave, 0)
 
