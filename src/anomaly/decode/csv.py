@@ -99,7 +99,7 @@ def points_of_csv(path: Path | str, catalog: Catalog) -> Points:
     """The points of a file in the order of its rows, its series in the catalog; `record` is the row, from 0."""
     names, time, values = read_csv(path)
     stem = stem_of(path)
-    described = [Description(name, unit_of(name), {"service.name": stem}, Kind.GAUGE) for name in names]
+    described = [describe(name, stem) for name in names]
     rows = np.array([catalog.row((stem, name), lambda d=d: d) for name, d in zip(names, described, strict=True)], np.int64)  # type: ignore[misc]
     record, column = np.nonzero(~np.isnan(values) & (rows != MISSING))
     points = Points.empty(record.size)

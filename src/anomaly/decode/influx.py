@@ -42,9 +42,12 @@ def parse(value: bytes) -> Iterator[Sample]:
     at = _begin(text, 0)
     while at < len(text):
         line = _LINE.match(text, at)
-        if line is None:
-            raise BadRecord("bad_line", f"line {text.count(chr(10), 0, at) + 1}: {text[at : at + 80]!r}")
-        yield from _samples(line)
+        try:
+            if line is None:
+                raise BadRecord("bad_line", repr(text[at : at + 80]))
+            yield from _samples(line)
+        except BadRecord as error:
+            raise BadRecord(error.reason, f"line {text.count(chr(10), 0, at) + 1}: {error.detail}") from None
         at = _begin(text, line.end())
 
 
@@ -56,7 +59,7 @@ def _begin(text: str, at: int) -> int:
 
 def _samples(line: re.Match[str]) -> Iterator[Sample]:
     if line["time"] is None:
-        raise BadRecord("no_timestamp")
+        raise BadRecord("no_timestamp", repr(line[0][:80]))
     time = int(line["time"]) // 1_000_000
     measurement = _plain(line["measurement"])
     tags = {_plain(k): _plain(v) for k, v in _PAIR.findall(line["tags"])}

@@ -148,13 +148,15 @@ def _points(request: Any, record: int, catalog: Catalog) -> tuple[Points, Counte
 
 def _series(raw: bytes, types: dict[str, int], catalog: Catalog) -> tuple[int, Any]:
     """The catalog's row of a series, and a TimeSeries with its samples."""
-    end = _labels_end(raw)
-    if len(raw) > MAX_SERIES or end > MAX_LABELS:
+    if len(raw) > MAX_SERIES:
         raise BadRecord("too_large", f"a series of {len(raw)} bytes")
+    end = _labels_end(raw)
     series, labels = message(TimeSeries, raw[end:]), raw[:end]
-    if series.labels:  # among or after the samples, or longer than usual
+    if series.labels or end > len(raw):  # among or after the samples, longer than usual, or cut off
         series = message(TimeSeries, raw)
         labels = TimeSeries(labels=series.labels).SerializeToString()
+    if len(labels) > MAX_LABELS:
+        raise BadRecord("too_large", f"labels of {len(labels)} bytes")
     if not series.samples:
         return MISSING, series
     family = _family(labels, types) if types else 0
