@@ -51,6 +51,11 @@ class Pulse:
                 while len(past) > 2 and past[1].time <= past[-1].time - OVER:
                     past.popleft()
 
+    @property
+    def heard(self) -> bool:
+        """Whether anything was heard at all."""
+        return bool(self._seen)
+
     def vitals(self, service: str) -> Vitals:
         """How a service is."""
         requests = seconds = errors = 0.0

@@ -72,14 +72,13 @@ class Lines:
 
 
 class Live:
-    """A table that is drawn anew every second, and the alerts below it."""
+    """A table that is drawn anew every second; alerts stay above it."""
 
     def __init__(self) -> None:
         self._console = Console()
         self._live = RichLive(console=self._console, auto_refresh=False)
         self._phase, self._since, self._seconds = "", time.monotonic(), 0.0
         self._began = time.monotonic()
-        self._alerts: list[Alert] = []
 
     def __enter__(self) -> "Live":
         self._live.__enter__()
@@ -92,10 +91,10 @@ class Live:
         self._phase, self._since, self._seconds = what, time.monotonic(), seconds
 
     def show(self, pulse: Pulse, learned: float) -> None:
-        self._live.update(Group(self._head(learned), table(pulse), *map(panel, self._alerts)), refresh=True)
+        self._live.update(Group(self._head(learned), table(pulse)), refresh=True)
 
     def alert(self, alert: Alert) -> None:
-        self._alerts.append(alert)
+        self._console.print(panel(alert))
 
     def end(self, good: bool, summary: str) -> None:
         self._console.print(Text(summary, "bold green" if good else "bold red"))

@@ -186,7 +186,7 @@ async def screening(screen: Screen, pulse: Pulse, engine: Engine) -> AsyncIterat
     async def draw() -> None:
         while True:
             await asyncio.sleep(1.0)
-            screen.show(pulse, engine.detector(0).warm_share)
+            screen.show(pulse, engine.detector(0).warm_share if pulse.heard else 0.0)
 
     drawing: asyncio.Task[Any] = asyncio.create_task(draw())
     with screen:

@@ -123,7 +123,8 @@ def axes(frame: Frame) -> list[str]:
         x = frame.x(time)
         parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{frame.height - BOTTOM}"/>')
         label = clock(time, frame.end - frame.start)
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{frame.height - 6}" text-anchor="middle">{label}</text>')
+        anchor = "end" if x > WIDTH - 40 else "middle"
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{frame.height - 6}" text-anchor="{anchor}">{label}</text>')
     return parts
 
 
