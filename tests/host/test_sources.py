@@ -25,7 +25,7 @@ DRIVERS: dict[str, Callable[..., Source]] = {"faust": FaustSource, "consumer": C
 class Recorder:
     """A stage that writes down what it is given."""
 
-    name, reads_sources = "decode", True
+    name, reads_sources, settles_later = "decode", True, False
 
     def __init__(self, *topics: str) -> None:
         self.topics = topics
@@ -50,6 +50,12 @@ class Recorder:
         self.taken += [(place, int(block.offset[i]), block.value(i)) for i in range(len(block))]
         self.changed.set()
         return len(block)
+
+    def report(self) -> None:
+        pass
+
+    async def finish(self) -> None:
+        pass
 
     async def until(self, n: int) -> None:
         """Return when `n` records were taken."""

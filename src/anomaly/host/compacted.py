@@ -1,6 +1,7 @@
 """Reads partitions of a topic to their ends, or to given offsets: the last value of each key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -20,25 +21,45 @@ async def read(
     return await connect.patiently(lambda: _read(kafka, topic, partitions, until or {}), f"reading {topic}")
 
 
+async def ends(kafka: KafkaSettings, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """The offsets that come next, by partition."""
+    return await connect.patiently(lambda: _ends(kafka, topic, partitions), f"reading {topic}")
+
+
+async def _ends(kafka: KafkaSettings, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    async with reader(kafka) as consumer:
+        found = await consumer.end_offsets([TopicPartition(topic, p) for p in partitions])
+    return {place.partition: end for place, end in found.items()}
+
+
 async def _read(kafka: KafkaSettings, topic: str, partitions: Sequence[int], until: Mapping[int, int]) -> dict[int, Held]:
     found: dict[int, Held] = {p: {} for p in partitions}
     places = [TopicPartition(topic, p) for p in partitions]
+    if not places:
+        return found
+    async with reader(kafka) as consumer:
+        consumer.assign(places)
+        last = {p: min(end, until.get(p.partition, end)) for p, end in (await consumer.end_offsets(places)).items()}
+        await consumer.seek_to_beginning(*places)
+        while [p for p in places if await consumer.position(p) < last[p]]:
+            for place, records in (await consumer.getmany(timeout_ms=100)).items():
+                for record in records:
+                    if record.offset < last[place]:
+                        _keep(found[place.partition], record.key or b"", record.value)
+    return found
+
+
+@asynccontextmanager
+async def reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer in no group."""
     consumer = AIOKafkaConsumer(
         **connect.options(kafka), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
     )
     try:
         await consumer.start()
-        consumer.assign(places)
-        ends = {p: min(end, until.get(p.partition, end)) for p, end in (await consumer.end_offsets(places)).items()}
-        await consumer.seek_to_beginning(*places)
-        while [p for p in places if await consumer.position(p) < ends[p]]:
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                for record in records:
-                    if record.offset < ends[TopicPartition(topic, record.partition)]:
-                        _keep(found[record.partition], record.key or b"", record.value)
+        yield consumer
     finally:
         await consumer.stop()
-    return found
 
 
 def _keep(held: Held, key: bytes, value: bytes | None) -> None:

@@ -87,18 +87,22 @@ class _Overhear(logging.Handler):
         self.said.append(record.getMessage())
 
 
+_listening: list[_Overhear] = []
+
+
 @contextmanager
 def overheard() -> Iterator[list[str]]:
     """What aiokafka complains of meanwhile, collected instead of logged: we say it ourselves, in a line."""
-    logger, said = logging.getLogger("aiokafka"), list[str]()
-    handler, before = _Overhear(said), logger.propagate
+    logger, handler = logging.getLogger("aiokafka"), _Overhear([])
     logger.addHandler(handler)
+    _listening.append(handler)
     logger.propagate = False
     try:
-        yield said
+        yield handler.said
     finally:
         logger.removeHandler(handler)
-        logger.propagate = before
+        _listening.remove(handler)
+        logger.propagate = not _listening
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """What reads Kafka, and what is done with a block, apart from which client reads.
 
-An adapter (Faust transport or plain consumer) tells an Intake what it is assigned and hands it blocks. When `take`
-returns True the block is settled: its outputs are on the brokers, and its offset may be committed. State belongs to a
+An adapter (Faust transport or plain consumer) tells an Intake what it is assigned and hands it blocks. A block is settled
+when its outputs are on the brokers; then, and not before, its offset may be committed. State belongs to a
 partition: it is restored before the partition's first block, and dropped when another worker owns it.
 """
 
@@ -41,6 +41,7 @@ class Stage(Protocol):
     name: str
     topics: tuple[str, ...]
     reads_sources: bool  # not ours but the users' topics: their silence is blindness
+    settles_later: bool  # sets `settled` of a block itself, some time after it was taken
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Bring back what must be remembered about these partitions, before their first block."""
@@ -50,6 +51,12 @@ class Stage(Protocol):
 
     async def take(self, block: Fetched) -> int:
         """Work off a block; returns its number of points (or events, alerts) when all outputs are on the brokers."""
+
+    def report(self) -> None:
+        """Tell health, now and then, what is nobody's event."""
+
+    async def finish(self) -> None:
+        """No other block will come: settle what can be settled, before the last commit."""
 
 
 class Source(Protocol):
@@ -149,7 +156,7 @@ class Intake:
         self._unsure.discard(place)
 
     async def take(self, block: Fetched) -> bool:
-        """Work off a block; True if it is settled, False if it is not ours to take. Raises if the brokers refuse."""
+        """Work off a block; False if it is not ours to take. Raises if the brokers refuse what follows from it."""
         place = Place(block.source, block.partition)
         async with self._turn:
             if self._closed or place not in self._held:
@@ -161,7 +168,7 @@ class Intake:
             points = await self._safely(place, block)
             self.health.batch(self.stage.name, *place, len(block), points, time.perf_counter() - began)
             self._next[place] = block.next_offset
-            block.settled = True
+            block.settled |= not self.stage.settles_later
             return True
 
     async def _check(self, place: Place, block: Fetched) -> None:
@@ -213,6 +220,7 @@ class Intake:
         """Finish the block in hand and take no other."""
         self.refuse()
         await self.idle()
+        await self.stage.finish()
 
 
 def single(block: Fetched, i: int) -> Fetched:

@@ -56,12 +56,12 @@ class Wiring:
 class DecodeStage:
     """Raw records of the sources -> blocks of points by group."""
 
-    name, reads_sources = "decode", True
+    name, reads_sources, settles_later = "decode", True, False
 
     def __init__(self, wiring: Wiring, sources: Sequence[SourceSettings]) -> None:
         self.wiring = wiring
         self.sources = {source.topic: source for source in sources}
-        self.topics = tuple(self.sources)
+        self.topics: tuple[str, ...] = tuple(self.sources)
         self._told: dict[tuple[Place, int], int] = {}  # (source, points partition) -> how far it was told to be heard
 
     async def restore(self, places: Sequence[Place]) -> None:
@@ -83,6 +83,12 @@ class DecodeStage:
         ])  # fmt: skip
         return sum(len(points.points) for _, points in found)
 
+    def report(self) -> None:
+        """Nothing but what each block said."""
+
+    async def finish(self) -> None:
+        """Nothing is left: blocks are settled when they are taken."""
+
     def _says_something(self, partition: int, block: Block) -> bool:
         key = Place(block.source, block.partition), partition
         told = self._told.get(key, 0)
@@ -95,23 +101,26 @@ class DecodeStage:
 class DetectStage:
     """Blocks of points -> anomalies, and ticks for the correlators, which see all partitions' time go on."""
 
-    name, reads_sources = "detect", False
+    name, reads_sources, settles_later = "detect", False, False
 
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
-        self.topics = (wiring.names.points,)
+        self.topics: tuple[str, ...] = (wiring.names.points,)
+        self._held: set[int] = set()
         self._ticked: dict[int, int] = {}
         self._counted: dict[int, Counter[str]] = {}
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Open anomalies, so that none is opened or closed a second time."""
         held = await compacted.read(self.wiring.kafka, self.wiring.names.open, [p.partition for p in places])
+        self._held |= set(held)
         for partition, by_id in held.items():
             self.wiring.engine.detector(partition).restore(readable(by_id, _anomaly))
 
     def drop(self, place: Place) -> None:
         """Another worker's groups."""
         self.wiring.engine.drop(place.partition)
+        self._held.discard(place.partition)
         self._ticked.pop(place.partition, None)
         self._counted.pop(place.partition, None)
 
@@ -128,10 +137,19 @@ class DetectStage:
             points += len(received.points)
             if len(received.points):
                 self.wiring.health.judged(int(received.points.time.max()))
-        self._report(block.partition, events)
+        self._count(block.partition, events)
         await self.wiring.set_aside(dead)
         await self.wiring.outputs.send([*self._messages(block.partition, events), *self._ticks(block.partition, events)])
         return points
+
+    def report(self) -> None:
+        """How many series are known, and how well."""
+        detectors = [self.wiring.engine.detector(partition) for partition in sorted(self._held)]
+        series = sum(d.series for d in detectors)
+        self.wiring.health.series(series, sum(d.warm_share * d.series for d in detectors) / max(series, 1))
+
+    async def finish(self) -> None:
+        """Nothing is left: blocks are settled when they are taken."""
 
     def _messages(self, partition: int, events: Iterable[Anomaly | Tick]) -> Iterable[Message]:
         names = self.wiring.names
@@ -154,11 +172,12 @@ class DetectStage:
         names, text = self.wiring.names, to_json(Tick(partition=partition, time=time))
         return [Message(names.anomalies, p, None, text) for p in range(self.wiring.partitions[names.anomalies])]
 
-    def _report(self, partition: int, events: Iterable[Anomaly | Tick]) -> None:
+    def _count(self, partition: int, events: Iterable[Anomaly | Tick]) -> None:
         for event in events:
             if isinstance(event, Anomaly):
                 self.wiring.health.anomaly(event)
         now = Counter(self.wiring.engine.detector(partition).counts)
+        del now["waiting"]  # not an outcome yet
         self.wiring.health.outcomes(now - self._counted.get(partition, Counter()))
         self._counted[partition] = now
 

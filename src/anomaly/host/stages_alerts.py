@@ -1,0 +1,178 @@
+"""Correlate and deliver as they run on Kafka: .anomalies -> Correlate -> .incidents and .alerts -> Deliver -> receivers.
+
+.incidents is compacted: the last form of each incident, with the last alert about it. A resolved one stays readable for
+KEEP_RESOLVED and is deleted then. An alert's offset is committed when every receiver has it, or refused it for good.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from anomaly.correlate.incident import Incident, State
+from anomaly.decode.records import BadRecord
+from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.dispatch.alert import Alert, What, cloudevent
+from anomaly.dispatch.delivery import Delivery
+from anomaly.host import compacted, connect
+from anomaly.host.blocks import Fetched
+from anomaly.host.outputs import Message
+from anomaly.host.source import Place
+from anomaly.host.stages import Wiring, readable, to_json
+
+# How long a resolved incident stays in .incidents, in ms of event time: somebody looks at what woke him.
+KEEP_RESOLVED = 3_600_000
+PATIENCE = 5.0  # seconds at a stop
+
+
+class Kept(Struct, frozen=True):
+    """A record of .incidents: an incident as it stands, and the last alert about it."""
+
+    incident: Incident
+    alert: Alert | None
+
+
+_event = msgspec.json.Decoder(Anomaly | Tick)
+_kept = msgspec.json.Decoder(Kept)
+_alert = msgspec.json.Decoder(Alert)
+
+
+class CorrelateStage:
+    """Anomalies of the environments of a partition -> incidents, and alerts about their changes."""
+
+    name, reads_sources, settles_later = "correlate", False, False
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring = wiring
+        self.topics: tuple[str, ...] = (wiring.names.anomalies,)
+        self._suppressed: Counter[str] = Counter()
+        self._kept: dict[int, dict[str, Kept]] = {}  # by partition and dedup_key: what .incidents holds
+
+    async def restore(self, places: Sequence[Place]) -> None:
+        """Incidents as they stood, with the alerts that were decided."""
+        held = await compacted.read(self.wiring.kafka, self.wiring.names.incidents, [p.partition for p in places])
+        for partition, by_key in held.items():
+            kept = readable(by_key, _kept)
+            self._kept[partition] = {k.incident.dedup_key: k for k in kept}
+            self.wiring.engine.correlator(partition).restore([k.incident for k in kept])
+
+    def drop(self, place: Place) -> None:
+        """Another worker's environments."""
+        self.wiring.engine.drop_incidents(place.partition)
+        self._kept.pop(place.partition, None)
+
+    async def take(self, block: Fetched) -> int:
+        """Correlate what a block says; returns the number of events."""
+        events, dead = list[Anomaly | Tick](), []
+        for i in range(len(block)):
+            try:
+                events.append(_event.decode(block.value(i)))
+            except msgspec.DecodeError as error:
+                dead.append(block.dead(i, BadRecord("not_an_event", str(error))))
+        messages = []
+        for incident, alert in self.wiring.engine.correlate(block.partition, events):
+            messages += self._messages(block.partition, incident, alert)
+        messages += self._old(block.partition, max((e.time for e in events), default=0))
+        await self.wiring.set_aside(dead)
+        await self.wiring.outputs.send(messages)
+        return len(events)
+
+    def report(self) -> None:
+        """How many incidents are open, and why judgements led to no alert."""
+        engine, health = self.wiring.engine, self.wiring.health
+        health.incidents(sum(len(engine.correlator(partition).open_incidents) for partition in sorted(self._kept)))
+        for reason, n in sorted((engine.dispatcher.suppressed - self._suppressed).items()):
+            health.suppressed(reason, n)
+        self._suppressed = Counter(engine.dispatcher.suppressed)
+
+    async def finish(self) -> None:
+        """Nothing is left: blocks are settled when they are taken."""
+
+    def _messages(self, partition: int, incident: Incident, alert: Alert | None) -> list[Message]:
+        names, key = self.wiring.names, incident.dedup_key.encode()
+        held = self._kept.setdefault(partition, {})
+        before = held.get(incident.dedup_key)
+        kept = held[incident.dedup_key] = Kept(incident, alert or (before.alert if before else None))
+        messages = [Message(names.incidents, partition, key, to_json(kept))]
+        if alert:
+            self.wiring.health.alert(alert)
+            messages.append(Message(names.alerts, partition, key, to_json(alert), list(cloudevent(alert).items())))
+        return messages
+
+    def _old(self, partition: int, time: int) -> list[Message]:
+        """Tombstones of what was resolved long ago."""
+        held = self._kept.get(partition, {})
+        old = [k for k, v in held.items() if v.incident.state is State.RESOLVED and v.incident.time + KEEP_RESOLVED < time]
+        for key in old:
+            del held[key]
+        return [Message(self.wiring.names.incidents, partition, key.encode(), None) for key in old]
+
+
+class DeliverStage:
+    """Alerts -> receivers. A block is settled when nothing waits in any outbox: a slow receiver holds back commits alone."""
+
+    name, reads_sources, settles_later = "delivery", False, True
+
+    def __init__(self, wiring: Wiring, delivery: Delivery, group: str) -> None:
+        self.wiring, self.delivery, self.group = wiring, delivery, group
+        self.topics: tuple[str, ...] = (wiring.names.alerts,)
+        self._handed: list[Fetched] = []
+        self._before: dict[int, int] = {}  # partition -> offset up to which another worker may have sent alerts
+        self._settling: asyncio.Task[None] | None = None
+
+    async def restore(self, places: Sequence[Place]) -> None:
+        """What is firing at the receivers: alerts that were committed, and not one more.
+
+        Those behind the committed offset are about to be read; telling delivery of them would make them repeats.
+        """
+        topic, partitions = self.wiring.names.alerts, [p.partition for p in places]
+        until = await connect.patiently(self._committed, f"reading offsets of {self.group}")
+        until = {p: until[p] for p in partitions if p in until}
+        held = await compacted.read(self.wiring.kafka, topic, list(until), until)
+        alerts = [alert for by_key in held.values() for alert in readable(by_key, _alert)]
+        self.delivery.restore([alert for alert in alerts if alert.event is not What.RESOLVE])
+        ends = await compacted.ends(self.wiring.kafka, topic, list(until))
+        self._before |= ends
+
+    async def _committed(self) -> dict[int, int]:
+        async with connect.admin(self.wiring.kafka) as client:
+            found = await client.list_consumer_group_offsets(self.group)
+        topic = self.wiring.names.alerts
+        return {place.partition: at.offset for place, at in found.items() if place.topic == topic and at.offset >= 0}
+
+    def drop(self, place: Place) -> None:
+        """Another worker tells the receivers from now on."""
+        self._before.pop(place.partition, None)
+
+    async def take(self, block: Fetched) -> int:
+        """Hand the alerts of a block to their receivers."""
+        dead, before = [], self._before.get(block.partition, 0)
+        for i in range(len(block)):
+            try:
+                await self.delivery.send(_alert.decode(block.value(i)), perhaps_sent=int(block.offset[i]) < before)
+            except msgspec.DecodeError as error:
+                dead.append(block.dead(i, BadRecord("not_an_alert", str(error))))
+        await self.wiring.set_aside(dead)
+        self._handed.append(block)
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle())
+        return len(block)
+
+    async def _settle(self) -> None:
+        while self._handed:
+            handed = list(self._handed)
+            await self.delivery.settled()
+            for block in handed:
+                block.settled = True
+            del self._handed[: len(handed)]
+
+    def report(self) -> None:
+        """Delivery counts for itself."""
+
+    async def finish(self) -> None:
+        """Give the receivers some seconds; what they do not get now, the next start reads again."""
+        if self._settling is not None:
+            await asyncio.wait([self._settling], timeout=PATIENCE)
+            self._settling.cancel()
