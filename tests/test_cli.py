@@ -100,6 +100,18 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], said: str, capsys: pyt
     assert said in capsys.readouterr().err
 
 
+def test_input_beside_kafka_is_refused(example: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["run", "--config", example, "--input", "points.csv"]) == 2
+    assert "the configuration names brokers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["run", "--input"], ["replay"]])
+def test_data_that_is_not_there_is_exit_code_3_and_one_line(command: list[str]):
+    done = subprocess.run([sys.executable, "-m", "anomaly", *command, "nowhere.csv"], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stderr == "anomaly: nowhere.csv: no such file\n"
+
+
 def test_stages_without_kafka_are_refused(capsys: pytest.CaptureFixture[str]):
     assert main(["run", "--stages", "decode"]) == 2
     assert "the configuration names none" in capsys.readouterr().err

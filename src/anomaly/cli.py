@@ -17,7 +17,7 @@ from anomaly.config.mistake import ConfigError
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import ReceiverSettings, Settings, Stdout
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
+FAILED, WRONG, NO_DATA, INTERRUPTED = 1, 2, 3, 130
 STAGES = ("decode", "detect", "correlate", "deliver")
 KINDS = ("pagerduty", "alertmanager", "webhook", "stdout", "file")
 NOBODY = ReceiverSettings(name="stdout", stdout=Stdout())  # who gets the alerts where nobody is named
@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     run_ = commands.add_parser("run", help="run on Kafka, or without it on OTLP over HTTP", description=run.__doc__)
     run_.add_argument("--config", metavar="FILE", help="the configuration (YAML)")
     with_settings(run_)
+    run_.add_argument("--input", action="append", metavar="FILE", help="without Kafka: read this, `-` for stdin, and end")
+    run_.add_argument("--encoding", metavar="NAME", help="of the input, where its name does not tell it")
     run_.add_argument("--stages", type=stages, metavar="NAMES", help=f"on Kafka, only these of {','.join(STAGES)}")
     run_.add_argument("--log", choices=logs.LEVELS, default="info", help="log from this level on (default: info)")
     run_.set_defaults(command=run)
@@ -119,16 +121,33 @@ def run(args: argparse.Namespace) -> int:
     if args.stages and settings.kafka is None:
         print("--stages: stages are split on Kafka only, and the configuration names none", file=sys.stderr)
         return WRONG
+    if args.input and settings.kafka is not None:
+        print("--input: a file is read without Kafka only, and the configuration names brokers", file=sys.stderr)
+        return WRONG
     logs.to_stderr(args.log)
-    from anomaly.host.health import Health
-
     if settings.kafka is None:
-        from anomaly.host.embedded import run_embedded
-
-        return run_embedded(settings, specs, Health()) or 0
+        return run_embedded(args, settings, specs)
+    from anomaly.host.health import Health
     from anomaly.host.kafka import run_kafka
 
-    return run_kafka(settings, specs, args.stages or STAGES, Health()) or 0
+    return run_kafka(settings, specs, args.stages or STAGES, Health())
+
+
+def run_embedded(args: argparse.Namespace, settings: Settings, specs: Sequence[ModelSpec]) -> int:
+    """Run without Kafka; the kernels are made ready before anybody is let in."""
+    from anomaly.host.compile import compile_kernels
+    from anomaly.host.embedded import run_embedded
+    from anomaly.host.files import NoData, checked
+    from anomaly.host.health import Health
+
+    files, health = args.input or (), Health()
+    try:
+        checked(files)
+        health.compile_seconds(compile_kernels())
+        return run_embedded(settings, specs, health, files=files, encoding=args.encoding)
+    except NoData as error:
+        print(f"anomaly: {error}", file=sys.stderr)
+        return NO_DATA
 
 
 def check(args: argparse.Namespace) -> int:

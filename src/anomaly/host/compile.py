@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -22,7 +23,8 @@ from anomaly.engine import Engine
 from anomaly.host.blocks import BlockReader
 
 BEGIN = 1_700_000_000  # seconds since the epoch
-LONG = 60  # seconds of telemetry: past the first closed cells, and the first anomaly
+LONG = 90  # seconds of telemetry: past the first closed cells, the first anomaly, and what a second instance may borrow
+FAULT, TWO = 70, 85  # the second from which the service fails, and that from which it has two instances
 BOUNDS = (0.05, 0.1, 0.5)
 PROMETHEUS = '{"timestamp":"2026-01-01T00:00:00Z","value":"1.5","name":"up","labels":{"__name__":"up","job":"shop"}}'
 CSV = "timestamp,value\n2026-01-01 00:00:00,18.0\n2026-01-01 00:05:00,18.5\n"
@@ -31,10 +33,11 @@ CSV = "timestamp,value\n2026-01-01 00:00:00,18.0\n2026-01-01 00:05:00,18.5\n"
 def compile_kernels() -> float:
     """Compile, or load from the cache, everything that a worker or a replay calls; the seconds it took."""
     began = time.perf_counter()
-    texts = [PROMETHEUS.encode()] * 2
+    sent = list(requests())
+    work = (("otlp_proto", sent[:TWO]), ("otlp_proto", sent[TWO:]), ("prometheus_json", [PROMETHEUS.encode()] * 2))
     for wrapped in (as_sent, as_fetched):
         engine = Engine(Settings(), load_specs())
-        for encoding, values in (("otlp_proto", list(requests())), ("prometheus_json", texts)):
+        for encoding, values in work:
             for records in wrapped(encoding, values):
                 engine.process(SourceSettings(topic=encoding, encoding=encoding), records)
     read_a_table()
@@ -63,23 +66,29 @@ def read_a_table() -> None:
 
 
 def requests() -> Iterator[bytes]:
-    """A service that serves, with a fault in its last seconds: a gauge, a counter, a histogram; a request a second."""
+    """A service that serves and then fails, a request a second: from each instance a gauge, a counter and a histogram."""
     for second in range(LONG):
         request = ExportMetricsServiceRequest()
-        resource = request.resource_metrics.add()
-        name = resource.resource.attributes.add(key="service.name")
-        name.value.string_value = "compile"
-        metrics = resource.scope_metrics.add().metrics
-        now = (BEGIN + second) * 10**9
-        metrics.add(name="depth").gauge.data_points.add(time_unix_nano=now, as_double=second % 3 + 1e3 * (second > 45))
-        counter = metrics.add(name="done").sum
-        counter.is_monotonic, counter.aggregation_temporality = True, 2
-        counter.data_points.add(time_unix_nano=now, start_time_unix_nano=BEGIN * 10**9, as_int=10 * second)
-        served = metrics.add(name="http.server.request.duration", unit="s").histogram
-        served.aggregation_temporality = 2
-        for status, n in (("200", 20 * second), ("500", 20 * max(second - 45, 0))):
-            point = served.data_points.add(time_unix_nano=now, start_time_unix_nano=BEGIN * 10**9, count=n, sum=0.04 * n)
-            point.explicit_bounds.extend(BOUNDS)
-            point.bucket_counts.extend((n, 0, 0, 0))
-            point.attributes.add(key="http.response.status_code").value.string_value = status
+        for instance in ("a", "b") if second >= TWO else ("a",):
+            resource = request.resource_metrics.add()
+            for key, value in (("service.name", "compile"), ("service.instance.id", instance)):
+                resource.resource.attributes.add(key=key).value.string_value = value
+            export(resource.scope_metrics.add().metrics, second)
         yield request.SerializeToString()
+
+
+def export(metrics: Any, second: int) -> None:
+    """What an instance has to say after so many seconds."""
+    begin, now = BEGIN * 10**9, (BEGIN + second) * 10**9
+    depth = second % 3 + 1e3 * (second >= FAULT)
+    metrics.add(name="depth").gauge.data_points.add(time_unix_nano=now, as_double=depth)
+    counter = metrics.add(name="done").sum
+    counter.is_monotonic, counter.aggregation_temporality = True, 2
+    counter.data_points.add(time_unix_nano=now, start_time_unix_nano=begin, as_int=10 * second)
+    served = metrics.add(name="http.server.request.duration", unit="s").histogram
+    served.aggregation_temporality = 2
+    for status, n in (("200", 20 * second), ("500", 20 * max(second - FAULT, 0))):
+        point = served.data_points.add(time_unix_nano=now, start_time_unix_nano=begin, count=n, sum=0.04 * n)
+        point.explicit_bounds.extend(BOUNDS)
+        point.bucket_counts.extend((n, 0, 0, 0))
+        point.attributes.add(key="http.response.status_code").value.string_value = status
