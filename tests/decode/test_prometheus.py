@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly.config.settings import IdentitySettings
+from anomaly.decode import prometheus
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import ENCODINGS, Decoded
 from anomaly.decode.identity import Identity
@@ -174,6 +175,35 @@ def test_a_bad_series_is_set_aside_and_the_others_of_its_request_go_on():
     ]
 
 
+def test_the_usual_request_is_only_scanned_once_its_series_are_known(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prometheus, "read", lambda body: pytest.fail("the complete decoder was asked"))
+    known, encoding = catalog(), RemoteWrite()
+    body = timeseries(sample(1), sample(0.0, 5), __name__="up", job="a") + timeseries(sample(STALE), __name__="x_total")
+    first = encoding.decode(Records.of([snappy(body)]), known)
+    monkeypatch.setattr(prometheus, "describe", lambda labels: pytest.fail("a known series was described again"))
+    again = encoding.decode(Records.of([snappy(body)] * 2), known).points
+    assert [repr(v) for v in again.value.tolist()] == ["1.0", "0.0", "nan"] * 2
+    assert again.series.tolist() == first.points.series.tolist() * 2
+    assert again.record.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.lists(st.tuples(st.floats(), st.integers(-(2**63), 2**63 - 1)), max_size=4)),
+        max_size=6,
+    )
+)
+def test_the_scanner_and_the_complete_decoder_agree_to_the_bit(drawn: list[tuple[str, list[tuple[float, int]]]]):
+    known = catalog()
+    usual = b"".join(timeseries(*(sample(v, t) for v, t in found), __name__=f"{n}_total", le=n) for n, found in drawn)
+    one, other = decode(snappy(usual), into=known).points, decode(snappy(usual + field(3, b"")), into=known).points
+    for column in ("series", "time", "kind", "flags", "record"):
+        assert getattr(one, column).tolist() == getattr(other, column).tolist()
+    assert one.value.tobytes() == other.value.tobytes()
+
+
+UNUSUAL = field(3, b"")  # an exemplar, which the scanner leaves to the complete decoder
 GOOD = timeseries(sample(1.5), __name__="up", job="a")
 
 
@@ -192,7 +222,7 @@ GOOD = timeseries(sample(1.5), __name__="up", job="a")
         (snappy(field(1, field(1, field(1, b"__name__") + field(2, b"\xff\xfe")) + sample(1))), "bad_protobuf"),
         (snappy(field(1, label("__name__", "x" * 70_000) + sample(1))), "too_large"),
         (snappy(timeseries(*[label("a", "b")] * 10_000, sample(1))), "too_large"),
-        (snappy(timeseries(sample(1) * 60_000, __name__="up")), "too_large"),
+        (snappy(timeseries(sample(1) * 60_000, UNUSUAL, __name__="up")), "too_large"),
     ],
 )
 def test_what_cannot_be_read_is_set_aside_with_its_reason(value: bytes, reason: str):
@@ -209,7 +239,9 @@ def test_a_claimed_size_over_the_limit_is_refused_before_anything_is_decompresse
 
 
 def test_a_request_of_hundreds_of_thousands_of_empty_series_is_refused():
-    assert [d.reason for d in decode(snappy(b"\x0a\x00" * (MAX_COUNT + 1))).dead] == ["too_large"]
+    empty = b"\x0a\x00" * (MAX_COUNT + 1)
+    assert [d.reason for d in decode(snappy(empty + metadata(COUNTER, "x"))).dead] == ["too_large"]
+    assert decode(snappy(empty)).dead == []  # the scanner finds nothing in it, and builds nothing
 
 
 def test_empty_and_null_records_and_an_empty_request_are_valid():

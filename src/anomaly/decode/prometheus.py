@@ -24,14 +24,18 @@ from numpy.typing import NDArray
 
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded, register
+from anomaly.decode.known import OVERFLOW, Known
 from anomaly.decode.naming import kind_of, stem, unit_of
 from anomaly.decode.points import Flag, Kind, Points
+from anomaly.decode.prometheus_scan import scan
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.table import MISSING
+from anomaly.decode.wire import BAD
 
 STALE = np.uint64(0x7FF0000000000002)
 MAX_BYTES = 64 << 20  # of one request, decompressed
 MAX_COUNT = 1 << 18  # series in one request; Prometheus sends a few thousand
+SMALLEST = 8  # bytes of a sample: a time and a zero, which is not written; a scan with more than these is refused
 MAX_SERIES, MAX_LABELS = 1 << 20, 1 << 16  # bytes of one series with its samples, and of its labels
 
 _PACKAGE = "anomaly.prometheus.v1"
@@ -80,6 +84,7 @@ class RemoteWrite:
 
     def __init__(self, limit: int = MAX_BYTES) -> None:
         self.limit = limit
+        self._known = Known()
 
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """Decode a block."""
@@ -90,26 +95,67 @@ class RemoteWrite:
             if records.value_len[i] <= 0:
                 continue
             try:
-                request = read(records.value(i), self.limit)
+                body = decompressed(records.value(i), self.limit)
+                points, faults, past = self._scanned(body, i, catalog) or _points(read(body), i, catalog)
             except BadRecord as error:
                 dead.append(records.dead(i, error))
                 continue
-            points, faults, past = _points(request, i, catalog)
             parts.append(points)
             overflow += past
             dead += [records.dead(i, BadRecord(reason, f"{n} of its series")) for reason, n in sorted(faults.items())]
         return Decoded(Points.joined(parts), dead, overflow)
 
+    def _scanned(self, body: bytes, record: int, catalog: Catalog) -> tuple[Points, Counter[str], int] | None:
+        """Points of a request of the usual form, and how many points are of series past the limit; None for another."""
+        room = len(body) // SMALLEST + 1
+        key, bits = np.zeros(room, np.uint64), np.zeros(room, np.uint64)
+        begin, past, series, time = (np.zeros(room, np.int64) for _ in range(4))
+        padded = np.frombuffer(body + bytes(8), np.uint8)
+        seed = np.uint64(catalog.identity.seed)
+        count, n = scan(padded, len(body), seed, key, begin, past, series, time, bits)
+        rows = None if n == BAD else self._rows(body, key[:count], begin, past, catalog)
+        if rows is None:
+            return None
+        row = rows[series[:n]]
+        held = np.flatnonzero(row != OVERFLOW)
+        points = Points.empty(held.size)
+        points.series, points.kind = catalog.hash[row[held]], self._known.kinds(row[held])
+        points.time, points.value = time[held], bits[held].view(np.float64)
+        points.flags[bits[held] == STALE] = Flag.STALE
+        points.record[:] = record
+        return points, Counter(), int(n - held.size)
 
-def read(value: bytes, limit: int) -> Any:
+    def _rows(
+        self, body: bytes, key: NDArray[np.uint64], begin: NDArray[np.int64], past: NDArray[np.int64], catalog: Catalog
+    ) -> NDArray[np.int32] | None:
+        """The catalog's row, or OVERFLOW, of each series; None if the labels of one are not what they should be."""
+        rows = self._known.find(key, catalog)
+        for j in np.flatnonzero(rows == MISSING).tolist():
+            labels = body[begin[j] : past[j]]
+            if len(labels) > MAX_LABELS:
+                return None
+            try:
+                rows[j] = self._known.noted(catalog.row((labels, 0), lambda x=labels: describe(x)), catalog)  # type: ignore[misc]
+            except BadRecord:
+                return None
+            self._known.learn(key[j], int(rows[j]))
+        return rows
+
+
+def decompressed(value: bytes, limit: int) -> bytes:
     """The request of a record. Its claimed size is judged before a byte of it is decompressed."""
     try:
         size = cramjam.snappy.decompress_raw_len(value)
         if size > limit:
             raise BadRecord("too_large", f"{size} bytes decompressed, over {limit}")
-        request = message(WriteRequest, bytes(cramjam.snappy.decompress_raw(value)))
+        return bytes(cramjam.snappy.decompress_raw(value))
     except cramjam.DecompressionError as error:
         raise BadRecord("bad_compression", str(error)) from None
+
+
+def read(body: bytes) -> Any:
+    """The message of a request."""
+    request = message(WriteRequest, body)
     if max(len(request.timeseries), len(request.metadata)) > MAX_COUNT:
         raise BadRecord("too_large", f"{len(request.timeseries)} series, over {MAX_COUNT}")
     return request

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded, register
 from anomaly.decode.json_scan import NUMBER, REFUSED, scan
+from anomaly.decode.known import OVERFLOW, Known
 from anomaly.decode.naming import kind_of, unit_of
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
-from anomaly.decode.table import MISSING, Table
+from anomaly.decode.table import MISSING
 from anomaly.decode.text import epoch, instant, number, read_json, real, utf8
-
-OVERFLOW = -2  # the row of a series past the catalog's limit: known, and not wanted
 
 
 class Message(Struct, gc=False):
@@ -40,27 +39,19 @@ class PrometheusJson:
     """Decodes blocks of messages, one point each."""
 
     def __init__(self) -> None:
-        self._catalog: Catalog | None = None
-        self._table = Table()  # by wire key
-        self._kinds: NDArray[np.uint8] = np.zeros(1 << 10, np.uint8)  # by row, of the rows met here
+        self._known = Known()
 
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """Decode a block; arrival order is kept."""
-        self._follow(catalog)
         block = _Block(records, catalog.identity.seed)
         self._find(block, catalog)
         self._numbers(block)
         self._others(block, catalog)
         return self._decoded(block, catalog)
 
-    def _follow(self, catalog: Catalog) -> None:
-        """Forget another catalog's rows, and keys when far more were met than the catalog takes."""
-        if catalog is not self._catalog or self._table.size > 4 * catalog.limit:
-            self._catalog, self._table = catalog, Table()
-
     def _find(self, block: "_Block", catalog: Catalog) -> None:
         """Rows of the scanned messages; the first one of each unknown key is read wholly."""
-        block.row = self._table.find(block.key)
+        block.row = self._known.find(block.key, catalog)
         block.row[block.form == REFUSED] = MISSING
         unknown = np.flatnonzero((block.form != REFUSED) & (block.row == MISSING))
         if not unknown.size:
@@ -71,8 +62,8 @@ class PrometheusJson:
                 row = self._row(read_json(_MESSAGE, block.message(int(unknown[first[j]]))), catalog)
             except BadRecord:
                 continue  # its message is met again among the others
-            self._table.insert(keys[j : j + 1], np.array([row], np.int32))
-        block.row[unknown] = self._table.find(block.key[unknown])
+            self._known.learn(keys[j], row)
+        block.row[unknown] = self._known.find(block.key[unknown], catalog)
 
     def _numbers(self, block: "_Block") -> None:
         """Numbers that the scanner left: long ones, exponents, NaN, infinities."""
@@ -96,19 +87,13 @@ class PrometheusJson:
     def _row(self, m: Message, catalog: Catalog) -> int:
         """The catalog's row of a message, or OVERFLOW."""
         labels = bytes(m.labels)
-        row = catalog.row((m.name, labels), lambda: describe(m.name, labels))
-        if row == MISSING:
-            return OVERFLOW
-        if row >= self._kinds.size:
-            self._kinds = np.concatenate([self._kinds, np.zeros(catalog.hash.size, np.uint8)])
-        self._kinds[row] = catalog.series[row].kind
-        return row
+        return self._known.noted(catalog.row((m.name, labels), lambda: describe(m.name, labels)), catalog)
 
     def _decoded(self, block: "_Block", catalog: Catalog) -> Decoded:
         good = np.flatnonzero(block.row >= 0)
         row = block.row[good]
         points = Points.empty(good.size)
-        points.series, points.kind = catalog.hash[row], self._kinds[row]
+        points.series, points.kind = catalog.hash[row], self._known.kinds(row)
         points.time, points.value, points.record = block.time[good], block.value[good], good.astype(np.int32)
         return Decoded(points, sorted(block.dead, key=lambda d: d.offset), int(np.count_nonzero(block.row == OVERFLOW)))
 
