@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from anomaly.config.models import Direction, Signal
+from anomaly.decode.records import DeadLetter
 from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.host.health import RECENT, Health
 
@@ -117,6 +118,24 @@ def test_the_window_of_rejects_is_the_last_minute(seconds: int):
     health.batch("decode", "t", 0, 3, 3, 0.0)
     assert health.recent(now[0]) == (10, 2)
     assert health.recent(1_000.0 + RECENT) == (3, 0)
+
+
+def test_a_record_of_which_some_points_were_read_is_counted_and_is_no_sign_of_blindness():
+    health = Health(lambda: 1_000.0)
+    health.assigned(["t"])
+    health.batch("decode", "t", 0, 2, 9, 0.0)
+    health.set_aside([DeadLetter("t", 0, i, 0, "future", "", b"", points) for i, points in enumerate((0, 3))])
+    assert health.recent(1_000.0) == (2, 1)
+    assert health.registry.get_sample_value("anomaly_rejects_total", {"reason": "future"}) == 2.0
+
+
+def test_a_worker_of_later_stages_is_ready_when_it_has_partitions():
+    """It reads no source; its lag on our own topics says that it has joined."""
+    health = Health()
+    health.compile_seconds(0.1)
+    assert health.missing()
+    health.lag("anomaly.points", 0, 0)
+    assert not health.missing()
 
 
 def test_a_source_that_was_given_away_is_not_awaited_any_more():

@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from anomaly import __version__
+from anomaly.decode.records import DeadLetter
 from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.dispatch.alert import Alert
 
@@ -32,7 +33,7 @@ class Health:
         self.assigned_at: dict[str, float] = {}
         self.newest: int | None = None  # event time of the newest point judged, ms
         self.brokers_gone_since: float | None = None
-        self.compiled = False
+        self.compiled = self.joined = False
         self._recent: deque[tuple[float, int, int]] = deque()  # (wall time, records, rejects)
         self.port = 0  # where it is served
         self._runner: web.AppRunner | None = None
@@ -43,7 +44,9 @@ class Health:
         self._records = Counter("anomaly_records", "Records read from a source.", ["source"], registry=r)
         self._stage_points = Counter("anomaly_stage_points", "Points that went through a stage.", ["stage"], registry=r)
         self._points = Counter("anomaly_points", "Points by what became of them.", ["outcome"], registry=r)
-        self._rejects = Counter("anomaly_rejects", "Records set aside, by reason.", ["reason"], registry=r)
+        self._rejects = Counter(
+            "anomaly_rejects", "Records set aside, or points of them, by reason.", ["reason"], registry=r
+        )
         self._series = Gauge("anomaly_series", "Series known.", registry=r)
         self._warm = Gauge("anomaly_warm_ratio", "Share of the series whose model has learned enough.", registry=r)
         self._anomalies = Counter("anomaly_anomalies", "Anomalies opened.", ["signal"], registry=r)
@@ -87,9 +90,15 @@ class Health:
         self._newest.set(self.newest / 1000.0)
 
     def dead(self, reason: str, n: int = 1) -> None:
-        """So many records were set aside."""
+        """So many records were set aside, as a whole."""
         self._rejects.labels(reason).inc(n)
         self._count(0, n)
+
+    def set_aside(self, letters: Iterable[DeadLetter]) -> None:
+        """Records were set aside, or points of them: a record whose other points were read is no sign of blindness."""
+        for letter in letters:
+            self._rejects.labels(letter.reason).inc()
+            self._count(0, 0 if letter.points else 1)
 
     def outcomes(self, added: Mapping[str, int]) -> None:
         """Points by what became of them, counted since the last call."""
@@ -131,12 +140,13 @@ class Health:
 
     def assigned(self, sources: Iterable[str]) -> None:
         """From now on these sources, and no others, are this process's to read."""
-        now = self.now()
+        now, self.joined = self.now(), True
         self.assigned_at = {s: self.assigned_at.get(s, now) for s in sources}
         self.heard = {s: t for s, t in self.heard.items() if s in self.assigned_at}
 
     def lag(self, topic: str, partition: int, n: int) -> None:
         """So many records of a partition are not read yet."""
+        self.joined = True
         self._lag.labels(topic, str(partition)).set(n)
 
     def lag_gone(self, topic: str, partition: int) -> None:
@@ -170,7 +180,7 @@ class Health:
 
     def missing(self) -> list[str]:
         """What there is still to wait for before this process does its work."""
-        waits = {"kernels are not compiled yet": self.compiled, "no source is assigned yet": bool(self.assigned_at)}
+        waits = {"kernels are not compiled yet": self.compiled, "no source is assigned yet": self.joined}
         return [text for text, done in waits.items() if not done]
 
     # The server.
