@@ -98,9 +98,11 @@ def step(value: float, unit: float, steps: Iterable[tuple[float, float, str]]) -
 def digits(number: float, more: int = 0) -> str:
     """Two or three significant digits; whole numbers in full."""
     size = abs(number)
+    if size >= 1e7:  # larger than any unit we know
+        return f"{number:.{2 + more}g}"
     if size >= 10 and (more == 0 or number == round(number)):
         return f"{number:,.0f}"
-    if size < 1e-3 and size:
+    if 0 < size < 1e-3:
         return f"{number:.{2 + more}g}"
     places = more + (0 if size >= 10 else 1 if size >= 1 else 2 if size >= 0.1 else 3)
     text = f"{number:,.{places}f}"

@@ -46,7 +46,6 @@ class Dispatcher:
         told = incident.told
         told.reason, told.severity, told.groups = "", judged.severity.value, (incident.group,)
         told.rank = self._rank(incident)
-        told.started = min(a.started for a in incident.anomalies.values() if self.matters(a))
         return self._say(incident, What.TRIGGER, judged.severity, judged.why, "")
 
     def _again(self, incident: Incident) -> Alert | None:
@@ -81,7 +80,10 @@ class Dispatcher:
         return min((rank(a) for a in incident.anomalies.values() if self.matters(a)), default=incident.told.rank)
 
     def _say(self, incident: Incident, what: What, severity: Severity, why: str, news: str) -> Alert:
-        incident.told.change += 1
+        told = incident.told
+        told.change += 1
+        began = min((a.started for a in incident.anomalies.values() if self.matters(a)), default=incident.started)
+        told.started = min(began, told.started or began)
         telling = most_telling(list(incident.anomalies.values()), self.threshold)
         return compose(incident, what, severity, why, news, telling, self.threshold, self._links)
 

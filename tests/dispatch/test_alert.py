@@ -1,0 +1,147 @@
+"""What an alert says and in which shape."""
+
+import math
+
+import jsonschema
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.dispatch.story import DAY, ERRORS, LATENCY, LOSS, OTHER, QUEUE, SILENCE, closed, opened, tick
+
+from anomaly.config.settings import Correlation, Settings
+from anomaly.correlate.correlator import Correlator
+from anomaly.detect.anomaly import Anomaly
+from anomaly.dispatch.alert import Alert, cloudevent, decode, encode, published_schema
+from anomaly.dispatch.decide import Dispatcher
+
+SCHEMA = orjson.loads(published_schema())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+EPISODES = [ERRORS, LATENCY, LOSS, SILENCE, QUEUE, OTHER, ERRORS | {"bad": True, "expected": (math.nan, math.nan)}]
+
+
+def alerts(*anomalies: Anomaly, end: bool = True) -> list[Alert]:
+    dispatcher = Dispatcher(Settings(links={"runbook": "https://wiki/{group}"}))
+    events = [*anomalies, *([closed(a, 60) for a in anomalies] + [tick(1000)] if end else [])]
+    changed = Correlator(Correlation(), dispatcher.matters).update(events)
+    return [alert for alert in map(dispatcher.decide, changed) if alert]
+
+
+def trigger(kind: dict[str, object], **more: object) -> Alert:
+    return alerts(opened("a", 0, kind=kind, **more), end=False)[0]
+
+
+def test_the_schema_is_one_and_describes_every_field():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$id"].startswith("urn:")
+    for holder, struct in ((SCHEMA, Alert), (SCHEMA["$defs"]["evidence"], None)):
+        assert all(p.get("description") or "$ref" in p or "const" in p for p in holder["properties"].values())
+        assert set(holder["required"]) == set(holder["properties"])
+        if struct:
+            assert set(holder["properties"]) == set(struct.__struct_fields__)
+
+
+@pytest.mark.parametrize("kind", EPISODES)
+def test_every_alert_keeps_to_the_schema_and_comes_back_from_its_json(kind: dict[str, object]):
+    for alert in alerts(opened("a", 0, kind=kind)):
+        VALIDATOR.validate(orjson.loads(encode(alert)))
+        assert decode(encode(alert)) == alert
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(max_size=60), st.text(max_size=300), st.text(max_size=60), st.floats(), st.tuples(st.floats(), st.floats()),
+    st.lists(st.tuples(st.integers(0, 2**41), st.floats()), max_size=4), st.sampled_from(EPISODES),
+)  # fmt: skip
+def test_whatever_telemetry_holds_the_alert_keeps_to_the_schema(
+    group: str, metric: str, unit: str, observed: float, expected: tuple[float, float], points: list[tuple[int, float]],
+    kind: dict[str, object],
+):  # fmt: skip
+    more = {"metric": metric, "unit": unit, "observed": observed, "current": observed, "expected": expected}
+    anomaly = opened("a", 0, group=group, kind=kind | more, points=tuple(points), labels=((metric, group),), bad=True)
+    for alert in alerts(anomaly):
+        VALIDATOR.validate(orjson.loads(encode(alert)))
+        assert "\x1b" not in alert.text
+        assert all(cloudevent(alert).values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [
+        (ERRORS, "checkout: 31 % of requests fail (usual 0–0.3 %) since 09:02:10 UTC"),
+        (LATENCY, "checkout: p95 of http.server.request.duration is 512 ms (usual 18–31 ms) since 09:02:10 UTC"),
+        (SILENCE, "checkout: silent for 52 s (usually heard every 1 s) since 09:02:10 UTC"),
+        (LOSS, "checkout: traffic 3.2/s (usual 110–140/s) since 09:02:10 UTC"),
+        (QUEUE, "checkout: pod-3, queue.depth is 900 (usual 3–40) since 09:02:10 UTC"),
+        (OTHER, "checkout: rate of cache.hits is 2/s (usual 30–44/s) since 09:02:10 UTC"),
+    ],
+)
+def test_the_title_says_who_what_how_far_and_since_when(kind: dict[str, object], title: str):
+    assert trigger(kind).title == title
+
+
+def test_a_title_keeps_its_time_however_long_the_names_are():
+    title = trigger(LATENCY, group="g" * 300, metric="m" * 300).title
+    assert len(title) <= 100
+    assert title.endswith("since 09:02:10 UTC")
+
+
+def test_the_text_is_what_a_person_needs_at_night():
+    errors = opened("a", 0, kind=ERRORS | {"current": 0.29})
+    pod = opened("b", 4, kind=QUEUE, labels=(("queue", "orders"),))
+    alert = alerts(pod, errors, end=False)[-1]
+    assert alert.text.splitlines() == [
+        "checkout (prod): 31 % of requests fail (usual 0–0.3 %).",
+        "",
+        "since     2026-01-01T09:02:10Z, for 4 s",
+        "how far   103 times the most that is usual",
+        "now       29 %, usual 0–0.3 %",
+        "how sure  high: 212 of 684 requests; learned 14 days",
+        "why       service-level errors above the threshold (evidence 14.2, threshold 6)",
+        "changed   severity warning → critical, more telling evidence leads now",
+        "",
+        "evidence",
+        "  - 31 % of requests fail (usual 0–0.3 %) — http.server.request.duration; 103 times the most that is usual;"
+        " since 2026-01-01T09:02:10Z  ▁▁█",
+        "  - pod-3, queue.depth is 900 (usual 3–40); 22 times the most that is usual; since 2026-01-01T09:02:14Z"
+        " [queue=orders, k8s.pod.name=pod-3]  ▁▁█",
+        "",
+        "runbook: https://wiki/checkout",
+    ]
+
+
+def test_only_the_most_telling_are_shown_and_the_others_are_counted():
+    alert = alerts(*(opened(f"a{i}", 0, kind=QUEUE | {"score": 7.0 + i}) for i in range(9)), opened("l", 1), end=False)[-1]
+    assert len(alert.evidence) == 5
+    assert "  and 5 more" in alert.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "sure"),
+    [
+        (LATENCY, "high: learned 14 days"),
+        (LATENCY | {"learned": 3 * 3600.0}, "medium: learned 3 h"),
+        (LATENCY | {"learned": 240.0}, "low: learned 4 min"),
+        (LATENCY | {"score": 6.5}, "low: learned 14 days"),
+        (ERRORS | {"bad": True, "learned": 85.0}, "high: 212 of 684 requests; learned 1 min 25 s"),
+        (ERRORS | {"events": (212.0, 5104.0)}, "high: 212 of 5,104 requests; learned 14 days"),
+        (SILENCE, "high: learned 14 days"),
+        (SILENCE | {"learned": 0.1 * DAY}, "medium: learned 2 h 24 min"),
+    ],
+)
+def test_how_sure_it_is_follows_from_evidence_and_learning(kind: dict[str, object], sure: str):
+    assert trigger(kind).confidence == sure
+
+
+def test_the_cloudevent_names_type_subject_and_schema():
+    alert = trigger(ERRORS)
+    assert cloudevent(alert) == {
+        "ce_specversion": b"1.0",
+        "ce_id": alert.id.encode(),
+        "ce_source": b"urn:anomaly:dispatch",
+        "ce_type": b"anomaly.alert.trigger",
+        "ce_time": b"2026-01-01T09:02:10Z",
+        "ce_subject": b"checkout",
+        "ce_dataschema": SCHEMA["$id"].encode(),
+        "content-type": b"application/json",
+    }
