@@ -7,6 +7,7 @@ critical trigger and one resolve, under a key that stays the same, so that a per
 import asyncio
 import hashlib
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -26,6 +27,13 @@ WHY = {
     NO_INPUT: "the detector hears nothing from a source: silence is no good news",
     LAG: "the detector judges old data: alerts come late",
     REJECTS: "the detector sets aside much of what it reads: it may miss faults",
+}
+
+ADVICE = {
+    BROKERS: "Nothing is judged until they do. Check the brokers, and the network between.",
+    NO_INPUT: "What fails there meanwhile is not found. Check the senders, the collector and the topic.",
+    LAG: "Alerts come late by as much. Check the load of the worker; more workers take over partitions.",
+    REJECTS: "Faults in them are not found. The dead letters say why; check the encoding of the source.",
 }
 
 log = logging.getLogger(__name__)
@@ -94,7 +102,7 @@ class Blindness:
     def _open(self, reason: str, since: float, text: str, now: float) -> Alert:
         self._since[reason], self._text[reason] = since, text
         log.error("blind", extra={"reason": reason, "detail": text})
-        return message(What.TRIGGER, reason, since, now, f"I am blind: {text}", f"I am blind: {text}.")
+        return message(What.TRIGGER, reason, since, now, f"I am blind: {text}", f"I am blind: {text}. {ADVICE[reason]}")
 
     def _close(self, reason: str, now: float) -> Alert:
         since, text = self._since.pop(reason), self._text.pop(reason)
@@ -115,7 +123,7 @@ async def watched(settings: Settings, health: Health, deliver: Callable[[Alert],
     try:
         await health.start(settings.health.listen)
     except OSError as error:
-        said = f"cannot listen on {settings.health.listen}: {error.strerror}; name another address, or port 0"
+        said = f"cannot listen on {settings.health.listen}: {os.strerror(error.errno or 0)}; name another address, or port 0"
         raise ConfigError([Mistake("", "health.listen", said)]) from error
     watching = asyncio.create_task(Blindness(settings.blind, health).watch(deliver))
     try:

@@ -60,6 +60,7 @@ class Health:
         self._compile = Gauge("anomaly_compile_seconds", "Time to compile or load the kernels.", registry=r)
         self._blind = Gauge("anomaly_blind", "1 while the detector cannot see, by reason.", ["reason"], registry=r)
         self._newest = Gauge("anomaly_newest_point_timestamp_seconds", "Event time of the newest point judged.", registry=r)
+        self._newest.set(float("nan"))  # not known yet: an age computed from 0 would page
         info = Gauge("anomaly_build_info", "1, with the version.", ["version", "python"], registry=r)
         info.labels(__version__, platform.python_version()).set(1)
 
