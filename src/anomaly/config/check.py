@@ -1,4 +1,4 @@
-"""Mistakes that no single key shows: each check looks at the whole of the settings, or of a spec."""
+"""Mistakes of the settings that no single key shows: each check looks at the whole."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +8,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from anomaly.config.mistake import one_of, shown
-from anomaly.config.models import DEFAULT, Model, ModelSpec
 from anomaly.config.settings import KafkaSettings, ReceiverSettings, Settings
 
 # Kept here, so that a configuration is checked without loading a decoder; a test compares it with decode's registry.
@@ -19,7 +18,6 @@ PROTOCOLS = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 SEVERITIES = ["critical", "warning", "info"]
 RECEIVERS = ["pagerduty", "alertmanager", "webhook", "stdout", "file"]
-KINDS = ["gauge", "counter", "histogram"]
 LINKS = ["group", "environment", "metric"]
 ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]*):(\d{1,5})")
 TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # what Kafka accepts
@@ -178,49 +176,6 @@ def link(path: str, template: str) -> Iterator[Found]:
             yield Found(
                 path, f"{shown(template)}: nothing fills in {{{field}}}; known: {{group}}, {{environment}}, {{metric}}"
             )
-
-
-def found_in(specs: Sequence[ModelSpec]) -> list[Found]:
-    """Every mistake of the specs of one file."""
-    mistakes = [Found(f"specs[{i}].{path}", text) for i, spec in enumerate(specs) for path, text in spec_mistakes(spec)]
-    return mistakes + list(doubles("specs[{}].name", [s.name for s in specs], "each spec has a name of its own"))
-
-
-def spec_mistakes(spec: ModelSpec) -> Iterator[Found]:
-    """Of one spec."""
-    if not spec.name:
-        yield Found("name", "is empty; alerts and counters name the spec by it")
-    yield from match_mistakes(spec)
-    ratio = spec.model is Model.RATIO
-    if ratio and spec.errors is None:
-        yield Found("errors", "is missing; model ratio needs to know its errors: {label: [status], value: [5??]}")
-    if not ratio and spec.errors is not None:
-        yield Found("errors", f"are of no use to model {spec.model.value}; write model: ratio")
-    for name in ("label", "value") if spec.errors else ():
-        if not getattr(spec.errors, name):
-            yield Found(f"errors.{name}", "is empty; no series would be an error")
-    if spec.bad is not None and not (ratio and 0 < spec.bad <= 1):
-        yield Found("bad", f"{spec.bad} must be a share (more than 0, at most 1) of a spec of model ratio")
-    for name in ("min_deviation", "min_relative", "min_events", "bad_events"):
-        if getattr(spec, name) < 0:
-            yield Found(name, f"{getattr(spec, name)} is negative; write 0 for no minimum")
-
-
-def match_mistakes(spec: ModelSpec) -> Iterator[Found]:
-    """What a spec takes."""
-    if not spec.match:
-        yield Found("match", "is empty; name the metrics: [{metric: [http.server.*]}]")
-    for i, match in enumerate(spec.match):
-        if not match.metric:
-            yield Found(f"match[{i}].metric", "is empty; remove it to mean every metric of the other conditions")
-        everything = match.metric == ("*",) and not (match.unit or match.labels or match.kind)
-        if everything and spec.name != DEFAULT:
-            yield Found(
-                f"match[{i}]", f"takes every series; only the spec named `{DEFAULT}` may: name metrics, units or labels"
-            )
-        for kind in match.kind:
-            if kind not in KINDS:
-                yield Found(f"match[{i}].kind", f"{shown(kind)} is no kind; known: {', '.join(KINDS)}")
 
 
 def doubles(path: str, names: Sequence[str], remedy: str) -> Iterator[Found]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from anomaly.config import check
+from anomaly.config import check, check_specs
 from anomaly.config.mistake import ConfigError, Mistake
 from anomaly.config.models import Model, ModelSpec
 from anomaly.config.read import At, Given, Reader
@@ -84,7 +84,7 @@ def read_spec_file(path: Path, mistakes: list[Mistake]) -> list[ModelSpec]:
         mistakes += reader.mistakes
         return []
     specs: list[ModelSpec] = file.specs
-    mistakes += [Mistake(str(path), at, text) for at, text in check.found_in(specs)]
+    mistakes += [Mistake(str(path), at, text) for at, text in check_specs.found(specs)]
     return specs
 
 
