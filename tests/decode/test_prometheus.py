@@ -220,6 +220,7 @@ GOOD = timeseries(sample(1.5), __name__="up", job="a")
         (snappy(field(1, label("__name__", "up")[:-1] + sample(1))), "bad_protobuf"),
         (snappy(field(1, label("__name__", "up")[:-1])), "bad_protobuf"),
         (snappy(field(1, field(1, field(1, b"__name__") + field(2, b"\xff\xfe")) + sample(1))), "bad_protobuf"),
+        (snappy(field(4, b"__name__") + field(5, b"\x0a\x00")), "not_remote_write"),  # version 2.0
         (snappy(field(1, label("__name__", "x" * 70_000) + sample(1))), "too_large"),
         (snappy(timeseries(*[label("a", "b")] * 10_000, sample(1))), "too_large"),
         (snappy(timeseries(sample(1) * 60_000, UNUSUAL, __name__="up")), "too_large"),

@@ -7,7 +7,7 @@ time  int64 (n,)         milliseconds since the epoch
 value float64 (n, c)     NaN for an empty cell
 """
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare, kernel
 from anomaly.decode.text_scan import NEVER, decimal, moment
 
 EMPTY, SCANNED, LEFT = 0, 1, 2
@@ -15,7 +15,7 @@ EMPTY, SCANNED, LEFT = 0, 1, 2
 COMMA, LINE_FEED, RETURN = 44, 10, 13
 
 
-@kernel
+@bare
 def until(byte, text, at, end):  # type: ignore[no-untyped-def]
     """Where the next such byte stands, or `end`."""
     while at < end and text[at] != byte:
@@ -23,7 +23,7 @@ def until(byte, text, at, end):  # type: ignore[no-untyped-def]
     return at
 
 
-@kernel
+@bare
 def cells(text, at, end, value):  # type: ignore[no-untyped-def]
     """Read the numbers that fill [at, end), each after a comma, into `value` (c,); False if they are not c numbers."""
     for c in range(value.size):

@@ -12,7 +12,7 @@ refused. Labels are only hashed; the first message with a key must be read by a 
 
 import numpy as np
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare, kernel
 from anomaly.decode.text_scan import NEVER, decimal, moment
 from anomaly.decode.wire import hash_bytes
 
@@ -26,7 +26,7 @@ _WORDS = np.frombuffer(b"timestampvalue    name     labels   ", np.uint8).reshap
 _LENGTHS = np.array([9, 5, 4, 6])
 
 
-@kernel
+@bare
 def blank(text, at, end):  # type: ignore[no-untyped-def]
     """Where the next byte that is no white space stands, or `end`."""
     while at < end and (text[at] == 32 or 9 <= text[at] <= 10 or text[at] == 13):
@@ -34,7 +34,7 @@ def blank(text, at, end):  # type: ignore[no-untyped-def]
     return at
 
 
-@kernel
+@bare
 def closing(text, at, end):  # type: ignore[no-untyped-def]
     """Where the quote stands that ends the string beginning at `at`; -1: none, or the string is not a plain one."""
     while at < end:
@@ -47,7 +47,7 @@ def closing(text, at, end):  # type: ignore[no-untyped-def]
     return -1
 
 
-@kernel
+@bare
 def brace(text, at, end):  # type: ignore[no-untyped-def]
     """Past the brace that closes the flat object beginning at `at`; -1: there is none, or it is not flat."""
     at += 1
@@ -65,7 +65,7 @@ def brace(text, at, end):  # type: ignore[no-untyped-def]
     return -1
 
 
-@kernel
+@bare
 def role(text, at, n):  # type: ignore[no-untyped-def]
     """Which member has this name; -1 if it is none of ours."""
     for r in range(4):
@@ -78,7 +78,7 @@ def role(text, at, n):  # type: ignore[no-untyped-def]
     return -1
 
 
-@kernel
+@bare
 def members(text, at, end, begin, past):  # type: ignore[no-untyped-def]
     """Where the values of the four members begin and end, quotes left out; False if the message has another form."""
     at = blank(text, at, end)

@@ -158,6 +158,8 @@ def read(body: bytes) -> Any:
     request = message(WriteRequest, body)
     if max(len(request.timeseries), len(request.metadata)) > MAX_COUNT:
         raise BadRecord("too_large", f"{len(request.timeseries)} series, over {MAX_COUNT}")
+    if body and not request.timeseries and not request.metadata:
+        raise BadRecord("not_remote_write", "neither series nor metadata of version 1.0")
     return request
 
 

@@ -11,14 +11,14 @@ Source: Protocol Buffers, "Encoding"; field numbers as in `prometheus`.
 
 import numpy as np
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare, kernel
 from anomaly.decode.wire import BAD, hash_bytes, load8, small, span, varint
 
 # Tags: the number of the field, three bits of wire type.
 SERIES, LABEL, SAMPLE, VALUE, TIMESTAMP = 1 << 3 | 2, 1 << 3 | 2, 2 << 3 | 2, 1 << 3 | 1, 2 << 3
 
 
-@kernel
+@bare
 def labels_end(body, at, end):  # type: ignore[no-untyped-def]
     """Where the labels end that begin at `at`, or BAD."""
     while at < end and body[at] == LABEL:
@@ -28,7 +28,7 @@ def labels_end(body, at, end):  # type: ignore[no-untyped-def]
     return at
 
 
-@kernel
+@bare
 def sample(body, at, end):  # type: ignore[no-untyped-def]
     """(time, bits of the value, whether they could be read) of the sample that fills [at, end)."""
     time, bits = np.uint64(0), np.uint64(0)
@@ -48,7 +48,7 @@ def sample(body, at, end):  # type: ignore[no-untyped-def]
     return time, bits, True
 
 
-@kernel
+@bare
 def samples(body, at, end, n, index, series, time, bits):  # type: ignore[no-untyped-def]
     """Write the samples that fill [at, end) from place `n` on; returns the place after them, or BAD."""
     while at < end:

@@ -8,7 +8,7 @@ Sources: W. Clinger, "How to read floating point numbers accurately" (1990): a m
 
 import numpy as np
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 
 NEVER = np.iinfo(np.int64).min
 
@@ -20,7 +20,7 @@ _POWERS = 10 ** np.arange(_DIGITS + 1)
 _EXACT = 1 << 53
 
 
-@kernel
+@bare
 def digits(text, at, n):  # type: ignore[no-untyped-def]
     """`n` digits as a number, -1 if they are not all digits."""
     value = 0
@@ -31,7 +31,7 @@ def digits(text, at, n):  # type: ignore[no-untyped-def]
     return value
 
 
-@kernel
+@bare
 def days(year, month, day):  # type: ignore[no-untyped-def]
     """Days from 1970-01-01 in the proleptic Gregorian calendar, years from March so that a leap day is the last one."""
     year -= month <= 2
@@ -41,7 +41,7 @@ def days(year, month, day):  # type: ignore[no-untyped-def]
     return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
 
 
-@kernel
+@bare
 def moment(text, at, end):  # type: ignore[no-untyped-def]
     """Milliseconds since the epoch of `2026-01-01T00:00:00.000Z` that fills [at, end); NEVER if it is not that.
 
@@ -64,7 +64,7 @@ def moment(text, at, end):  # type: ignore[no-untyped-def]
     return fraction(text, at + 19, end, whole * 1000)
 
 
-@kernel
+@bare
 def fraction(text, at, end, whole):  # type: ignore[no-untyped-def]
     """`whole` milliseconds and those of the fraction of a second that fills [at, end), cut off; NEVER if it is none."""
     if at == end:
@@ -78,7 +78,7 @@ def fraction(text, at, end, whole):  # type: ignore[no-untyped-def]
     return whole
 
 
-@kernel
+@bare
 def decimal(text, at, end):  # type: ignore[no-untyped-def]
     """(the double nearest to the number that fills [at, end), whether it could be read here)."""
     negative = at < end and text[at] == MINUS
@@ -97,7 +97,7 @@ def decimal(text, at, end):  # type: ignore[no-untyped-def]
     return -value if negative else value, True
 
 
-@kernel
+@bare
 def quotient(a, b):  # type: ignore[no-untyped-def]
     """The double nearest to a / b, both positive and below 2^60.
 
