@@ -27,7 +27,7 @@ class P(NamedTuple):
     at: float
     value: float
     start: float | None = None
-    count: float = 0.0
+    observations: float = 0.0
     buckets: tuple[float, ...] = ()
     flags: Flag = Flag.NONE
 
@@ -46,7 +46,7 @@ def columns(points: Sequence[P]) -> Points:
     out = Points.empty(len(points), sum(len(p.buckets) for p in points))
     at = 0
     for i, p in enumerate(points):
-        out.series[i], out.time[i], out.value[i], out.count[i] = p.series.hash, ms(p.at), p.value, p.count
+        out.series[i], out.time[i], out.value[i], out.count[i] = p.series.hash, ms(p.at), p.value, p.observations
         out.start[i] = 0 if p.start is None else ms(p.start)
         out.kind[i], out.flags[i] = p.series.kind, p.flags
         out.bucket_at[i], out.bucket_len[i] = at, len(p.buckets)

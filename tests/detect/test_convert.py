@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from tests.detect.feed import Feed, P, series
 
 from anomaly.decode.points import Flag, Kind
-from tests.detect.feed import Feed, P, series
 
 
 def rates(*points: P) -> dict[float, float]:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.detect.feed import Feed, P, series
 
 from anomaly.config.models import Match, ModelSpec, Sum
 from anomaly.decode.points import Flag, Kind
-from tests.detect.feed import Feed, P, series
 
 GROUP = ModelSpec(name="group", match=(Match(),), sum=Sum.GROUP, members=False)
 

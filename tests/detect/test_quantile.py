@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.detect.feed import Feed, P, series
 
 from anomaly.config.models import Match, ModelSpec, Signal, Sum
 from anomaly.decode.points import Kind
 from anomaly.detect.quantile import quantile
-from tests.detect.feed import Feed, P, series
 
 BOUNDS = tuple(np.geomspace(0.005, 10.0, 20))
 SPECS = tuple(
@@ -66,7 +66,7 @@ def test_an_otlp_histogram_gives_rate_mean_and_quantiles_of_each_cell():
     feed = Feed(SPECS)
     parts = [series("d", Kind.HISTOGRAM, "s", BOUNDS, service__instance__id=i) for i in "ab"]
     total = samples.sum(axis=1).cumsum()
-    feed.play(P(s, t, total[t], count=200.0 * (t + 1), buckets=tuple(counts[t])) for t in range(60) for s in parts)
+    feed.play(P(s, t, total[t], observations=200.0 * (t + 1), buckets=tuple(counts[t])) for t in range(60) for s in parts)
 
     check(feed, "d", samples, 400)
 
@@ -96,7 +96,7 @@ def test_without_observations_there_is_a_rate_and_no_mean():
     """Nobody asked, so nothing was slow."""
     feed, s = Feed(SPECS), series("d", Kind.HISTOGRAM, "s", BOUNDS)
     empty = (0.0,) * (len(BOUNDS) + 1)
-    feed.play(P(s, t, 0.0, count=0.0, buckets=empty) for t in range(60))
+    feed.play(P(s, t, 0.0, observations=0.0, buckets=empty) for t in range(60))
 
     assert set(feed.values("d", "rate").values()) == {0.0}
     assert feed.values("d", "mean") == {}
@@ -105,8 +105,8 @@ def test_without_observations_there_is_a_rate_and_no_mean():
 def test_a_histogram_whose_buckets_shrink_was_reset_and_says_nothing_once():
     """Never a negative rate, never a mean of two lives."""
     feed, s = Feed(SPECS), series("d", Kind.HISTOGRAM, "s", (0.1, 0.2))
-    points = [P(s, t, 10.0 * t, count=100.0 * t, buckets=(50.0 * t, 50.0 * t, 0.0)) for t in range(40)]
-    points += [P(s, 40 + t, 10.0 * t, count=100.0 * t, buckets=(50.0 * t, 50.0 * t, 0.0)) for t in range(40)]
+    points = [P(s, t, 10.0 * t, observations=100.0 * t, buckets=(50.0 * t, 50.0 * t, 0.0)) for t in range(40)]
+    points += [P(s, 40 + t, 10.0 * t, observations=100.0 * t, buckets=(50.0 * t, 50.0 * t, 0.0)) for t in range(40)]
     feed.play(points)
 
     np.testing.assert_allclose(list(feed.values("d", "mean").values()), 0.1)

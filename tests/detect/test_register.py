@@ -1,12 +1,12 @@
 """Which judged rows a series feeds."""
 
 import pytest
+from tests.detect.feed import DEFAULT, series
 
 from anomaly.config.models import Errors, Match, Model, ModelSpec, Signal, Sum
 from anomaly.decode.points import Kind
 from anomaly.detect.judge import Judge
 from anomaly.detect.register import Part, Register, is_error, part_of
-from tests.detect.feed import DEFAULT, series
 
 LATENCY = ModelSpec(name="latency", match=(Match(metric=("http*",)),), signal=Signal.LATENCY, sum=Sum.GROUP)
 TRAFFIC = ModelSpec(name="traffic", match=(Match(metric=("http*",)),), signal=Signal.TRAFFIC, sum=Sum.GROUP, members=False)
@@ -67,8 +67,8 @@ def test_what_is_ignored_is_not_judged():
 )
 def test_parts_of_classic_histograms_are_known_by_name_and_bound(metric: str, labels: dict[str, str], part: Part | None):
     """A bucket without a bound is a counter of buckets, whatever those are."""
-    assert part_of(series(metric, Kind.COUNTER, **labels)) == part
-    assert part_of(series(metric, Kind.GAUGE, **labels)) is None
+    assert part_of(series(metric, Kind.COUNTER, "", (), **labels)) == part
+    assert part_of(series(metric, Kind.GAUGE, "", (), **labels)) is None
 
 
 def test_a_series_is_an_error_by_the_first_label_that_it_has():

@@ -67,7 +67,7 @@ def hear(state, r, time):  # type: ignore[no-untyped-def]
         row.alive = 1
         group.alive += 1
     if group.last == 0:
-        group.since, group.last, group.arrivals = time, time, 1
+        group.since, group.last, group.back, group.arrivals = time, time, time, 1
     elif time > group.last:
         gap = time - group.last
         if gap > MOMENT:

@@ -33,6 +33,7 @@ CARRY = 300_000  # ms for which too few events wait for more
 HELD = 0.03  # weight of a cell while an episode is open
 DOUBTED = 0.2  # weight of a cell that is surprising, but opens nothing
 SURPRISING = 2.0
+SUREST = 30.0  # beyond this nothing is surer, and no draw is that independent
 RARE = 0.001  # share of what is usual that lies beyond the band on each side
 WIDE = 3.09  # the same in standard deviations, where so MANY errors are expected that a normal does
 MANY = 50.0
@@ -135,13 +136,12 @@ def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events):  # typ
     a, b = believed(row)
     score = surprise(k, n, a, b)
     if score > 0.0:
-        score = max(score, surprise(min(row.k5, row.n5), row.n5, a, b))
+        score = min(max(score, surprise(min(row.k5, row.n5), row.n5, a, b)), SUREST)
     low, high = band(n, a, b)
     weight = HELD if held else (DOUBTED if score >= SURPRISING else 1.0)
     row.errors, row.total = row.errors + weight * k, row.total + weight * n
     row.carried_k = row.carried_n = 0.0
     return k / n, score, low, high, (time - row.first) / 1000.0, faulty
-
 
 
 class Ratios:

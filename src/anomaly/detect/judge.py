@@ -1,8 +1,9 @@
 """Judge values and cells in arrival order, each followed at once by its episode, so that block borders change nothing.
 
 One row per judged series, dtype JUDGED: `spec` its index in the specs, `season` whether it may have one, `slot` its row
-among the ratios, -1 for a value against its band. A value whose row has an open episode is learned with a small weight;
-whether it is open is known only when the point before it was taken, hence one pass for model and episode.
+among the ratios, -1 for a value against its band. A value whose row has an open episode, or a violation that has still to
+last, is learned with a small weight; whether it has is known only when the point before it was taken, hence one pass for
+model and episode.
 NaN values are not known: they are neither judged nor learned.
 """
 
@@ -18,7 +19,7 @@ from anomaly.config.models import ModelSpec
 from anomaly.detect import adaptive, counts
 from anomaly.detect.bank import Bank
 from anomaly.detect.counts import Ratios
-from anomaly.detect.episode import OPEN, step_point
+from anomaly.detect.episode import OPEN, PENDING, step_point
 from anomaly.detect.episodes import EVENT_KINDS, OPEN_AT, EpisodeEvents, Episodes, write
 from anomaly.detect.recent import Recent
 from anomaly.detect.rows import grown
@@ -57,11 +58,11 @@ def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_
     for i in range(row.size):
         r = row[i]
         what = table[r]
-        was_open, fault = is_open[r] != 0, False
+        held_back, fault = episodes[r].phase == OPEN or episodes[r].phase == PENDING, False
         if what.slot >= 0:
             limit = limits[what.spec]
             verdict = counts.judge_point(
-                ratios, what.slot, time[i], value[i], total[i], was_open, limit[0], limit[1], limit[2]
+                ratios, what.slot, time[i], value[i], total[i], held_back, limit[0], limit[1], limit[2]
             )
             x, score, low, high, learned, fault = verdict
         else:
@@ -69,7 +70,7 @@ def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_
             score, low, high, learned = math.nan, math.nan, math.nan, 0.0
             if not math.isnan(x):
                 score, low, high, learned = adaptive.judge_point(
-                    state, anchor, last, r, time[i], x, what.season != 0, was_open, True
+                    state, anchor, last, r, time[i], x, what.season != 0, held_back, True
                 )
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
