@@ -5,9 +5,9 @@ series. Types are not with the samples: the request's own metadata are asked, el
 classic histogram stay what they are on the wire, one counter for each `le`.
 One bad series does not spoil its request: it is set aside, the rest goes on, and the record becomes a dead letter once for
 each kind of fault. Native histograms (field 4) are such a fault until they are decoded.
-Series are taken out of the request as bytes and parsed one at a time: an empty one costs a sender two bytes and a parser
-of the whole request a hundred. The bytes of the labels, which come first, are the key by which a series is known again.
-Sources: the remote write 1.0 specification; field numbers and types as in Prometheus' prompb.
+The usual request is scanned (`prometheus_scan`), its series found by the bytes of their labels. Any other is parsed, one
+series at a time: an empty one costs a sender two bytes, and a parser of the whole request a hundred.
+Source: the remote write 1.0 specification.
 """
 
 from collections import Counter
@@ -16,10 +16,6 @@ from typing import Any
 
 import cramjam
 import numpy as np
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 from numpy.typing import NDArray
 
 from anomaly.decode.catalog import Catalog, Description
@@ -27,6 +23,7 @@ from anomaly.decode.encodings import Decoded, register
 from anomaly.decode.known import OVERFLOW, Known
 from anomaly.decode.naming import kind_of, stem, unit_of
 from anomaly.decode.points import Flag, Kind, Points
+from anomaly.decode.prometheus_messages import Metadata, TimeSeries, WriteRequest, message
 from anomaly.decode.prometheus_scan import scan
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.table import MISSING
@@ -38,45 +35,8 @@ MAX_COUNT = 1 << 18  # series in one request; Prometheus sends a few thousand
 SMALLEST = 8  # bytes of a sample: a time and a zero, which is not written; a scan with more than these is refused
 MAX_SERIES, MAX_LABELS = 1 << 20, 1 << 16  # bytes of one series with its samples, and of its labels
 
-_PACKAGE = "anomaly.prometheus.v1"
-_TYPES = {"double": 1, "int64": 3, "int32": 5, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
-
-# Message -> (field, number, type, repeated). The enum of metadata types is an int32 on the wire.
-_MESSAGES = {
-    "Label": [("name", 1, "string", False), ("value", 2, "string", False)],
-    "Sample": [("value", 1, "double", False), ("timestamp", 2, "int64", False)],
-    "TimeSeries": [("labels", 1, "Label", True), ("samples", 2, "Sample", True), ("histograms", 4, "bytes", True)],
-    "Metadata": [("type", 1, "int32", False), ("metric_family_name", 2, "string", False)],
-    "WriteRequest": [("timeseries", 1, "bytes", True), ("metadata", 3, "bytes", True)],
-}
-
-_LABEL = 0x0A  # the tag of TimeSeries.labels
-
 # MetricMetadata.MetricType. In families of histogram and summary only the sums and counts are counters.
 _GAUGES, _COUNTER, _FAMILIES = (2, 4, 7, 8), 1, (3, 5)
-
-
-def _schema() -> DescriptorPool:
-    """The messages, in a pool of their own, so that no other user of these names clashes."""
-    file = FileDescriptorProto(name="anomaly/prometheus.proto", package=_PACKAGE, syntax="proto3")
-    for name, members in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind, repeated in members:
-            label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
-            added = message.field.add(name=field, number=number, label=label)
-            if kind in _TYPES:
-                added.type = _TYPES[kind]  # type: ignore[assignment]
-            else:
-                added.type, added.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-    pool = DescriptorPool()
-    pool.Add(file)
-    return pool
-
-
-_POOL = _schema()
-WriteRequest, TimeSeries, Metadata = (
-    GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in ("WriteRequest", "TimeSeries", "Metadata")
-)
 
 
 class RemoteWrite:
@@ -163,14 +123,6 @@ def read(body: bytes) -> Any:
     return request
 
 
-def message(kind: type[Any], value: bytes) -> Any:
-    """A protobuf message of this kind."""
-    try:
-        return kind.FromString(value)
-    except DecodeError as error:
-        raise BadRecord("bad_protobuf", str(error)) from None
-
-
 def _points(request: Any, record: int, catalog: Catalog) -> tuple[Points, Counter[str], int]:
     """Points of one request, its faults by reason, and how many points are of series past the limit."""
     held: list[tuple[int, Any]] = []
@@ -198,25 +150,14 @@ def _series(raw: bytes, types: dict[str, int], catalog: Catalog) -> tuple[int, A
     """The catalog's row of a series, and a TimeSeries with its samples."""
     if len(raw) > MAX_SERIES:
         raise BadRecord("too_large", f"a series of {len(raw)} bytes")
-    end = _labels_end(raw)
-    series, labels = message(TimeSeries, raw[end:]), raw[:end]
-    if series.labels or end > len(raw):  # among or after the samples, longer than usual, or cut off
-        series = message(TimeSeries, raw)
-        labels = TimeSeries(labels=series.labels).SerializeToString()
+    series = message(TimeSeries, raw)
+    labels = TimeSeries(labels=series.labels).SerializeToString()
     if len(labels) > MAX_LABELS:
         raise BadRecord("too_large", f"labels of {len(labels)} bytes")
     if not series.samples:
         return MISSING, series
     family = _family(labels, types) if types else 0
     return catalog.row((labels, family), lambda: describe(labels, family)), series
-
-
-def _labels_end(raw: bytes) -> int:
-    """Where the labels end that a series begins with; each is a tag, a length of one byte, and so many bytes."""
-    at = 0
-    while at + 1 < len(raw) and raw[at] == _LABEL and raw[at + 1] < 0x80:
-        at += 2 + raw[at + 1]
-    return at
 
 
 def _columns(held: Sequence[tuple[int, Any]], record: int, catalog: Catalog) -> Points:
