@@ -1,6 +1,7 @@
 """What an alert says and in which shape."""
 
 import math
+from typing import Any
 
 import jsonschema
 import orjson
@@ -27,7 +28,7 @@ def alerts(*anomalies: Anomaly, end: bool = True) -> list[Alert]:
     return [alert for alert in map(dispatcher.decide, changed) if alert]
 
 
-def trigger(kind: dict[str, object], **more: object) -> Alert:
+def trigger(kind: dict[str, Any], **more: Any) -> Alert:
     return alerts(opened("a", 0, kind=kind, **more), end=False)[0]
 
 

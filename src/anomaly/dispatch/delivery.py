@@ -170,8 +170,9 @@ class Delivery:
 
     async def stop(self, patience: float = 5.0) -> None:
         """Stop, after what waits has had so many seconds to go out."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.settled(), patience)
+        if self._tasks:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.settled(), patience)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
