@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from tests.decode.otlp_requests import NANO, NOW, Request, field, gauge, requests, wrapped
 
 from anomaly.config.settings import IdentitySettings
-from anomaly.decode import otlp_scan
+from anomaly.decode import otlp_outline, otlp_scan
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import Decoded, Parsed
 from anomaly.decode.identity import Identity
@@ -59,7 +59,7 @@ def complete(*values: bytes) -> tuple[list[tuple[Any, ...]], list[str]]:
 
 def taken(value: bytes) -> bool:
     """Whether the scanner itself understood a record."""
-    return bool(scan(Records.of([value]), 0).refused[0] == otlp_scan.OK)
+    return bool(scan(Records.of([value]), 0).refused[0] == otlp_outline.OK)
 
 
 @given(st.lists(requests(), max_size=3))
@@ -436,3 +436,10 @@ def test_every_record_of_a_real_collector_is_scanned_with_every_point():
     assert expected > 20_000
     assert all(taken(value) for value in values)
     assert rows(decoded, known) == complete(*values)[0]
+
+
+def test_a_block_of_the_smallest_points_fits_though_room_is_made_for_usual_ones():
+    point = field(1, field(3, NOW * NANO, 1))
+    value = wrapped(field(5, point * 500))
+    assert taken(value)
+    assert len(scanned(value, value)[0]) == 1000

@@ -12,7 +12,7 @@ import numpy as np
 from random import Random
 from tests.decode.otlp_requests import NANO, NOW, Request
 from anomaly.compiled import CHECKED
-from anomaly.decode import otlp_scan
+from anomaly.decode import otlp_outline
 from anomaly.decode.otlp_describe import scan
 from anomaly.decode.records import Records
 
@@ -39,15 +39,15 @@ def block(value):
 whole, random, taken = request(), Random(1), 0
 assert CHECKED
 for cut in range(len(whole) + 1):
-    taken += scan(block(whole[:cut]), 0).refused[0] == otlp_scan.OK
+    taken += scan(block(whole[:cut]), 0).refused[0] == otlp_outline.OK
 for _ in range(20_000):
     value = bytearray(whole)
     for _ in range(random.randint(1, 4)):
         value[random.randrange(len(value))] = random.choice([0, 1, 8, 0x7F, 0x80, 0xFF, random.randrange(256)])
-    taken += scan(block(bytes(value)), 0).refused[0] == otlp_scan.OK
+    taken += scan(block(bytes(value)), 0).refused[0] == otlp_outline.OK
 small = block(whole)
 small.value_len[0] = len(whole) + 9  # a length that the buffer does not hold
-assert scan(small, 0).refused[0] == otlp_scan.REFUSED
+assert scan(small, 0).refused[0] == otlp_outline.REFUSED
 print("taken", taken)
 """
 

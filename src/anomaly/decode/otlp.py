@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from anomaly.decode import otlp_outline as where
 from anomaly.decode import otlp_scan as at
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import Decoded, Parsed, Sample, register
@@ -72,12 +73,12 @@ class OtlpProto:
         scanned = scan(records, catalog.identity.seed)
         describe = Describer(scanned)
         rows = catalog.rows(scanned.out[at.WIRE], describe)
-        record = scanned.out[at.RECORD].astype(np.int32)
+        record = scanned.contexts[where.RECORD].astype(np.int32)[scanned.out[at.CONTEXT].view(np.int64)]
         if describe.unreadable:
             held = np.isin(scanned.out[at.WIRE], np.array(describe.unreadable, np.uint64))
-            scanned.refused[record[held]] = at.REFUSED
+            scanned.refused[record[held]] = where.REFUSED
         points = scanned.points(catalog.hash[rows], record)
-        refused, lost = scanned.refused != at.OK, rows == MISSING
+        refused, lost = scanned.refused != where.OK, rows == MISSING
         if not (lost.any() or refused.any()):
             return Decoded(points)
         refused_points = refused[record]
@@ -86,12 +87,12 @@ class OtlpProto:
 
     def _behind(self, records: Records, catalog: Catalog, decoded: Decoded, refused: NDArray[np.uint8]) -> Decoded:
         """What the scanner took, with what the complete decoder makes of the records that it did not take."""
-        index = np.flatnonzero(refused == at.REFUSED).astype(np.int32)
+        index = np.flatnonzero(refused == where.REFUSED).astype(np.int32)
         more = self._complete.decode(_only(records, index), catalog)
         more.points.record = index[more.points.record]
         points = Points.joined([decoded.points, more.points])
         points = points.take(np.argsort(points.record, kind="stable"))
-        flooded: list[DeadLetter] = [records.dead(int(i), FLOODED) for i in np.flatnonzero(refused == at.FLOOD)]
+        flooded: list[DeadLetter] = [records.dead(int(i), FLOODED) for i in np.flatnonzero(refused == where.FLOOD)]
         return Decoded(points, more.dead + flooded, decoded.overflow + more.overflow)
 
 

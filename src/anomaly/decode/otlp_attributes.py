@@ -14,6 +14,8 @@ def attributes(pairs: Iterable[Any]) -> dict[str, str]:
 
 def text(value: Any) -> str:
     """An AnyValue as text: strings as they are, `true`, `12`, `0.5`, bytes in base64, lists and maps as compact JSON."""
+    if value.HasField("string_value"):
+        return str(value.string_value)
     held = plain(value)
     if isinstance(held, str):
         return held

@@ -11,9 +11,10 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 
+from anomaly.decode import otlp_outline as where
 from anomaly.decode import otlp_scan as at
 from anomaly.decode.catalog import Description
-from anomaly.decode.otlp_attributes import attributes
+from anomaly.decode.otlp_attributes import text
 from anomaly.decode.otlp_samples import around, bounds_of
 from anomaly.decode.points import Kind, Points
 from anomaly.decode.records import BadRecord, Records
@@ -22,10 +23,14 @@ RESOURCE_ATTRIBUTES = 1  # fields of Resource, HistogramDataPoint, NumberDataPoi
 HISTOGRAM_BOUNDS, HISTOGRAM_ATTRIBUTES = 7, 9
 NUMBER_ATTRIBUTES = 7
 
+# Bytes per point for which room is made at first: points with a label or two have more. Room for the smallest possible
+# ones would be fresh pages of the system for every block, at a third of the speed.
+USUAL_POINT = 32
+
 
 @dataclass(slots=True)
 class Scanned:
-    """What the scanner made of a block; columns as `otlp_scan` has them, cut to their length."""
+    """What the scanner made of a block; columns as `otlp_scan` and `otlp_outline` have them, cut to their length."""
 
     buffer: NDArray[np.uint8]
     out: NDArray[np.uint64]
@@ -53,16 +58,25 @@ class Scanned:
 
 def scan(records: Records, seed: int) -> Scanned:
     """Scan a block of records."""
-    points, buckets = at.room(records.value_len)
-    out, counts = np.empty((at.FIELDS, points), np.uint64), np.empty(buckets)
-    contexts, used = np.zeros((at.PLACES, points + 1), np.int64), np.zeros(3, np.int64)
-    refused = np.zeros(len(records), np.uint8)
     buffer = records.buffer.view()
     buffer.flags.writeable = False  # one form only, or the kernel is compiled again for the other
-    place = np.ascontiguousarray(records.value_at), np.ascontiguousarray(records.value_len)
-    at.scan(buffer, *place, np.uint64(seed), out, counts, contexts, used, refused)
-    n = int(used[at.POINTS])
-    return Scanned(buffer, out[:, :n], counts[: used[at.BUCKETS]], contexts, refused)
+    value_at, value_len = np.ascontiguousarray(records.value_at), np.ascontiguousarray(records.value_len)
+    held, key = np.maximum(value_len, 0).astype(np.int64), np.uint64(seed)
+    refused = np.zeros(len(records), np.uint8)
+
+    contexts = np.empty((where.PLACES, int(held.sum()) // where.LEAST_METRIC + 2 * len(records)), np.int64)
+    many = where.outline(buffer, value_at, value_len, key, contexts, refused)
+
+    buckets = np.empty(int(held.sum()) // 8)
+    for least in (USUAL_POINT, at.LEAST_POINT):
+        out, used, verdict = (
+            np.empty((at.FIELDS, int((held // least).sum())), np.uint64),
+            np.zeros(2, np.int64),
+            refused.copy(),
+        )
+        if at.scan(buffer, value_len, key, contexts, many, out, buckets, used, verdict):
+            break
+    return Scanned(buffer, out[:, : used[at.POINTS]], buckets[: used[at.BUCKETS]], contexts, verdict)
 
 
 class Describer:
@@ -72,6 +86,7 @@ class Describer:
         self.scanned = scanned
         self.unreadable: list[int] = []  # wire keys of the points that could not be described
         self._around: dict[int, tuple[str, str, dict[str, str]]] = {}
+        self._known: dict[bytes, tuple[str, str]] = {}  # attributes repeat over the series of a block
 
     def __call__(self, i: int) -> Description | None:
         """The series of point `i`; None if its text is not UTF-8 or its bounds do not rise."""
@@ -81,8 +96,9 @@ class Describer:
             kind = Kind(int(out[at.KIND, i]))
             point = self._bytes(int(out[at.AT, i]), int(out[at.END, i]))
             if kind in (Kind.HISTOGRAM, Kind.HISTOGRAM_DELTA):
-                return Description(metric, unit, held | pairs(point, HISTOGRAM_ATTRIBUTES), kind, bounds(point))
-            return Description(metric, unit, held | pairs(point, NUMBER_ATTRIBUTES), kind)
+                own = self._attributes(point, HISTOGRAM_ATTRIBUTES)
+                return Description(metric, unit, held | own, kind, bounds(point))
+            return Description(metric, unit, held | self._attributes(point, NUMBER_ATTRIBUTES), kind)
         except (DecodeError, UnicodeDecodeError, BadRecord):
             self.unreadable.append(int(out[at.WIRE, i]))
             return None
@@ -90,20 +106,26 @@ class Describer:
     def _context(self, context: int) -> tuple[str, str, dict[str, str]]:
         if context not in self._around:
             place = self.scanned.contexts[:, context].tolist()
-            resource = pairs(self._bytes(place[at.RESOURCE], place[at.RESOURCE_END]), RESOURCE_ATTRIBUTES)
-            scope = InstrumentationScope.FromString(self._bytes(place[at.SCOPE], place[at.SCOPE_END]))
-            metric = self._bytes(place[at.NAME], place[at.NAME_END]).decode()
-            unit = self._bytes(place[at.UNIT], place[at.UNIT_END]).decode()
+            resource = self._attributes(self._bytes(place[where.RESOURCE], place[where.RESOURCE_END]), RESOURCE_ATTRIBUTES)
+            scope = InstrumentationScope.FromString(self._bytes(place[where.SCOPE], place[where.SCOPE_END]))
+            metric = self._bytes(place[where.NAME], place[where.NAME_END]).decode()
+            unit = self._bytes(place[where.UNIT], place[where.UNIT_END]).decode()
             self._around[context] = metric, unit, around(resource, scope)
         return self._around[context]
 
+    def _attributes(self, message: bytes, field: int) -> dict[str, str]:
+        """The attributes in `field` of a message, by the rule of `attributes` for a key that comes twice."""
+        return dict(sorted(self._pair(part) for number, part in parts(message) if number == field))
+
+    def _pair(self, part: bytes) -> tuple[str, str]:
+        pair = self._known.get(part)
+        if pair is None:
+            found = KeyValue.FromString(part)
+            pair = self._known[part] = found.key, text(found.value)
+        return pair
+
     def _bytes(self, first: int, end: int) -> bytes:
         return self.scanned.buffer[first:end].tobytes()
-
-
-def pairs(message: bytes, field: int) -> dict[str, str]:
-    """The attributes in `field` of a message."""
-    return attributes(KeyValue.FromString(part) for number, part in parts(message) if number == field)
 
 
 def bounds(message: bytes) -> tuple[float, ...]:

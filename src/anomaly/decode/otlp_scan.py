@@ -2,39 +2,32 @@
 
 It is exact or it refuses: a record that holds anything else (another kind, a field twice, a wire type that is not the
 usual one, numbers not packed) is left to the complete decoder, whole. What is not read is not checked: descriptions,
-exemplars, schema URLs, minima and maxima.
+exemplars, schema URLs, minima and maxima. `otlp_outline` has found the metrics; here are their points.
 
 out       uint64 (FIELDS, n)  a column per field below; VALUE and COUNT hold the bits of a float64, NaN: not given;
                               times in ms; AT and END delimit the point's message in the buffer
 buckets   float64 (m,)        bucket counts; BUCKET_AT and BUCKET_LEN delimit a point's
-contexts  int64 (PLACES, c)   where resource, scope, name and unit of a metric stand in the buffer; CONTEXT is an index
-refused   uint8 (records,)    OK, REFUSED or FLOOD
 The wire key is a seeded hash of everything that makes a series; attributes are added up, so that their order is nothing.
 Source: opentelemetry-proto, metrics/v1/metrics.proto; field numbers below are its.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anomaly.compiled import bare
+from anomaly.decode.otlp_outline import DATA, DATA_AT, DATA_END, FLOOD, GAUGE, HISTOGRAM, KEY, OK, RECORD, REFUSED
 from anomaly.decode.points import Kind
-from anomaly.decode.wire import BAD, hash_bytes, load8, mix, only, skip, small, span, varint
+from anomaly.decode.wire import BAD, hash_bytes, load8, mix, skip, small, span, varint
 
-WIRE, TIME, START, VALUE, COUNT, KIND, FLAGS, RECORD, BUCKET_AT, BUCKET_LEN, CONTEXT, AT, END = range(13)
-FIELDS = 13
-RESOURCE, RESOURCE_END, SCOPE, SCOPE_END, NAME, NAME_END, UNIT, UNIT_END = range(8)
-PLACES = 8
-POINTS, BUCKETS, CONTEXTS = range(3)  # of `used`: how much of each output is filled
+WIRE, TIME, START, VALUE, COUNT, KIND, FLAGS, BUCKET_AT, BUCKET_LEN, CONTEXT, AT, END = range(12)
+FIELDS = 12
+POINTS, BUCKETS = range(2)  # of `used`: how much of each output is filled
 
-OK, REFUSED, FLOOD = 0, 1, 2
 # A point that is one has a tag, a length, and a time of nine bytes. More points than that are empty messages, of which a
 # small record could hold millions.
 LEAST_POINT = 11
 
-GAUGE, SUM, HISTOGRAM = 5, 7, 9  # the fields of Metric.data that are taken
-_DATA = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 10 | 1 << 11
-_BYTES_1, _BYTES_2, _BYTES_3 = 10, 18, 26  # tags of the length-delimited fields 1, 2, 3
-_VARINT_2, _VARINT_3 = 16, 24
+_POINT, _TEMPORALITY, _MONOTONIC = 10, 16, 24  # tags in Gauge, Sum and Histogram
+_IN_DATA = np.int64(1 << 1 | 1 << 2 | 1 << 3)
 _NUMBER_ATTRIBUTE, _NUMBER_FLAGS = 58, 64
 _NUMBER_FIXED = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6  # start, time, as_double, as_int
 _HISTOGRAM_ATTRIBUTE, _HISTOGRAM_FLAGS, _HISTOGRAM_COUNTS, _HISTOGRAM_BOUNDS = 74, 80, 50, 58
@@ -163,7 +156,7 @@ def points(buffer, at, end, data, seed, key, limit, out, buckets, used):  # type
         tag, at = small(buffer, at, end)
         if at == BAD:
             return REFUSED
-        if tag == _BYTES_1:
+        if tag == _POINT:
             first, at = span(buffer, at, end)
             if at == BAD:
                 return REFUSED
@@ -178,14 +171,14 @@ def points(buffer, at, end, data, seed, key, limit, out, buckets, used):  # type
                 return REFUSED
             out[AT, k], out[END, k] = np.uint64(first), np.uint64(at)
             used[POINTS] = k + 1
-        elif tag == _VARINT_2 and not seen & 1:
+        elif tag == _TEMPORALITY and not seen & 1:
             temporality, at = varint(buffer, at, end)
             seen |= 1
-        elif tag == _VARINT_3 and not seen & 2:
+        elif tag == _MONOTONIC and not seen & 2:
             word, at = varint(buffer, at, end)
             monotonic, seen = word != _NO, seen | 2
         else:
-            at = skip(buffer, at, end, tag, 1 << 1 | 1 << 2 | 1 << 3)
+            at = skip(buffer, at, end, tag, _IN_DATA)
         if at == BAD or temporality > np.uint64(2):
             return REFUSED
     kind = np.uint64(kind_of(data, temporality, monotonic))
@@ -196,144 +189,28 @@ def points(buffer, at, end, data, seed, key, limit, out, buckets, used):  # type
 
 
 @bare
-def metric(buffer, at, end, seed, key, record, limit, out, buckets, contexts, used):  # type: ignore[no-untyped-def]
-    """A Metric: its name, its unit and its points; `key` hashes resource and scope, which stand in the context."""
-    context, begin = used[CONTEXTS], used[POINTS]
-    name, name_end, unit, unit_end, data, first, stop, seen = 0, 0, 0, 0, 0, 0, 0, 0
-    while at < end:
-        tag, at = small(buffer, at, end)
-        if at == BAD:
-            return REFUSED
-        field = tag >> 3
-        if tag == _BYTES_1 and not seen & 1:
-            name, at = span(buffer, at, end)
-            name_end, seen = at, seen | 1
-        elif tag == _BYTES_3 and not seen & 2:
-            unit, at = span(buffer, at, end)
-            unit_end, seen = at, seen | 2
-        elif tag & 7 == 2 and field in (GAUGE, SUM, HISTOGRAM) and not seen & 4:
-            first, at = span(buffer, at, end)
-            data, stop, seen = field, at, seen | 4
-        else:
-            at = skip(buffer, at, end, tag, 1 << 1 | 1 << 3 | _DATA)
-        if at == BAD:
-            return REFUSED
-    contexts[NAME, context], contexts[NAME_END, context] = name, name_end
-    contexts[UNIT, context], contexts[UNIT_END, context] = unit, unit_end
-    key = mix(mix(key, hash_bytes(buffer, name, name_end, seed)), hash_bytes(buffer, unit, unit_end, seed))
-    verdict = points(buffer, first, stop, data, seed, key, limit, out, buckets, used)
-    for k in range(begin, used[POINTS]):
-        out[RECORD, k], out[CONTEXT, k] = np.uint64(record), np.uint64(context)
-    if used[POINTS] > begin:
-        used[CONTEXTS] = context + 1
-        for place in range(NAME):  # the next metric has the same resource and scope
-            contexts[place, context + 1] = contexts[place, context]
-    return verdict
+def scan(buffer, value_len, seed, contexts, many, out, buckets, used, refused):  # type: ignore[no-untyped-def]
+    """The points of the `many` metrics of an outline, in order; a record that is refused leaves none.
 
-
-@bare
-def scope(buffer, at, end, seed, key, record, limit, out, buckets, contexts, used):  # type: ignore[no-untyped-def]
-    """A ScopeMetrics: the scope, which may stand after them, and the metrics; `key` hashes the resource."""
-    first, stop = only(buffer, at, end, 1)
-    if stop == BAD:
-        return REFUSED
-    context = used[CONTEXTS]
-    contexts[SCOPE, context], contexts[SCOPE_END, context] = first, stop
-    key = mix(key, hash_bytes(buffer, first, stop, seed))
-    while at < end:
-        tag, at = small(buffer, at, end)
-        if at == BAD:
-            return REFUSED
-        if tag == _BYTES_2:
-            first, at = span(buffer, at, end)
-            if at == BAD:
-                return REFUSED
-            verdict = metric(buffer, first, at, seed, key, record, limit, out, buckets, contexts, used)
-            if verdict != OK:
-                return verdict
-        else:
-            at = skip(buffer, at, end, tag, 1 << 2)
-            if at == BAD:
-                return REFUSED
-    return OK
-
-
-@bare
-def resource(buffer, at, end, seed):  # type: ignore[no-untyped-def]
-    """The hash of a Resource's attributes, in whatever order; False with it if it is not understood."""
-    attributes = _NO
-    while at < end:
-        tag, at = small(buffer, at, end)
-        if at == BAD:
-            return attributes, False
-        if tag == _BYTES_1:
-            first, at = span(buffer, at, end)
-            if at == BAD:
-                return attributes, False
-            attributes += hash_bytes(buffer, first, at, seed)
-        else:
-            at = skip(buffer, at, end, tag, 1 << 1)
-            if at == BAD:
-                return attributes, False
-    return attributes, True
-
-
-@bare
-def request(buffer, at, end, seed, record, limit, out, buckets, contexts, used):  # type: ignore[no-untyped-def]
-    """An ExportMetricsServiceRequest: resource after resource."""
-    while at < end:
-        tag, at = small(buffer, at, end)
-        if at == BAD:
-            return REFUSED
-        if tag != _BYTES_1:
-            at = skip(buffer, at, end, tag, 1 << 1)
-            if at == BAD:
-                return REFUSED
-            continue
-        inner, at = span(buffer, at, end)
-        if at == BAD:
-            return REFUSED
-        first, stop = only(buffer, inner, at, 1)
-        if stop == BAD:
-            return REFUSED
-        key, good = resource(buffer, first, stop, seed)
-        if not good:
-            return REFUSED
-        contexts[RESOURCE, used[CONTEXTS]], contexts[RESOURCE_END, used[CONTEXTS]] = first, stop
-        while inner < at:
-            tag, inner = small(buffer, inner, at)
-            if inner == BAD:
-                return REFUSED
-            if tag == _BYTES_2:
-                first, inner = span(buffer, inner, at)
-                if inner == BAD:
-                    return REFUSED
-                verdict = scope(buffer, first, inner, seed, key, record, limit, out, buckets, contexts, used)
-                if verdict != OK:
-                    return verdict
-            else:
-                inner = skip(buffer, inner, at, tag, 1 << 2)
-                if inner == BAD:
-                    return REFUSED
-    return OK
-
-
-@bare
-def scan(buffer, value_at, value_len, seed, out, buckets, contexts, used, refused):  # type: ignore[no-untyped-def]
-    """All records of a block; a refused one leaves nothing. The outputs must hold what `room` says."""
-    for record in range(value_at.size):
-        at, length = value_at[record], np.int64(max(value_len[record], 0))
-        if at < 0 or at + length + 8 > buffer.size:
-            refused[record] = REFUSED
-            continue
-        filled = used[POINTS], used[BUCKETS], used[CONTEXTS]
-        limit = filled[0] + length // LEAST_POINT
-        refused[record] = request(buffer, at, at + length, seed, record, limit, out, buckets, contexts, used)
+    `buckets` must have room for one in eight bytes. False if `out` is full, which it never is with a point for every
+    LEAST_POINT bytes of each record.
+    """
+    before, first, filled, limit, most = -1, 0, 0, 0, 0
+    for context in range(many):
+        record = contexts[RECORD, context]
+        if record != before:
+            before, first, filled = record, used[POINTS], used[BUCKETS]
+            most = first + value_len[record] // LEAST_POINT
+            limit = min(most, out.shape[1])
         if refused[record] != OK:
-            used[POINTS], used[BUCKETS], used[CONTEXTS] = filled
-
-
-def room(value_len: NDArray[np.int32]) -> tuple[int, int]:
-    """How many points and how many bucket counts records of these lengths can hold at most."""
-    held = np.maximum(value_len, 0).astype(np.int64)
-    return int((held // LEAST_POINT).sum()), int(held.sum()) // 8
+            continue
+        data, at, end = contexts[DATA, context], contexts[DATA_AT, context], contexts[DATA_END, context]
+        begin, key = used[POINTS], np.uint64(contexts[KEY, context])
+        refused[record] = points(buffer, at, end, data, seed, key, limit, out, buckets, used)
+        if refused[record] == FLOOD and limit < most:
+            return False
+        if refused[record] != OK:
+            used[POINTS], used[BUCKETS] = first, filled
+        for k in range(begin, used[POINTS]):
+            out[CONTEXT, k] = np.uint64(context)
+    return True

@@ -30,11 +30,9 @@ def load8(buffer, at):  # type: ignore[no-untyped-def]
     return word
 
 
-@inlined
-def varint(buffer, at, end):  # type: ignore[no-untyped-def]
-    """A variable-length uint64 and the position after it; BAD if it is cut off or does not fit 64 bits."""
-    if at < end and buffer[at] < 128:
-        return np.uint64(buffer[at]), at + 1
+@bare
+def long_varint(buffer, at, end):  # type: ignore[no-untyped-def]
+    """`varint` of more than one byte: rare, and apart, so that only the short form is merged into every caller."""
     value, shift = np.uint64(0), np.uint64(0)
     while at < end and shift < np.uint64(70):
         byte = np.uint64(buffer[at])
@@ -45,6 +43,14 @@ def varint(buffer, at, end):  # type: ignore[no-untyped-def]
         if byte < np.uint64(128):
             return value, at
     return value, BAD
+
+
+@inlined
+def varint(buffer, at, end):  # type: ignore[no-untyped-def]
+    """A variable-length uint64 and the position after it; BAD if it is cut off or does not fit 64 bits."""
+    if at < end and buffer[at] < 128:
+        return np.uint64(buffer[at]), at + 1
+    return long_varint(buffer, at, end)
 
 
 @inlined
@@ -98,7 +104,7 @@ def only(buffer, at, end, wanted):  # type: ignore[no-untyped-def]
             found, at = span(buffer, at, end)
             stop = at
         else:
-            at = skip(buffer, at, end, tag, 1 << wanted)
+            at = skip(buffer, at, end, tag, np.int64(1) << wanted)
         if at == BAD:
             return 0, BAD
     return found, stop
