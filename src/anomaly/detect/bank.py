@@ -1,7 +1,7 @@
 """The bank: the default model's state of every series of a partition, a row per series, in three arrays.
 
 state float32 (rows, WIDTH), anchor float64 (rows,), last int64 (rows,) milliseconds: 496 bytes a series; the layout of a
-row is `adaptive`'s. NaN: not known yet.
+row is in `layout`. NaN: not known yet.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anomaly.compiled import kernel
-from anomaly.detect.adaptive import KNOWN, LEARNED, WIDTH, N, blank, borrow, judge_point
+from anomaly.detect.adaptive import KNOWN, judge_point
+from anomaly.detect.layout import LEARNED, WIDTH, N, blank, borrow
 
 Floats = NDArray[np.float64]
 

@@ -127,7 +127,7 @@ def end(e, time, score, value, low, high, spec):  # type: ignore[no-untyped-def]
 
 @kernel
 def step_point(e, time, value, score, low, high, spec, bad, open_at):  # type: ignore[no-untyped-def]
-    """What happens at this point, nothing if it is not newer than the last: (NOTHING, OPENED, RECORD or CLOSED, reason of a close)."""
+    """What happens at a point, NOTHING if it is not newer than the last: (what, reason of a close)."""
     if e.last != 0 and time <= e.last:
         return NOTHING, NO_REASON
     dt = stands_for(e, time)

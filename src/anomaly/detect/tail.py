@@ -5,7 +5,8 @@ unit). Above u the tail is taken as exponential in the square root, a Weibull ta
 one, which makes a new worst latency "impossible", and Pareto's, which makes a tenfold level look ordinary.
 Source: peaks over threshold, J. Pickands (1975); the quantile by stochastic approximation, H. Robbins and S. Monro
 (1951), with the tail's own density at u as its step.
-Weak on series that are quiet for long and then burst: hence the floors, below which a tail never shrinks.
+Weak on series that are quiet for long and then burst: hence the floors, below which a tail never shrinks, and the cap
+by what was seen, which is worth more on NAB than any other part (58 to 62 points).
 """
 
 import math
@@ -13,8 +14,7 @@ import math
 from anomaly.compiled import kernel
 
 SHARE = 0.028  # of the points lie above u: enough to learn from, few enough to be a tail
-LEAST_QUANTILE, LEAST_EXCESS = 1.2, 0.1  # a Gaussian has 1.66 and 0.13
-USUAL_QUANTILE, USUAL_EXCESS = 1.7, 0.25  # prior: wider than a Gaussian's
+CLAIM = 2.7  # decades that may be claimed per decade of independent looks: the tail's shape is a guess, not a count
 PRIOR = 35.0  # points that the prior is worth: about one exceedance
 FARTHEST = 6.0  # excesses that one point may teach
 AT_QUANTILE = -math.log10(SHARE)
@@ -22,34 +22,37 @@ LN10 = math.log(10.0)
 
 
 @kernel
-def surprise(v, quantile, excess):  # type: ignore[no-untyped-def]
-    """-log10 of the probability of a statistic as great as `v`, exact above the quantile and 0 at v = 0."""
-    root, u, b = math.sqrt(v), max(quantile, LEAST_QUANTILE), max(excess, LEAST_EXCESS)
+def surprise(v, quantile, excess, least):  # type: ignore[no-untyped-def]
+    """-log10 of the probability of a statistic as great as `v`; `least` are the smallest quantile and excess allowed.
+
+    Below the quantile it is a straight line from 0, which is only to be continuous: nothing there matters.
+    """
+    root, u, b = math.sqrt(v), max(quantile, least[0]), max(excess, least[1])
     if root <= u:
         return AT_QUANTILE * root / u
     return AT_QUANTILE + (root - u) / (b * LN10)
 
 
 @kernel
-def reach(score, quantile, excess):  # type: ignore[no-untyped-def]
+def reach(score, quantile, excess, least):  # type: ignore[no-untyped-def]
     """The statistic at which the surprise is `score`, which lies above the quantile's."""
-    root = max(quantile, LEAST_QUANTILE) + (score - AT_QUANTILE) * LN10 * max(excess, LEAST_EXCESS)
+    root = max(quantile, least[0]) + (score - AT_QUANTILE) * LN10 * max(excess, least[1])
     return root * root
 
 
 @kernel
-def learn(v, weight, quantile, excess):  # type: ignore[no-untyped-def]
+def learn(v, weight, quantile, excess, least):  # type: ignore[no-untyped-def]
     """Quantile and mean excess after `v`, which weighs `weight` in an average of all points."""
     over = math.sqrt(v) - quantile
     if over <= 0.0:
         return quantile - weight * excess, excess
     step = min(weight / SHARE, 0.25)
-    excess += step * (min(over, FARTHEST * max(excess, LEAST_EXCESS)) - excess)
+    excess += step * (min(over, FARTHEST * max(excess, least[1])) - excess)
     return quantile + min(weight * (1.0 / SHARE - 1.0), 0.5) * excess, excess
 
 
 @kernel
 def capped(score, looks):  # type: ignore[no-untyped-def]
     """What may be claimed after so many independent looks: beyond it a score grows by its logarithm only."""
-    most = 2.7 * math.log10(1.0 + looks)
+    most = CLAIM * math.log10(1.0 + looks)
     return score if score <= most else most + math.log10(1.0 + score - most)
