@@ -131,7 +131,7 @@ def test_only_service_level_signals_page():
 
 
 def test_a_fault_of_a_service_can_be_found_within_fifteen_seconds():
-    """The shortest grid is 5 s: the first whole cell opens the anomaly, the second may make it sure, a third is in reserve."""
+    """The shortest grid is 5 s: the first whole cell opens the anomaly, two more may make it sure."""
     assert all(s.min_duration <= 5.0 for s in SPECS if s.name in {"errors", "latency", "latency-ms"})
 
 
