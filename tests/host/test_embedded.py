@@ -8,6 +8,7 @@ import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,14 +62,14 @@ class Running:
             return answer.status, await answer.text()
 
     async def ready(self, session: ClientSession) -> None:
-        while True:
+        """Wait until it says so; kernels may have to be compiled before."""
+        for _ in range(1200):
             assert self.process.returncode is None, (await self.process.communicate())[1].decode()
-            try:
+            with suppress(ClientError):
                 if (await self.get(session, "/readyz"))[0] == 200:
                     return
-            except ClientError:
-                pass
             await asyncio.sleep(0.1)
+        raise TimeoutError(await self.get(session, "/readyz"))
 
     def told(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.alerts.read_text().splitlines()] if self.alerts.exists() else []

@@ -1,4 +1,4 @@
-"""The running host around an engine that only notes what it is given: order, answers, room, and where alerts go."""
+"""The embedded host around an engine that only notes what it is given: order, answers, room, and where alerts go."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -53,7 +53,7 @@ class Notes:
 
 @asynccontextmanager
 async def hosted(**options: Any) -> AsyncIterator[tuple[InProcess, Notes, list[str], Callable[[], None]]]:
-    """An running host, its engine, the names of the delivered alerts, and a switch that lets it begin."""
+    """The consumer, its engine, the names of the delivered alerts, and a switch that lets it begin."""
     engine, delivered = Notes(), list[str]()
 
     async def deliver(told: Alert) -> None:

@@ -1,6 +1,6 @@
 """The demo: a shop under load, learned; a fault in payment, alerted; the fault lifted, and the alert resolved.
 
-The services are real, the telemetry is theirs, the detector is the running host with the shipped models. Two waits are
+The services are real, the telemetry is theirs, the detector is the embedded host with the shipped models. Two waits are
 shorter than by default, so that nobody sits through them: an anomaly ends after 10 s back in its band (30 s), an
 incident 5 s later (30 s). What counts as a fault is left as it is.
 """
@@ -29,8 +29,10 @@ from anomaly.demo.pulse import Pulse
 from anomaly.demo.screen import Lines, Live, Screen
 from anomaly.dispatch.alert import Alert, What
 from anomaly.engine import Engine
+from anomaly.host.compile import compile_kernels
+from anomaly.host.embedded import judging
 from anomaly.host.inprocess import InProcess, Judged
-from anomaly.host.otlp_http import serve
+from anomaly.host.otlp_http import PATH, serve
 
 SERVICE = "payment"
 SLOWER, ERRORS = 10.0, 0.35
@@ -108,6 +110,8 @@ def demo(headless: bool = False, json: bool = False) -> int:
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     screen: Screen = Lines(sys.stderr if json else sys.stdout) if headless or not sys.stdout.isatty() else Live()
     try:
+        screen.phase("making the kernels ready (a minute the first time)", 0.0)
+        compile_kernels()
         outcome = asyncio.run(stoppable(screen))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("stopped", file=sys.stderr)
@@ -165,18 +169,14 @@ async def tell(screen: Screen) -> Outcome:
 async def host(
     settings: Settings, specs: Sequence[ModelSpec], told: Told, watch: Callable[[Judged], None]
 ) -> AsyncIterator[tuple[Engine, str]]:
-    """The running host on a free port; gives the engine and the address to export to."""
+    """The embedded host on a free port; gives the engine and the address to export to."""
     engine = Engine(settings, specs)
-    running = InProcess(engine, told.take, watch)
-    judging = asyncio.create_task(running.run())
-    runner, port = await serve(running, "127.0.0.1:0", settings.limits.record_bytes)
-    try:
-        yield engine, f"http://127.0.0.1:{port}/v1/metrics"
-    finally:
-        judging.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await judging
-        await runner.cleanup()
+    async with judging(InProcess(engine, told.take, watch)) as (running, _):
+        receiver, port = await serve(running, "127.0.0.1:0", settings.limits.record_bytes)
+        try:
+            yield engine, f"http://127.0.0.1:{port}{PATH}"
+        finally:
+            await receiver.cleanup()
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.delivery import Delivery
 from anomaly.engine import Engine
 from anomaly.host.blind import watched
-from anomaly.host.files import batches, checked, encoding_of, source_of
+from anomaly.host.files import batches, encoding_of, source_of
 from anomaly.host.health import Health
 from anomaly.host.inprocess import OTLP, InProcess, Judged
 from anomaly.host.otlp_http import PATH, serve
@@ -34,7 +34,6 @@ def run_embedded(
     encoding: str | None = None,
 ) -> int:
     """Run until SIGTERM or SIGINT, or to the end of the files where some are given; the exit code."""
-    checked(files)
     return asyncio.run(run(settings, specs, health or Health(), files, encoding))
 
 
@@ -44,18 +43,18 @@ async def run(
     """The host, from start to end."""
     engine = Engine(settings, specs)
     async with (
-        Delivery(settings) as delivery,
+        Delivery(settings, observe=health.delivery) as delivery,
         watched(settings, health, delivery.send),
         judging(InProcess(engine, delivery.send, Reporting(engine, health))) as (running, ended),
     ):
         work = feed(running, files, encoding) if files else receive(running, settings, health)
-        await first(asyncio.ensure_future(work), ended, stopped())
+        await first(asyncio.create_task(work), ended, asyncio.create_task(stopped()))
     return 0
 
 
 @asynccontextmanager
-async def judging(running: InProcess) -> AsyncIterator[tuple[InProcess, asyncio.Future[None]]]:
-    """The consumer at work; its future ends only with an error of the engine."""
+async def judging(running: InProcess) -> AsyncIterator[tuple[InProcess, asyncio.Task[None]]]:
+    """The consumer at work; its task ends only with an error of the engine."""
     task = asyncio.create_task(running.run())
     try:
         yield running, task
@@ -98,9 +97,8 @@ async def stopped() -> None:
     await asked.wait()
 
 
-async def first(*work: asyncio.Future[None] | object) -> None:
+async def first(*tasks: asyncio.Task[None]) -> None:
     """Until one of them ends; the others are ended, and an error of any is raised."""
-    tasks = [asyncio.ensure_future(w) for w in work]  # type: ignore[arg-type]
     done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in left:
         task.cancel()
@@ -125,8 +123,7 @@ class Reporting:
         for stage, seconds in judged.seconds.items():
             heard = newest if stage == "detect" else None
             self.health.batch(stage, judged.source, 0, judged.records, points, seconds, heard)
-        for letter in judged.dead:
-            self.health.dead(letter.reason)
+        self.health.set_aside(judged.dead)
         for event in judged.events:
             if isinstance(event, Anomaly):
                 self.health.anomaly(event)
