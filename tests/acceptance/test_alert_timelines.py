@@ -30,6 +30,11 @@ class Timeline:
     due: list[Due]
 
 
+def step(second: float, *events: Anomaly | Tick) -> Step:
+    """A step of a story."""
+    return second, list(events)
+
+
 def told(steps: list[Step]) -> list[Alert]:
     """All alerts, with a tick at the end of each step, as detect writes it."""
     dispatcher = Dispatcher(Settings(threshold=Threshold(alert=6.0)))
@@ -52,7 +57,7 @@ BAD_ERRORS = ERRORS | {"bad": True}
 a, b, c = opened("a", 0), opened("b", 5, kind=BAD_ERRORS), opened("c", 8, kind=LOSS)
 queue, silent = opened("q", 0, kind=QUEUE), opened("s", 50, kind=SILENCE)
 again = opened("a2", 60)
-flaps = [opened(f"f{t}", t) for t in range(0, 200, 20)]
+flaps: list[Anomaly] = [opened(f"f{t}", t) for t in range(0, 200, 20)]
 weak, shop = opened("w", 0, kind=OTHER | {"score": 4.0}), opened("x", 3, group="shop")
 pods = [opened(f"p{i}", i, kind=QUEUE | {"instance": (("k8s.pod.name", f"pod-{i}"),)}) for i in range(300)]
 
@@ -70,7 +75,7 @@ TIMELINES = {
         [(0, "trigger", "warning", "queue"), (50, "update", "critical", "silence"), (120, "resolve", "critical", "silence")],
     ),
     "an anomaly comes and goes within the wait: nobody is told thrice": Timeline(
-        [(20 * i, [f, closed(f, 20 * i + 5)]) for i, f in enumerate(flaps)] + [(300, [])],
+        [*(step(20.0 * i, f, closed(f, 20 * i + 5)) for i, f in enumerate(flaps)), (300, [])],
         [(0, "trigger", "critical", "latency"), (215, "resolve", "critical", "latency")],
     ),
     "it returns after the wait: another incident": Timeline(
@@ -110,7 +115,7 @@ def test_people_are_told(name: str):
 def test_a_redelivered_step_tells_nobody_anything_again(name: str):
     """At least once: each step comes again, as it does when a worker stops before it has committed."""
     steps = TIMELINES[name].steps
-    twice = [step for pair in zip(steps, steps, strict=True) for step in pair]
+    twice = [each for pair in zip(steps, steps, strict=True) for each in pair]
     assert told(twice) == told(steps)
 
 

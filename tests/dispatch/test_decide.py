@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.dispatch.story import ERRORS, LATENCY, LOSS, OTHER, QUEUE, RISE, SILENCE, closed, grown, opened, tick
 
 from anomaly.config.settings import Correlation, Settings, Threshold
@@ -10,6 +12,7 @@ from anomaly.correlate.correlator import Correlator
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.dispatch.alert import Alert
 from anomaly.dispatch.decide import Dispatcher
+from anomaly.dispatch.severity import matters, verdict
 
 
 class Scene:
@@ -142,3 +145,18 @@ def test_links_are_filled_in_with_names_that_can_change_no_other_part_of_them():
     scene = Scene(links={"runbook": "https://wiki/run?g={group}&e={environment}&m={metric}"})
     (alert,) = scene.play(opened("a", 0, group="shop/a&admin=1#"))
     assert alert.links == {"runbook": "https://wiki/run?g=shop%2Fa%26admin%3D1%23&e=prod&m=http.server.request.duration"}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([ERRORS, LATENCY, LOSS, RISE, SILENCE, QUEUE, OTHER]),
+    st.floats(0, 20),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_an_anomaly_matters_if_and_only_if_it_would_be_alerted(
+    kind: dict[str, Any], score: float, bad: bool, pages: bool, aggregate: bool
+):
+    a = opened("a", 0, kind=kind | {"score": score, "bad": bad, "pages": pages, "aggregate": aggregate})
+    assert matters(a, 6.0) is (verdict([a], 6.0) is not None) is bool(Scene().play(a))

@@ -117,7 +117,7 @@ class Correlator:
             incident.more += not known
             if left_out.id not in incident.waiting:
                 self._note(left_out.id, age(left_out))
-        incident.time = max(incident.time, anomaly.time)
+        incident.time, incident.latest = max(incident.time, anomaly.time), anomaly.id
         self._listen(incident, anomaly)
         self._plan(incident)
         return incident

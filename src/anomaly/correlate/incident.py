@@ -34,6 +34,7 @@ class Incident(Struct, kw_only=True):
     `dedup_key` is stable for the incident's life: a hash of environment, group and the id of its first anomaly.
     `anomalies` holds the latest form of the strongest, by id, in order of first sight, open and closed ones alike; `more`
     counts those that found no room, and `waiting` names the open ones of these, which keep the incident open all the same.
+    `latest` is the id of the one that changed last: what is new about the incident is new about that one.
     `quiet_since` is when the last open one closed, None while any is open.
     A snapshot has anomalies of its own and shares `told` with the incident it was taken of.
     """
@@ -45,6 +46,7 @@ class Incident(Struct, kw_only=True):
     time: int
     state: State
     anomalies: dict[str, Anomaly]
+    latest: str = ""
     more: int = 0
     waiting: dict[str, tuple[int, int]] = field(default_factory=dict)  # id -> its last event: time, kind
     quiet_since: int | None = None

@@ -45,39 +45,40 @@ class Dispatcher:
             return None
         told = incident.told
         told.reason, told.severity, told.groups = "", judged.severity.value, (incident.group,)
-        told.rank = self._rank(incident)
+        told.rank = rank(judged.decisive)
         return self._say(incident, What.TRIGGER, judged.severity, judged.why, "")
 
     def _again(self, incident: Incident) -> Alert | None:
         judged, told = self._judge(incident), incident.told
-        news = self._news(incident, judged)
+        news = self._news(incident, judged) if judged else ""
         if judged is None or not news:
             self.suppressed[UNCHANGED] += 1
             return None
         before = Severity(told.severity)
         severity = max(before, judged.severity, key=ORDER.index)
-        told.severity, told.rank, told.groups = severity.value, min(told.rank, self._rank(incident)), (incident.group,)
+        told.severity, told.rank = severity.value, min(told.rank, rank(judged.decisive))
+        told.groups = (incident.group,)
         why = judged.why if severity is judged.severity else f"{judged.why}; {severity.value} since before, and not lowered"
         return self._say(incident, What.UPDATE, severity, why, news)
 
-    def _news(self, incident: Incident, judged: Verdict | None) -> str:
+    def _news(self, incident: Incident, judged: Verdict) -> str:
         """What is material about the change, in words; nothing if nothing is."""
         told, news = incident.told, []
-        if judged and ORDER.index(judged.severity) > ORDER.index(Severity(told.severity)):
+        if ORDER.index(judged.severity) > ORDER.index(Severity(told.severity)):
             news.append(f"severity {told.severity} → {judged.severity.value}")
-        if self._rank(incident) < told.rank:
+        if rank(judged.decisive) < told.rank:
             news.append("more telling evidence leads now")
         if (incident.group,) != told.groups:
             news.append("other groups are concerned")
         return ", ".join(news)
 
     def _judge(self, incident: Incident) -> Verdict | None:
-        """By the anomalies that have not left the incident."""
-        staying = [a for a in incident.anomalies.values() if a.reason != REMOVED]
-        return verdict(staying or list(incident.anomalies.values()), self.threshold)
+        """By the anomaly that changed: all others have been judged, and what was said of them stands.
 
-    def _rank(self, incident: Incident) -> int:
-        return min((rank(a) for a in incident.anomalies.values() if self.matters(a)), default=incident.told.rank)
+        One that found no room among the incident's strongest is no news.
+        """
+        latest = incident.anomalies.get(incident.latest)
+        return verdict([latest], self.threshold) if latest else None
 
     def _say(self, incident: Incident, what: What, severity: Severity, why: str, news: str) -> Alert:
         told = incident.told

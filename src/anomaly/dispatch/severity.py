@@ -27,7 +27,7 @@ class Row(NamedTuple):
     """One row: which anomalies fit, whether they need evidence above the threshold, and what follows."""
 
     fits: Callable[[Anomaly], bool]
-    needs_evidence: bool
+    needs_evidence: bool  # what is bad, or silent, needs no statistics
     severity: Severity
     why: str
 
@@ -62,23 +62,23 @@ TABLE = (
 
 
 def matters(anomaly: Anomaly, threshold: float) -> bool:
-    """Whether some row takes the anomaly: it can start an alert, and keeps it from being resolved."""
-    return any(takes(row, anomaly, threshold) for row in TABLE)
+    """Whether some row takes the anomaly: it can start an alert, and keeps it from being resolved.
+
+    The last row takes whatever is above the threshold, so only the rows that need no evidence are asked besides. Written out
+    because it is asked for every anomaly of an incident at each event.
+    """
+    return anomaly.score >= threshold or anomaly.bad or anomaly.quantity == HEARD
 
 
 def verdict(anomalies: Sequence[Anomaly], threshold: float) -> Verdict | None:
     """The first row that takes one of the anomalies, and of these the most surprising; None below the threshold."""
     for row in TABLE:
-        fitting = [a for a in anomalies if takes(row, a, threshold)]
+        evident = [a for a in anomalies if a.score >= threshold] if row.needs_evidence else anomalies
+        fitting = [a for a in evident if row.fits(a)]
         if fitting:
             decisive = max(fitting, key=lambda a: (a.score, a.id))
             return Verdict(row.severity, reason(row, decisive, threshold), decisive)
     return None
-
-
-def takes(row: Row, anomaly: Anomaly, threshold: float) -> bool:
-    """Whether the row is about the anomaly. What is bad, or silent, needs no statistics."""
-    return row.fits(anomaly) and (anomaly.score >= threshold or not row.needs_evidence)
 
 
 def reason(row: Row, anomaly: Anomaly, threshold: float) -> str:
