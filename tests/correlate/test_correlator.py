@@ -99,7 +99,7 @@ def test_a_redelivery_changes_nothing_while_the_incident_lasts_and_after():
 def test_a_redelivery_after_a_restart_changes_nothing():
     """The incidents are written to the topic and read back; the events since the last commit come again."""
     a, b = opened("a", 0), opened("b", 0, group="cart")
-    events = [a, b, closed(a, 10), tick(60), grown(b, 61, score=20.0)]
+    events: list[Anomaly | Tick] = [a, b, closed(a, 10), tick(60), grown(b, 61, score=20.0)]
     c = correlator()
     latest = {i.dedup_key: i for i in c.update(events)}
     restarted = correlator()
