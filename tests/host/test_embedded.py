@@ -135,3 +135,17 @@ async def test_an_address_in_use_stops_the_start_with_the_key_that_names_it(runn
     assert "otlp.listen" in said.decode()
     assert taken in said.decode()
     assert await running.stop() == 0
+
+
+async def test_a_file_is_run_to_its_end_and_its_alerts_are_delivered_before_the_exit(tmp_path: Path):
+    values = np.random.default_rng(2).normal(50.0, 2.0, 3000).round(2)
+    values[2000:2100] += 60.0
+    rows = [f"{(BEGIN + 60 * i) * 1000},{value}" for i, value in enumerate(values)]
+    table, config, alerts = tmp_path / "queue.csv", tmp_path / "anomaly.yaml", tmp_path / "alerts.jsonl"
+    table.write_text("\n".join(["timestamp,value", *rows]))
+    config.write_text(CONFIG.format(otlp=0, health=0, alerts=alerts))
+    command = (sys.executable, "-m", "anomaly", "run", "--config", str(config), "--input", str(table))
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+    _, said = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 0, said.decode()
+    assert [json.loads(line)["event"] for line in alerts.read_text().splitlines()] == ["trigger", "resolve"]
