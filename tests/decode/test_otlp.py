@@ -337,9 +337,30 @@ def test_empty_and_null_values_hold_nothing_and_are_no_fault():
 
 
 def test_a_flood_of_empty_points_is_set_aside_before_it_takes_memory():
-    flood = wrapped(field(1, b"m") + field(5, field(1, b"") * 1_000_000))
-    found, reasons = scanned(gauge(1.0).SerializeToString(), flood)
-    assert (len(found), reasons) == (1, ["malformed"])
+    for kind in (5, 7, 9, 10, 11):
+        flood = wrapped(field(1, b"m") + field(kind, field(1, b"") * 100_000))
+        found, reasons = scanned(gauge(1.0).SerializeToString(), flood)
+        assert (len(found), reasons) == (1, ["malformed"])
+    metrics = field(1, field(2, field(2, field(5, field(1, b""))) * 100_000))
+    assert scanned(metrics) == ([], ["malformed"])
+
+
+def test_exponential_points_that_would_be_a_flood_of_buckets_are_set_aside():
+    point = field(1, field(3, NOW * NANO, 1) + field(6, 2 * 5, 0))  # scale 5
+    assert scanned(wrapped(field(10, point * 70_000))) == ([], ["too_large"])
+
+
+def test_a_request_of_a_million_unknown_fields_and_a_cut_is_set_aside_at_once():
+    assert scanned(field(2, 1, 0) * 1_000_000 + b"\x0a\x05ab")[1] == ["malformed"]
+
+
+def test_a_key_that_comes_twice_makes_the_same_series_in_either_order():
+    first, second = gauge(1.0, a="1"), gauge(1.0, a="2")
+    for request, text in ((first, "2"), (second, "1")):
+        point = request.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points[0]
+        point.attributes.append(KeyValue(key="a", value=AnyValue(string_value=text)))
+    values = [r.SerializeToString() for r in (first, second)]
+    assert scanned(values[0]) == scanned(values[1]) == complete(values[0])
 
 
 def test_series_past_the_limit_are_counted_and_known_ones_go_on():

@@ -19,13 +19,13 @@ from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import Decoded, Parsed, Sample, register
 from anomaly.decode.otlp_describe import Describer, scan
 from anomaly.decode.otlp_json import fill
-from anomaly.decode.otlp_samples import samples
+from anomaly.decode.otlp_samples import FLOODED, samples
 from anomaly.decode.points import Points
-from anomaly.decode.records import BadRecord, DeadLetter, Records
+from anomaly.decode.records import BadRecord, Records
 from anomaly.decode.table import MISSING
 from anomaly.decode.wire import BAD, BYTES, skip, small
 
-FLOODED = BadRecord("malformed", "more points than its bytes can hold times for")
+MOST_FIELDS = 10_000  # of a request that are looked at to tell a cut one from a malformed one
 
 
 def parse_protobuf(value: bytes) -> Iterable[Sample]:
@@ -36,20 +36,22 @@ def parse_protobuf(value: bytes) -> Iterable[Sample]:
         if value.lstrip()[:1] in (b"{", b"["):
             raise BadRecord("malformed", "this looks like JSON: is the encoding of the source otlp_json?") from error
         raise BadRecord("truncated" if is_cut(value) else "malformed", str(error)) from error
-    return samples(request)
+    return samples(request, len(value))
 
 
 def parse_json(value: bytes) -> Iterable[Sample]:
     """The decoder of the JSON form."""
     request = ExportMetricsServiceRequest()
     fill(request, value, leave=frozenset({"exemplars"}))
-    return samples(request)
+    return samples(request, len(value))
 
 
 def is_cut(value: bytes) -> bool:
     """Whether the last field of a request runs past its end."""
     buffer, position = np.frombuffer(value, np.uint8), 0
-    while position < buffer.size:
+    for _ in range(MOST_FIELDS):
+        if position >= buffer.size:
+            break
         tag, position = small(buffer, position, buffer.size)
         if position == BAD:
             return True
@@ -92,8 +94,9 @@ class OtlpProto:
         more.points.record = index[more.points.record]
         points = Points.joined([decoded.points, more.points])
         points = points.take(np.argsort(points.record, kind="stable"))
-        flooded: list[DeadLetter] = [records.dead(int(i), FLOODED) for i in np.flatnonzero(refused == where.FLOOD)]
-        return Decoded(points, more.dead + flooded, decoded.overflow + more.overflow)
+        flooded = [records.dead(int(i), BadRecord(*FLOODED)) for i in np.flatnonzero(refused == where.FLOOD)]
+        dead = sorted(more.dead + flooded, key=lambda d: d.offset)
+        return Decoded(points, dead, decoded.overflow + more.overflow)
 
 
 @register("otlp_json")

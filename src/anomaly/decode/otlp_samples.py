@@ -14,6 +14,7 @@ from anomaly.decode.catalog import Description
 from anomaly.decode.encodings import Sample
 from anomaly.decode.exponential import canonical
 from anomaly.decode.otlp_attributes import attributes
+from anomaly.decode.otlp_scan import LEAST_POINT
 from anomaly.decode.points import Flag, Kind
 from anomaly.decode.records import BadRecord
 
@@ -37,16 +38,21 @@ class Source(NamedTuple):
         return Description(self.metric.name, self.metric.unit, found, kind, bounds)
 
 
-def samples(request: Any) -> Iterator[Sample]:
-    """The points of an ExportMetricsServiceRequest, in order; BadRecord where one cannot be meant."""
-    buckets = 0
+FLOODED = "malformed", "more points than its bytes can hold times for"
+
+
+def samples(request: Any, size: int) -> Iterator[Sample]:
+    """The points of an ExportMetricsServiceRequest of `size` bytes, in order; BadRecord where one cannot be meant."""
+    points = buckets = 0
     for resource_metrics in request.resource_metrics:
         for scope_metrics in resource_metrics.scope_metrics:
             held = around(attributes(resource_metrics.resource.attributes), scope_metrics.scope)
             for metric in scope_metrics.metrics:
                 kind = metric.WhichOneof("data")
                 for sample in KINDS[kind](Source(metric, held), getattr(metric, kind)) if kind else ():
-                    buckets += len(sample.buckets)
+                    points, buckets = points + 1, buckets + len(sample.buckets)
+                    if points > size // LEAST_POINT:
+                        raise BadRecord(*FLOODED)
                     if buckets > MOST_BUCKETS:
                         raise BadRecord("too_large", f"over {MOST_BUCKETS} bucket counts")
                     yield sample
