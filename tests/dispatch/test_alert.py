@@ -8,7 +8,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.dispatch.story import DAY, ERRORS, LATENCY, LOSS, OTHER, QUEUE, SILENCE, closed, opened, tick
+from tests.dispatch.story import ERRORS, LATENCY, LOSS, OTHER, QUEUE, SILENCE, closed, opened, tick
 
 from anomaly.config.settings import Correlation, Settings
 from anomaly.correlate.correlator import Correlator
@@ -126,8 +126,8 @@ def test_only_the_most_telling_are_shown_and_the_others_are_counted():
         (LATENCY | {"score": 6.5}, "low: learned 14 days"),
         (ERRORS | {"bad": True, "learned": 85.0}, "high: 212 of 684 requests; learned 1 min 25 s"),
         (ERRORS | {"events": (212.0, 5104.0)}, "high: 212 of 5,104 requests; learned 14 days"),
-        (SILENCE, "high: learned 14 days"),
-        (SILENCE | {"learned": 0.1 * DAY}, "medium: learned 2 h 24 min"),
+        (SILENCE, "high: nothing heard 52 times as long as usual"),
+        (SILENCE | {"expected": (0.0, 10.0)}, "medium: nothing heard 5 times as long as usual"),
     ],
 )
 def test_how_sure_it_is_follows_from_evidence_and_learning(kind: dict[str, object], sure: str):

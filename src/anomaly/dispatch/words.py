@@ -15,6 +15,7 @@ from anomaly.dispatch.severity import REMOVED, is_silence
 TITLE = 100  # characters: one line of a phone
 SHOWN = 5  # anomalies in the text and the evidence
 NAME = 48  # characters of a name within a sentence
+MISSED = 10  # usual intervals without a sign of life that leave little doubt
 DAY, YOUNG = 86_400.0, 600.0  # seconds of learning from which on we are sure of a daily rhythm, and under which of little
 
 PHRASES = {"value": "{metric}", "rate": "rate of {metric}"}
@@ -90,7 +91,10 @@ def times(factor: float) -> str:
 
 def confidence(leading: Anomaly, threshold: float) -> str:
     """How sure we are, and on what ground. What is bad whatever was usual needs no learning, and silence no statistics."""
-    surprise = 2.0 if is_silence(leading) else leading.score / threshold
+    if is_silence(leading):
+        missed = leading.observed / max(leading.expected[1], 1.0)
+        return f"{'high' if missed >= MISSED else 'medium'}: nothing heard {missed:,.0f} times as long as usual"
+    surprise = leading.score / threshold
     if leading.bad or (leading.learned >= DAY and surprise >= 1.5):
         level = "high"
     else:
