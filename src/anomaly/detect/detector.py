@@ -6,6 +6,7 @@ register -> convert and put on the grid -> judge -> report, then silence, then t
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +103,7 @@ class Detector:
 
     def _take(self, points: Points, block: Block, source: int) -> list[Anomaly]:
         """Judge points, looking for silence between them wherever time passes a look."""
+        points = owned(points)
         rows = self._table.find(points.series)
         unknown = rows == MISSING
         if unknown.any():
@@ -227,9 +229,9 @@ class Detector:
         for judged in [r for r in self.report.open if r in self.register.raw]:
             row = rows[self.register.raw[judged]]
             heard = int(groups["last"][row["group"]])
-            patience = ENDED_AFTER_MARKER if row["stale"] else ENDED
-            if row["last"] > 0 and heard - row["last"] > max(patience, 10.0 * row["interval"]):
-                found.append(self.report.ended(judged, heard))
+            patience = max(ENDED_AFTER_MARKER if row["stale"] else ENDED, int(10.0 * row["interval"]))
+            if row["last"] > 0 and heard - row["last"] > patience:
+                found.append(self.report.ended(judged, int(row["last"]) + patience))
         return found
 
     def _tick(self, found: list[Anomaly]) -> list[Tick]:
@@ -240,3 +242,8 @@ class Detector:
             return []
         self._said = time
         return [Tick(partition=self.partition, time=time)]
+
+
+def owned(points: Points) -> Points:
+    """The points in arrays that may be written to: what came off the wire may not, and is another type to a kernel."""
+    return Points(*(np.require(getattr(points, f.name), requirements=("C", "W")) for f in fields(points)))

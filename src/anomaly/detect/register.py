@@ -267,9 +267,9 @@ class Register:
         self.subjects.append(subject)
         if instance:
             siblings = self._donors[(*subject.key[:5], subject.spec)]
-            warm = [donor for donor, knows in zip(siblings, self.judge.bank.warm(siblings), strict=True) if knows]
-            if warm:
-                self.judge.bank.prime(row, warm[-1])
+            knows = self.judge.bank.warm(siblings) if siblings else np.zeros(0, np.bool_)
+            if knows.any():
+                self.judge.bank.prime(row, siblings[int(np.flatnonzero(knows)[-1])])
             siblings.append(row)
             del siblings[:-DONORS]
         return row

@@ -37,7 +37,7 @@ class Waiting:
 
     def holds(self, series: int) -> bool:
         """Whether points of a series wait or may have been lost: what comes next is not the first that it ever sent."""
-        return self._lost or bool((self._points.series == np.uint64(series)).any())
+        return self._lost or (len(self) > 0 and bool((self._points.series == np.uint64(series)).any()))
 
 
 def compact(points: Points) -> Points:
