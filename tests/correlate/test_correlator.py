@@ -72,6 +72,15 @@ def test_one_that_returns_later_is_another_incident_though_no_tick_came_between(
     assert changed[3].dedup_key != changed[0].dedup_key
 
 
+@pytest.mark.parametrize(("interval", "wait"), [(1, 30), (10, 30), (60, 120), (300, 600), (86_400, 3600)])
+def test_a_series_that_speaks_seldom_has_time_to_speak(interval: int, wait: int):
+    """One that was ill every other minute, at a point a minute, would be an alert every two minutes."""
+    points = tuple((at(i * interval), 1.0) for i in (-9, -3, -2, -1, 0))
+    a = opened("a", 0, points=points)
+    (*_, over) = correlator().update([a, closed(a, 10), tick(100_000)])
+    assert over.time == at(10 + wait)
+
+
 def test_missing_data_resolves_nothing():
     c = correlator()
     c.update([opened("a", 0)])

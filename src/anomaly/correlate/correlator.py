@@ -3,7 +3,8 @@
 Everything here is a function of the events in their order; time is theirs. Times are milliseconds of event time.
 
 An incident is over when all anomalies that hold it open have closed, and event time has passed the last close by
-`resolve_after`; one that opens before that belongs to the same incident. Which ones hold it is handed in: in a large group
+`resolve_after`, or by INTERVALS of their points where these are longer: half a minute says nothing about a series that speaks
+once a minute. One that opens before that belongs to the same incident. Which ones hold it is handed in: in a large group
 something is always a little odd, and must not keep a real problem open for ever. Where none of them holds it, all do.
 
 A series that ends by removal is no evidence of health. It leaves the incident, which is judged on the group's others. Where
@@ -15,6 +16,7 @@ also after the incident is over: the last REMEMBERED anomalies are remembered by
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 from msgspec import structs
 
@@ -26,6 +28,7 @@ KEPT = 64  # anomalies of an incident that are kept whole: more than a person re
 WAITED_FOR = 1_000  # open ones beyond these that still hold the incident; the rest is only counted
 REMEMBERED = 10_000  # anomalies of past incidents, so that a redelivery does not start them anew
 REMOVED_WAIT = 300_000  # ms: a new instance needs minutes to start, take load and fail
+INTERVALS, LONGEST = 2, 3_600_000  # points that have had the time to come; ms that are waited for them at most
 STRAGGLER = 60_000  # ms behind the first partition after which a partition does not hold back the time of the others
 LATE = 15_000  # ms by which an anomaly may run ahead of one of its group that is still to come: a cell of a sum and its wait
 REMOVED = "series ended"
@@ -144,9 +147,13 @@ class Correlator:
         group = incident.environment, incident.group
         self._ending.pop(group, None)
         if incident.quiet_since is not None:
-            removed = all(a.reason == REMOVED for a in self._holding(incident))
-            wait = max(REMOVED_WAIT, self._resolve_after) if removed else self._resolve_after
-            self._ending[group] = incident.quiet_since + wait
+            self._ending[group] = incident.quiet_since + self._wait(self._holding(incident))
+
+    def _wait(self, holding: list[Anomaly]) -> int:
+        """How long these must have been over."""
+        points = min(INTERVALS * max(map(interval, holding)), LONGEST)
+        removed = REMOVED_WAIT if all(a.reason == REMOVED for a in holding) else 0
+        return max(self._resolve_after, points, removed)
 
     def _holding(self, incident: Incident) -> list[Anomaly]:
         """The anomalies on which the incident's end is judged."""
@@ -204,6 +211,12 @@ def known_age(incident: Incident, name: str) -> Age | None:
     if name in incident.anomalies:
         return age(incident.anomalies[name])
     return incident.waiting.get(name)
+
+
+def interval(anomaly: Anomaly) -> int:
+    """The spacing of the anomaly's points in ms, 0 where there are too few to tell; a gap in the data is none."""
+    gaps = [later - time for (time, _), (later, _) in pairwise(anomaly.points) if later > time]
+    return min(gaps, default=0)
 
 
 def age(anomaly: Anomaly) -> Age:
