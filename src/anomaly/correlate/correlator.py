@@ -3,7 +3,7 @@
 Everything here is a function of the events in their order; time is theirs. Times are milliseconds of event time.
 
 An incident is over when all anomalies that hold it open have closed, and event time has passed the last close by
-`resolve_after`, or by INTERVALS of their points where these are longer: half a minute says nothing about a series that speaks
+`resolve_after`, or by INTERVALS of their points if these are longer: half a minute says nothing about a series that speaks
 once a minute. One that opens before that belongs to the same incident. Which ones hold it is handed in: in a large group
 something is always a little odd, and must not keep a real problem open for ever. Where none of them holds it, all do.
 
