@@ -49,6 +49,14 @@ def test_every_alert_keeps_to_the_schema_and_comes_back_from_its_json(kind: dict
         assert decode(encode(alert)) == alert
 
 
+@pytest.mark.parametrize("kind", EPISODES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, -1.0, 1e308, 5e-324])
+def test_numbers_that_are_none_are_still_an_alert(kind: dict[str, Any], value: float):
+    odd = {"observed": value, "current": value, "expected": (value, value), "learned": value}
+    for alert in alerts(opened("a", 0, kind=kind | odd, points=((0, value),), bad=True)):
+        VALIDATOR.validate(orjson.loads(encode(alert)))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.text(max_size=60), st.text(max_size=300), st.text(max_size=60), st.floats(), st.tuples(st.floats(), st.floats()),

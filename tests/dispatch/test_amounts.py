@@ -76,7 +76,7 @@ def test_the_unit_is_the_senders_or_that_of_the_name(unit: str, metric: str, qua
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.2, "0.2 s"), (52.0, "52 s"), (85.0, "1 min 25 s"), (120.0, "2 min"), (7500.0, "2 h 5 min"), (90_000.0, "1 d 1 h"),
-     (14 * 86_400.0, "14 days"), (-1.0, "0 s"), (59.7, "60 s")],
+     (14 * 86_400.0, "14 days"), (-1.0, "0 s"), (59.7, "60 s"), (NAN, "an unknown time")],
 )  # fmt: skip
 def test_a_duration_is_said_in_one_or_two_units(seconds: float, text: str):
     assert span(seconds) == text
@@ -87,6 +87,7 @@ def test_a_sparkline_reaches_from_the_least_to_the_greatest_of_points_and_band()
     assert sparkline([5, 5], None, None) == "▁▁"
     assert sparkline([5.0], 0.0, 5.0) == "█"
     assert sparkline([], 0.0, 1.0) == ""
+    assert sparkline([1e308, -1e308], None, None) == "▁▁"
 
 
 @settings(max_examples=100, deadline=None)

@@ -111,6 +111,8 @@ def digits(number: float, more: int = 0) -> str:
 
 def span(seconds: float) -> str:
     """A duration in the one or two units that a person would say."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
     if seconds < 60:
         return f"{digits(max(seconds, 0.0)) if seconds < 1 else round(seconds)} s"
     if seconds >= 2 * 86_400:
@@ -128,7 +130,9 @@ def sparkline(values: Iterable[float], low: Bound, high: Bound) -> str:
     if not held:
         return ""
     floor, height = min(ends), max(ends) - min(ends)
-    return "".join(BARS[int((v - floor) / height * (len(BARS) - 1) + 0.5)] if height > 0 else BARS[0] for v in held)
+    return "".join(
+        BARS[int((v - floor) / height * (len(BARS) - 1) + 0.5)] if 0 < height < math.inf else BARS[0] for v in held
+    )
 
 
 def plain(text: str, limit: int) -> str:
