@@ -106,7 +106,7 @@ def test_labels_say_what_was_found(fleet: list[str], tmp_path: Path, capsys: pyt
     shown = capsys.readouterr().out
     assert "broken: the window from 2024-03-02 09:10 was found after 1" in shown
     assert "calm: the window from 2024-03-02 09:10 was missed" in shown
-    assert "1 of 2 labelled windows found, 1 incidents outside of them" in shown
+    assert "1 of 2 labelled windows found, 1 incident outside of them" in shown
 
 
 def request(time: int, value: float) -> dict[str, object]:

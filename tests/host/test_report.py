@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from anomaly.config.models import Direction, Signal
 from anomaly.correlate.incident import Incident, State
@@ -104,6 +105,17 @@ def test_every_incident_stands_in_the_table_and_links_to_its_picture():
 def test_what_lasts_is_shown_as_still_open_and_what_ended_with_its_length():
     assert [case.lasted for case in history().cases.values()] == ["15 min", "still open"]
     assert "1 still open" in parsed(page(history())).text
+
+
+def test_a_derived_series_is_drawn_from_all_the_evidence_that_came_not_only_from_the_last():
+    found = History(["shop.jsonl"], points=60, begins=START, ends=START + 59 * MINUTE)
+    for event, minutes in ((What.TRIGGER, range(10)), (What.RESOLVE, range(15, 25))):
+        told_so_far = incident("a")
+        points = tuple((START + MINUTE * m, float(m)) for m in minutes)
+        told_so_far.anomalies["a"] = replace(told_so_far.anomalies["a"], quantity="p95", points=points)
+        found.take([(told_so_far, told(event, "a", START + MINUTE * minutes[-1]))])
+    lines = re.findall(r'points="([^"]*)"', page(found))
+    assert sum(len(line.split()) for line in lines) == 20
 
 
 def test_the_same_history_gives_the_same_page():

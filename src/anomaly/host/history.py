@@ -61,11 +61,15 @@ class History:
     begins: int = 0  # event time, ms
     ends: int = 0
     series: dict[tuple[str, str], Track] = field(default_factory=dict)
+    seen: dict[str, dict[int, float]] = field(default_factory=dict)  # points of what is no plain series, by anomaly
     verdicts: Verdicts | None = None
 
     def take(self, changed: Iterable[tuple[Incident, Alert | None]]) -> None:
-        """Keep the alerts, and of each alerted incident its latest form."""
+        """Keep the alerts, of each alerted incident its latest form, and the points that came as evidence."""
         for incident, alert in changed:
+            for anomaly in incident.anomalies.values():
+                if (anomaly.group, anomaly.metric) not in self.series:
+                    self.seen.setdefault(anomaly.id, {}).update(anomaly.points)
             if alert:
                 self.alerts.append(alert)
                 self.cases.setdefault(incident.dedup_key, Case([], incident)).alerts.append(alert)

@@ -66,7 +66,8 @@ class Verdicts:
     def lines(self) -> list[str]:
         """In words, a line each."""
         found = sum(w.found is not None for w in self.windows)
-        total = f"{found} of {len(self.windows)} labelled windows found, {self.others} incidents outside of them"
+        outside = f"{self.others} incident{'s' * (self.others != 1)} outside of them"
+        total = f"{found} of {len(self.windows)} labelled windows found, {outside}"
         return [w.text() for w in self.windows] + [total]
 
 

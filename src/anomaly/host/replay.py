@@ -62,7 +62,7 @@ def replay(
     print_json(history) if json else print_table(history)
     if report:
         Path(report).write_text(page(history), encoding="utf-8")
-    print(f"{history.points:,} points of {len(files)} files in {seconds:.1f} s", file=sys.stderr)
+    print(f"{history.points:,} points in {seconds:.1f} s", file=sys.stderr)
     return 0
 
 

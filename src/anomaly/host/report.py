@@ -47,7 +47,7 @@ def tiles(history: History) -> Iterable[str]:
         "critical": sum(c.worst.value == "critical" for c in cases),
         "warning": sum(c.worst.value == "warning" for c in cases),
         "still open": sum(c.open for c in cases),
-        "series files": len(history.files),
+        "files": len(history.files),
     }
     if history.verdicts:
         counts = history.verdicts.counts()
@@ -161,7 +161,7 @@ def told_of(case: Case, history: History, windows: list[Verdict]) -> str:
 def close_up(anomaly: Anomaly, case: Case, history: History, windows: list[Verdict]) -> str:
     """An anomaly and what was before and after it; of a derived series only the points that the evidence holds."""
     whole = history.series.get((anomaly.group, anomaly.metric))
-    track = around(whole, anomaly) if whole and anomaly.quantity == "value" else evidence(anomaly)
+    track = around(whole, anomaly) if whole and anomaly.quantity == "value" else evidence(history.seen.get(anomaly.id, {}))
     if track[0].size < 2:
         return ""
     low, high = anomaly.expected
@@ -184,7 +184,7 @@ def around(track: Track, anomaly: Anomaly) -> Track:
     return times[part], values[part]
 
 
-def evidence(anomaly: Anomaly) -> Track:
-    """The last points that detect kept."""
-    times = np.array([t for t, _ in anomaly.points], np.int64)
-    return times, np.array([v for _, v in anomaly.points], np.float64)
+def evidence(points: dict[int, float]) -> Track:
+    """The points that came with an anomaly: of a long one its beginning, its peaks and its end."""
+    times = sorted(points)
+    return np.array(times, np.int64), np.array([points[t] for t in times], np.float64)
