@@ -63,3 +63,11 @@ def test_the_columns_hold_what_the_series_hold_however_many_there_are():
     assert known.hash[:3000].tolist() == [s.hash for s in known.series]
     assert known.group[:3000].tolist() == [s.group_hash for s in known.series]
     assert known.rows_of(known.hash[:3000]).tolist() == list(range(3000))
+
+
+def test_a_stale_marker_without_bounds_leaves_a_histogram_its_bounds():
+    known = catalog()
+    described_with = [Description("h", "s", {"job": "a"}, Kind.HISTOGRAM, bounds) for bounds in ((1.0, 2.0), ())]
+    known.rows(wire(1, 2), lambda i: described_with[i])
+    row = known.rows_of(known.hash[1:2])[0]
+    assert known.series[row].bounds == (1.0, 2.0)

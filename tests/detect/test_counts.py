@@ -12,7 +12,7 @@ from tests.detect.feed import Feed, P, series
 from anomaly.config.models import Errors, Match, Model, ModelSpec, Signal, Sum
 from anomaly.decode.points import Kind
 from anomaly.detect.anomaly import Event
-from anomaly.detect.counts import PRIOR_ERRORS, PRIOR_TOTAL, RATIO, band, judge_point, surprise
+from anomaly.detect.counts import PRIOR_ERRORS, PRIOR_TOTAL, RATIO, band, judge_point, loss, surprise
 
 ERRORS = ModelSpec(
     name="errors", match=(Match(),), signal=Signal.ERRORS, model=Model.RATIO, sum=Sum.GROUP,
@@ -94,6 +94,13 @@ def test_bad_needs_enough_events():
     assert run([(0, 20, 40)])[0][0, 5]
 
 
+@pytest.mark.parametrize(("errors", "total", "proven"), [(2, 33, False), (5, 20, True), (8, 100, False), (80, 1000, True)])
+def test_bad_needs_a_share_that_the_requests_prove(errors: int, total: int, proven: bool):
+    """A true share of just under 5 % shows so many errors in less than one cell of a hundred; scipy's binomial agrees."""
+    assert run([(0, errors, total)])[0][0, 5] == proven
+    assert (stats.binom.sf(errors - 1, total, 0.05) < 0.01) == proven
+
+
 def test_a_redelivered_cell_teaches_nothing():
     """The state is as it was, to the bit."""
     cells = [(0, 1, 100), (5, 2, 100), (10, 0, 90)]
@@ -111,7 +118,8 @@ def test_errors_of_a_total_open_an_anomaly_with_its_events_and_close_it():
         feed.send(P(good, t, g), P(bad, t, b))
 
     opened, closed = feed.said[0], feed.said[-1]
-    assert (opened.event, opened.quantity, opened.signal, opened.bad) == (Event.OPEN, "error ratio", Signal.ERRORS, True)
+    assert (opened.event, opened.quantity, opened.signal) == (Event.OPEN, "error ratio", Signal.ERRORS)
+    assert min((a.time - opened.started) / 1000 for a in feed.said if a.bad) <= 10
     assert 120 <= (opened.time - feed.said[0].started) / 1000 + 120 <= 135
     assert opened.events is not None
     assert opened.events[0] / opened.events[1] == pytest.approx(opened.observed)
@@ -121,3 +129,20 @@ def test_errors_of_a_total_open_an_anomaly_with_its_events_and_close_it():
     assert closed.events[0] == pytest.approx(12.0 * 60, abs=12 * 6)
     assert closed.events[1] == pytest.approx(40.0 * 60, rel=0.8)
     assert {a.id for a in feed.said} == {opened.id}
+
+
+@pytest.mark.parametrize(
+    ("k", "expected", "spread"), [(0, 75.0, 9.0), (3, 75.0, 20.0), (0, 40.0, 30.0), (50, 1000.0, 200.0)]
+)
+def test_the_evidence_of_lost_traffic_is_the_negative_binomial_tail(k: int, expected: float, spread: float):
+    """As scipy has it, with the same mean and variance."""
+    p = expected / max(spread**2, 1.000001 * expected)
+    tail = stats.nbinom.logcdf(k, expected * p / (1 - p), p) / np.log(10)
+
+    assert loss(float(k), expected, spread) == pytest.approx(min(-tail, 30.0), rel=1e-3)
+
+
+def test_half_the_traffic_or_little_traffic_is_not_lost():
+    """The first is the model's to judge; of the second there was too little to miss."""
+    assert loss(40.0, 75.0, 9.0) == 0.0
+    assert loss(0.0, 12.0, 3.0) == 0.0

@@ -84,5 +84,8 @@ class Catalog:
         series = self.identity.series(*described)
         self.series.append(series)
         self.hash[row], self.group[row] = series.hash, series.group_hash
-        self._canonical.insert(self.hash[row : row + 1], np.array([row], np.int32))
+        before = self.rows_of(self.hash[row : row + 1])[0]
+        # A histogram's stale marker comes without bounds; the series keeps those that it was described with.
+        if before == MISSING or series.bounds or not self.series[before].bounds:
+            self._canonical.insert(self.hash[row : row + 1], np.array([row], np.int32))
         return row

@@ -5,7 +5,8 @@ about five minutes and `k1`, `n1` over about one, both fading exponentially; `ca
 in cells of too few events; `last` ms of the newest cell, 0 before the first. Counts are events, times ms since the epoch.
 The score is -log10 P(X >= k) for X of a beta-binomial with n draws and a beta of the learned counts: at two requests an
 error is no surprise, at two thousand ten are. NaN: too few events to say anything; 0: no more errors than expected.
-Source: A. Gelman et al., Bayesian Data Analysis (3rd ed., 2013), section 2.4: the predictive of a binomial.
+Sources: A. Gelman et al., Bayesian Data Analysis (3rd ed., 2013), section 2.4: the predictive of a binomial; E. Wilson,
+"Probable inference, the law of succession, and statistical inference" (1927): the share that few events prove.
 Weak where errors come in bursts of one cause: draws are then not independent, which the cap on what is learned softens.
 """
 
@@ -29,6 +30,7 @@ WINDOW, MINUTE = 150.0, 30.0  # half-lives in seconds of the two windows
 PRIOR_ERRORS, PRIOR_TOTAL = 0.5, 100.0  # before anything is known: about 1 in 200
 # The learned ratio is worth so many requests at most: real error ratios wander, whatever the number of requests behind them.
 BELIEVED = 2_000.0
+LOST, FEWEST_LOST = 0.1, 20.0  # traffic is lost if so little of so many events is left
 CARRY = 300_000  # ms for which too few events wait for more
 HELD = 0.03  # weight of a cell while an episode is open
 DOUBTED = 0.2  # weight of a cell that is surprising, but opens nothing
@@ -37,6 +39,7 @@ SUREST = 30.0  # beyond this nothing is surer, and no draw is that independent
 RARE = 0.001  # share of what is usual that lies beyond the band on each side
 WIDE = 3.09  # the same in standard deviations, where so MANY errors are expected that a normal does
 MANY = 50.0
+CERTAIN = 3.0  # standard errors: once in 700 a share that is just below `bad` passes for it
 
 
 @kernel
@@ -85,6 +88,25 @@ def band(n, a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def loss(k, expected, spread):  # type: ignore[no-untyped-def]
+    """-log10 P(X <= k) where `expected` events with that standard deviation are usual; 0 unless nearly all are gone.
+
+    Gamma-Poisson: at least as wide as chance among independent events. A model of values cannot know that nothing at all
+    is more than far away: where seventy-five requests a cell are usual, none is a fact about the service.
+    """
+    if not (expected >= FEWEST_LOST and k <= LOST * expected):
+        return 0.0
+    excess = max(spread * spread - expected, 1e-6 * expected)
+    r = expected * expected / excess
+    term, total, j = 1.0, 0.0, 0.0
+    while j <= k:
+        total += term
+        term *= (j + r) / (j + 1.0) * expected / (r + expected)
+        j += 1.0
+    return min(max(-(r * math.log(r / (r + expected)) + math.log(total)) / math.log(10.0), 0.0), SUREST)
+
+
+@kernel
 def fade(row, time):  # type: ignore[no-untyped-def]
     """Let what is remembered fade until `time`."""
     dt = max((time - row.last) / 1000.0, 0.0)
@@ -110,11 +132,22 @@ def take(row, time, k, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def at_least(k, n):  # type: ignore[no-untyped-def]
+    """The share that k of n events prove: the lower end of Wilson's interval, CERTAIN standard errors wide."""
+    share, z2 = k / n, CERTAIN * CERTAIN
+    middle = share + z2 / (2.0 * n)
+    return (middle - CERTAIN * math.sqrt(share * (1.0 - share) / n + z2 / (4.0 * n * n))) / (1.0 + z2 / n)
+
+
+@kernel
 def is_bad(row, k, n, bad, bad_events):  # type: ignore[no-untyped-def]
-    """Whether the share of errors is a fault whatever was usual, of enough events in the cell or about the last minute."""
+    """Whether the share of errors surely is a fault whatever was usual, in the cell or in about the last minute.
+
+    Sure, because nothing withholds a page for it: 2 errors of 33 requests are 6 %, and may well be 1 %.
+    """
     if not (n > 0.0 and k >= bad * n):
         return False
-    return n >= bad_events or (row.n1 >= bad_events and row.k1 >= bad * row.n1)
+    return (n >= bad_events and at_least(k, n) >= bad) or (row.n1 >= bad_events and at_least(row.k1, row.n1) >= bad)
 
 
 @kernel
