@@ -1,5 +1,6 @@
 """Reads partitions of a topic to their ends, or to given offsets: the last value of each key."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -57,6 +58,7 @@ async def reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     )
     try:
         await consumer.start()
+        await asyncio.sleep(0)  # its tasks must have begun: aiokafka cannot stop one that has not
         yield consumer
     finally:
         await consumer.stop()

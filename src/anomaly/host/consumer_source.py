@@ -13,7 +13,19 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import blocks, connect
 from anomaly.host.blocks import BLOCKS, Fetched
-from anomaly.host.source import COMMIT_EVERY, FETCH_BYTES, FETCH_WAIT, WAITING_BLOCKS, Intake, Place, Progress, unread
+from anomaly.host.source import (
+    COMMIT_EVERY,
+    FETCH_BYTES,
+    FETCH_WAIT,
+    HEARTBEAT,
+    REBALANCE,
+    SESSION,
+    WAITING_BLOCKS,
+    Intake,
+    Place,
+    Progress,
+    unread,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +58,9 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
             value_deserializer=BLOCKS,
             fetch_max_wait_ms=int(FETCH_WAIT * 1000),
             max_partition_fetch_bytes=FETCH_BYTES,
-            rebalance_timeout_ms=60_000,
+            heartbeat_interval_ms=int(HEARTBEAT * 1000),
+            rebalance_timeout_ms=int(REBALANCE * 1000),
+            session_timeout_ms=int(SESSION * 1000),
         )
         await self._consumer.start()
         self._consumer.subscribe(self.intake.stage.topics, listener=self)

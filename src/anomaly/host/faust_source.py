@@ -23,7 +23,19 @@ from yarl import URL
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import blocks, connect
 from anomaly.host.blocks import BLOCKS, Fetched
-from anomaly.host.source import COMMIT_EVERY, FETCH_BYTES, FETCH_WAIT, WAITING_BLOCKS, Intake, Place, Progress, unread
+from anomaly.host.source import (
+    COMMIT_EVERY,
+    FETCH_BYTES,
+    FETCH_WAIT,
+    HEARTBEAT,
+    REBALANCE,
+    SESSION,
+    WAITING_BLOCKS,
+    Intake,
+    Place,
+    Progress,
+    unread,
+)
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +104,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self.progress.forget(Place(tp.topic, tp.partition) for tp in revoked)
 
 
+# mode names a service's logger after the module of its class; what these say is Faust's own talk.
+Thread.logger = Consumer.logger = driver.logger
+
+
 class Transport(driver.Transport):  # type: ignore[misc]
     """Faust's transport over our consumer."""
 
@@ -115,6 +131,9 @@ def application(kafka: KafkaSettings, group: str, folder: str) -> faust.App:
         broker=brokers,
         broker_credentials=credentials(kafka),
         broker_commit_interval=COMMIT_EVERY,
+        broker_heartbeat_interval=HEARTBEAT,
+        broker_rebalance_timeout=REBALANCE,
+        broker_session_timeout=SESSION,
         broker_max_poll_records=WAITING_BLOCKS,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,

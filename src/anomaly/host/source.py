@@ -26,6 +26,9 @@ WAITING_BLOCKS = 4  # per topic, read and not taken yet: keeps a stage busy, bou
 # quiet partitions would hold back the busy ones.
 FETCH_WAIT = 0.05
 FETCH_BYTES = 4 << 20  # of a partition, at once
+# Without a sign of life for so long a worker is dead, and its partitions go to others; a block takes tens of milliseconds.
+SESSION, HEARTBEAT = 10.0, 3.0
+REBALANCE = 60.0  # what a worker has to finish its blocks in hand when another joins
 
 
 class Place(NamedTuple):

@@ -1,0 +1,295 @@
+"""From a filled topic to scored points, side by side in one run.
+
+(a) bare aiokafka: `getmany`, nothing done with the records: the ceiling of an object per record
+(b) our worker: block reader, Faust transport, decode and detect in one stage, no topic between them
+(b2) the same in the two stages that `anomaly run` has, through anomaly.points, both in this one process
+(c) naive.py: a Faust agent with river per event, as a tutorial would write it
+
+for one-point JSON records (prometheus_json, about 200 bytes) and OTLP requests of 100 and 1,000 points, of 12,000 series
+that nobody knows at the start, lz4, over 4 partitions. Each runs in a process of its own. Points per second of wall time,
+from the assignment of partitions (a, b) or the first event (c) to the last record.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # noqa: E402
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # noqa: E402
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest  # noqa: E402
+from tests.host import broker as kafka  # noqa: E402
+
+ABSENT = 3
+PARTITIONS, GROUPS, PER_GROUP, SERVICES = 4, 120, 100, 12
+BEGIN = 1_767_225_600  # seconds since the epoch
+EVERY = 10  # seconds between the points of a series
+NAIVE_RECORDS = 100_000  # as many as it reads in ten seconds
+
+
+def json_records(n: int) -> Iterator[tuple[int, bytes]]:
+    """(partition, record): each series in turn, a point every ten seconds."""
+    stamps = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(BEGIN + EVERY * i)) for i in range(n // 12_000 + 1)]
+    labels = [
+        f'{{"__name__":"http_requests_in_flight","instance":"10.0.{g}.{i}:9090","job":"service-{g:03d}","path":"/v{i}"}}'
+        for g in range(GROUPS)
+        for i in range(PER_GROUP)
+    ]
+    for k in range(n):
+        s, value = k % 12_000, (k * 7919 % 1000) / 10
+        head = f'{{"timestamp":"{stamps[k // 12_000]}","value":"{value}","name":"http_requests_in_flight"'
+        yield s // PER_GROUP % PARTITIONS, f'{head},"labels":{labels[s]}}}'.encode()
+
+
+def otlp_records(points: int, size: int) -> Iterator[tuple[int, bytes]]:
+    """(partition, request of `size` gauge points of one service), a request a service and step in turn."""
+    step = 0
+    while points > 0:
+        for g in range(SERVICES):
+            for first in range(0, 1000, size):
+                request = ExportMetricsServiceRequest()
+                resource = request.resource_metrics.add()
+                resource.resource.attributes.add(key="service.name").value.string_value = f"service-{g:03d}"
+                metric = resource.scope_metrics.add().metrics.add(name="queue.depth", unit="1")
+                for i in range(first, first + size):
+                    now = (BEGIN + EVERY * step) * 1_000_000_000
+                    point = metric.gauge.data_points.add(time_unix_nano=now, as_double=(i * 7919 + step * 31) % 1000 / 10)
+                    point.attributes.add(key="queue").value.string_value = f"q-{i:04d}"
+                yield g % PARTITIONS, request.SerializeToString()
+                points -= size
+                if points <= 0:
+                    return
+        step += 1
+
+
+async def fill(bootstrap: str, topic: str, records: Iterator[tuple[int, bytes]]) -> int:
+    """Write records in batches of a producer's usual size; returns how many."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+    await admin.close()
+    n = 0
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type="lz4", max_batch_size=256 << 10) as producer:
+        batches = [producer.create_batch() for _ in range(PARTITIONS)]
+        for partition, record in records:
+            n += 1
+            if batches[partition].append(key=None, value=record, timestamp=(BEGIN + 86_400) * 1000) is None:
+                await producer.send_batch(batches[partition], topic, partition=partition)
+                batches[partition] = producer.create_batch()
+                batches[partition].append(key=None, value=record, timestamp=(BEGIN + 86_400) * 1000)
+        for partition, batch in enumerate(batches):
+            await producer.send_batch(batch, topic, partition=partition)
+        await producer.flush()
+    return n
+
+
+async def getmany(bootstrap: str, topic: str, records: int) -> float:
+    """(a): records a second."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    consumer.assign([TopicPartition(topic, p) for p in range(PARTITIONS)])
+    seen, began = 0, time.perf_counter()
+    while seen < records:
+        seen += sum(len(found) for found in (await consumer.getmany(timeout_ms=100)).values())
+    rate = seen / (time.perf_counter() - began)
+    await consumer.stop()
+    return rate
+
+
+class Counted:
+    """Points that were judged, and when the first partition came and the last point was done."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted, self.seen, self.began, self.ended = wanted, 0, 0.0, asyncio.Event()
+        self.cpu = 0.0
+
+    def begin(self) -> None:
+        """Partitions are there."""
+        if not self.began:
+            self.began, self.cpu = time.perf_counter(), time.process_time()
+
+    def add(self, n: int) -> None:
+        """Points were judged."""
+        self.seen += n
+        if self.seen >= self.wanted:
+            self.took, self.cpu = time.perf_counter() - self.began, time.process_time() - self.cpu
+            self.ended.set()
+
+
+async def worker(bootstrap: str, topic: str, encoding: str, points: int, driver: str, stages: int) -> dict[str, float]:
+    """(b) and (b2): points a second."""
+    from anomaly.config.load import load_specs
+    from anomaly.config.settings import KafkaSettings, Settings, SourceSettings, Topics
+    from anomaly.engine import Engine
+    from anomaly.host.compile import compile_kernels
+    from anomaly.host.consumer_source import ConsumerSource
+    from anomaly.host.faust_source import FaustSource
+    from anomaly.host.health import Health
+    from anomaly.host.outputs import Outputs
+    from anomaly.host.source import Intake, Source, Stage
+    from anomaly.host.stages import DecodeStage, DetectStage, Wiring
+    from anomaly.host.topics import Names, prepare
+
+    compile_kernels()
+    source = SourceSettings(topic=topic, encoding=encoding)
+    plan = Topics(prefix=f"bench-{uuid4().hex[:8]}", partitions=PARTITIONS)
+    settings = Settings(kafka=KafkaSettings(bootstrap=[bootstrap], topics=plan), sources=[source])
+    assert settings.kafka
+    names = Names.of(plan.prefix)
+    partitions = await prepare(settings.kafka, names) if stages == 2 else {}
+    outputs = Outputs(settings.kafka)
+    await outputs.start()
+    engine = Engine(settings, load_specs(), PARTITIONS)
+    wiring = Wiring(settings.kafka, names, partitions, engine, outputs, Health())
+    counted = Counted(points)
+    made: list[Stage] = [fused(wiring, source, counted)]
+    if stages == 2:
+        made = [begun(DecodeStage(wiring, [source]), counted), told(DetectStage(wiring), counted)]
+    make: Callable[..., Source] = FaustSource if driver == "faust" else ConsumerSource
+    sources = [
+        make(settings.kafka, f"{plan.prefix}.{stage.name}", Intake(stage, wiring.set_aside, wiring.health)) for stage in made
+    ]
+    tasks = [asyncio.create_task(s.run()) for s in sources]
+    await asyncio.wait([*tasks, asyncio.create_task(counted.ended.wait())], return_when=asyncio.FIRST_COMPLETED)
+    for s in sources:
+        await s.stop()
+    await asyncio.gather(*tasks)
+    await outputs.stop()
+    return {"rate": counted.seen / counted.took, "cpu": counted.seen / counted.cpu}
+
+
+def fused(wiring: Any, source: Any, counted: Counted) -> Any:
+    """Decode and detect in one stage."""
+    from anomaly.host.stages import DecodeStage
+
+    class Fused(DecodeStage):
+        """No topic between, and what is found goes nowhere."""
+
+        async def restore(self, places: Sequence[Any]) -> None:
+            """Partitions are there."""
+            counted.begin()
+
+        async def take(self, block: Any) -> int:
+            """Decode and judge a block."""
+            found, dead = self.wiring.engine.decode(self.sources[block.source], block)
+            assert not dead, dead[0]
+            for partition, points in found:
+                self.wiring.engine.detect(partition, points)
+            n = sum(len(points.points) for _, points in found)
+            counted.add(n)
+            return n
+
+    return Fused(wiring, [source])
+
+
+def begun(stage: Any, counted: Counted) -> Any:
+    """The stage, telling when its partitions came."""
+    before = stage.restore
+
+    async def restore(places: Sequence[Any]) -> None:
+        counted.begin()
+        await before(places)
+
+    stage.restore = restore
+    return stage
+
+
+def told(stage: Any, counted: Counted) -> Any:
+    """The stage, telling what it judged."""
+    before = stage.take
+
+    async def take(block: Any) -> int:
+        n = int(await before(block))
+        counted.add(n)
+        return n
+
+    stage.take = take
+    return stage
+
+
+def part(*arguments: object) -> dict[str, float]:
+    """One measurement, in a process of its own."""
+    command = [sys.executable, __file__, "--part", *map(str, arguments)]
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=600).stdout
+    return dict(json.loads(found.splitlines()[-1]))
+
+
+def naive(bootstrap: str, topic: str, records: int) -> float:
+    """(c): points a second."""
+    command = [sys.executable, str(Path(__file__).with_name("naive.py")), bootstrap, topic, str(records)]
+    found = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=600).stdout
+    return float(found.splitlines()[-1])
+
+
+def measure(bootstrap: str, n: int) -> dict[str, float]:
+    """All of them; prints the table on the way."""
+    row = "{:34} {:>14} {:>16}"
+    print(row.format("", "points/s", "points/s of CPU"))
+
+    def show(name: str, found: dict[str, float]) -> float:
+        print(row.format(name, f"{found['rate']:,.0f}", f"{found['cpu']:,.0f}" if "cpu" in found else ""), flush=True)
+        return found["rate"]
+
+    mark = uuid4().hex[:6]
+    results: dict[str, float] = {}
+    topic = f"ingest-json-{mark}"
+    asyncio.run(fill(bootstrap, topic, json_records(n)))
+    ceiling = show("JSON (a) aiokafka getmany", part("getmany", bootstrap, topic, n))
+    ours = show("JSON (b) decode + detect", part("worker", bootstrap, topic, "prometheus_json", n, "faust", 1))
+    show("JSON (b) plain consumer", part("worker", bootstrap, topic, "prometheus_json", n, "consumer", 1))
+    show("JSON (b2) decode -> topic -> detect", part("worker", bootstrap, topic, "prometheus_json", n, "faust", 2))
+    tutorial = show("JSON (c) Faust + river per event", {"rate": naive(bootstrap, topic, min(n, NAIVE_RECORDS))})
+    results |= {"json_points_per_s": ours, "json_vs_naive": ours / tutorial, "json_vs_getmany": ours / ceiling}
+    for size in (100, 1000):
+        topic = f"ingest-otlp{size}-{mark}"
+        asyncio.run(fill(bootstrap, topic, otlp_records(4 * n, size)))
+        found = part("worker", bootstrap, topic, "otlp_proto", 4 * n, "faust", 1)
+        results[f"otlp{size}_points_per_s"] = show(f"OTLP {size} (b) decode + detect", found)
+        show(f"OTLP {size} (b2) two stages", part("worker", bootstrap, topic, "otlp_proto", 4 * n, "faust", 2))
+    return results
+
+
+def one(arguments: Sequence[str]) -> None:
+    """The part that a sub-process was started for."""
+    what, bootstrap, topic, *rest = arguments
+    if what == "getmany":
+        print(json.dumps({"rate": asyncio.run(getmany(bootstrap, topic, int(rest[0])))}))
+    else:
+        encoding, points, driver, stages = rest
+        print(json.dumps(asyncio.run(worker(bootstrap, topic, encoding, int(points), driver, int(stages)))))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="the ratios as the last line")
+    parser.add_argument("--records", type=int, default=1_000_000, help="JSON records; OTLP points are four times as many")
+    parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.part:
+        one(args.part)
+        return 0
+    try:
+        if "KAFKA_BOOTSTRAP" not in os.environ:
+            kafka.jars()
+    except kafka.Missing as missing:
+        print(missing, file=sys.stderr)
+        return ABSENT
+    with kafka.broker() as bootstrap:
+        results = measure(bootstrap, args.records)
+    if args.json:
+        print(json.dumps(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
