@@ -163,3 +163,11 @@ def test_an_exception_stays_on_the_line():
 
 def test_no_password_of_a_url_is_logged():
     assert "secret" not in KeyValue().format(record("sending to https://me:secret@hooks.example/x", to="http://a:secret@b"))
+
+
+def test_a_demo_without_the_sdk_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for name in ("story", "crew", "shop", "load", "screen"):
+        monkeypatch.delitem(sys.modules, f"anomaly.demo.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.metrics", None)
+    assert main(["demo"]) == 1
+    assert "anomaly[demo]" in capsys.readouterr().err

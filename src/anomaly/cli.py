@@ -196,8 +196,13 @@ def replay(args: argparse.Namespace) -> int:
 def demo(args: argparse.Namespace) -> int:
     """Real small services under load, one of them made slow and failing: the alert within 15 s, and its end."""
     logs.to_stderr("warning")
-    from anomaly.demo.story import demo
-
+    try:
+        from anomaly.demo.story import demo
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        print("anomaly: the demo's services need the OpenTelemetry SDK: pip install 'anomaly[demo]'", file=sys.stderr)
+        return FAILED
     return demo(args.headless, args.json)
 
 
