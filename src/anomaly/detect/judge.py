@@ -1,9 +1,11 @@
 """Judge values and cells in arrival order, each followed at once by its episode, so that block borders change nothing.
 
 One row per judged series, dtype JUDGED: `spec` its index in the specs, `season` whether it may have one, `slot` its row
-among the ratios, -1 for a value against its band. A value whose row has an open episode, or a violation that has still to
-last, is learned with a small weight; whether it has is known only when the point before it was taken, hence one pass for
-model and episode.
+among the ratios, -1 for a value against its band; `traffic` whether it is a rate of events, of which none may be left;
+`restored` whether its episode is from before a restart: then the frozen band alone decides, and the model, which knows
+nothing yet, learns only what lies within it.
+A value whose row has an open episode, or a violation that has still to last, is learned with a small weight; whether it has
+is known only when the point before it was taken, hence one pass for model and episode.
 NaN values are not known: they are neither judged nor learned.
 """
 
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from anomaly.compiled import kernel
 from anomaly.config.models import ModelSpec
 from anomaly.detect import adaptive, counts
+from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.bank import Bank
 from anomaly.detect.counts import Ratios
 from anomaly.detect.episode import OPEN, PENDING, step_point
@@ -24,8 +27,9 @@ from anomaly.detect.episodes import EVENT_KINDS, OPEN_AT, EpisodeEvents, Episode
 from anomaly.detect.recent import Recent
 from anomaly.detect.rows import grown
 
-JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1")], align=True)
+JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("restored", "u1")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
+LONGEST = 300.0  # seconds that a rate speaks for
 
 
 class Batch(NamedTuple):
@@ -50,6 +54,21 @@ class Verdicts(NamedTuple):
 
 
 @kernel
+def lost(rate, low, high, seconds):  # type: ignore[no-untyped-def]
+    """The evidence that traffic is gone, from a band that reaches BAND_SCORE, about three standard deviations, each way."""
+    if not (low > 0.0 and rate < low):
+        return 0.0
+    centre, spread = 0.5 * (low + high), (high - low) / (2.0 * adaptive.BAND_SCORE)
+    return counts.loss(rate * seconds, centre * seconds, spread * seconds)
+
+
+@kernel
+def is_beyond(e, value):  # type: ignore[no-untyped-def]
+    """Whether a value lies beyond the frozen band of an episode."""
+    return value < e.low or value > e.high
+
+
+@kernel
 def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_at, episodes, is_open, out, events):  # type: ignore[no-untyped-def]
     """Judge each value, step its episode, learn; returns the number of events. `limits` (specs, 3): fewest, bad, of."""
     state, anchor, last = bank
@@ -68,16 +87,23 @@ def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_
         else:
             x = value[i]
             score, low, high, learned = math.nan, math.nan, math.nan, 0.0
-            if not math.isnan(x):
+            if not math.isnan(x) and not (what.restored != 0 and is_beyond(episodes[r], x)):
+                seconds = (time[i] - last[r]) / 1000.0
                 score, low, high, learned = adaptive.judge_point(
                     state, anchor, last, r, time[i], x, what.season != 0, held_back, True
                 )
+                if what.traffic != 0:
+                    frozen = episodes[r].low, episodes[r].high
+                    usual = frozen if held_back else (low, high)
+                    score = max(score, lost(x, usual[0], usual[1], min(seconds, LONGEST)))
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
         if not math.isnan(x):
             e = episodes[r]
-            event, reason = step_point(e, time[i], x, score, low, high, parameters[what.spec], fault, open_at)
+            said = math.nan if what.restored != 0 and what.slot < 0 else score
+            event, reason = step_point(e, time[i], x, said, low, high, parameters[what.spec], fault, open_at)
             is_open[r] = e.phase == OPEN
+            what.restored = what.restored if e.phase == OPEN else 0
             if event != 0:
                 write(m, i, r, event, reason, e, events)
                 m += 1
@@ -98,8 +124,8 @@ class Judge:
         self._limits = np.array(limits, np.float64).reshape(-1, 3)
         self._slots = 0
 
-    def add(self, spec: int, ratio: bool) -> int:
-        """A new judged row."""
+    def add(self, spec: int, ratio: bool, traffic: bool = False) -> int:
+        """A new judged row: of a ratio, of a rate of events, or of any other value."""
         row, self.size = self.size, self.size + 1
         self.table = grown(self.table, self.size)
         for each in (self.bank, self.episodes, self.recent):
@@ -108,8 +134,13 @@ class Judge:
         if ratio:
             slot, self._slots = self._slots, self._slots + 1
             self.ratios.ensure(self._slots)
-        self.table[row] = (slot, spec, self.specs[spec].season)
+        self.table[row] = (slot, spec, self.specs[spec].season, traffic, 0)
         return row
+
+    def restore(self, row: int, a: Anomaly) -> None:
+        """Go on with an episode known from before a restart."""
+        self.episodes.restore(row, a.started, a.score, a.observed, *a.expected, a.direction)
+        self.table["restored"][row] = 1
 
     def warm(self) -> float:
         """Share of the judged rows of values that know enough by themselves."""

@@ -263,7 +263,8 @@ class Register:
         subject = Subject(
             series.environment, series.group, series.metric, quantity, labels, instance, unit, self._index[id(spec)]
         )
-        row = self.judge.add(subject.spec, quantity == "error ratio")
+        traffic = spec.signal is Signal.TRAFFIC and quantity == "rate" and instance is None
+        row = self.judge.add(subject.spec, quantity == "error ratio", traffic)
         self.subjects.append(subject)
         if instance:
             siblings = self._donors[(*subject.key[:5], subject.spec)]

@@ -60,7 +60,7 @@ class Report:
             if a is not None and row not in self.open:
                 self.open[row] = a
                 self._tally[row] = a.events or (0.0, 0.0)
-                self.judge.episodes.restore(row, a.started, a.score, a.observed, *a.expected, a.direction)
+                self.judge.restore(row, a)
         self._introduced = len(self.subjects)
 
     def of(self, batch: Batch, verdicts: Verdicts) -> list[Anomaly]:
