@@ -112,7 +112,8 @@ def table(judged: Sequence[tuple[File, NDArray[np.float64]]]) -> dict[str, dict[
 def benchmark_score(scorer: Path, root: Path, judged: Sequence[tuple[File, NDArray[np.float64]]]) -> dict[str, Any]:
     """What an independent scorer (a Python file with a class NAB) says: per profile, and per half of the files."""
     spec = importlib.util.spec_from_file_location("nab_scorer", scorer)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"nab: {scorer} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     result: dict[str, Any] = module.NAB(str(root)).score({f.key: s / (1.0 + s) for f, s in judged})

@@ -48,10 +48,16 @@ OWN = 3.0  # points of its own
 FAST_HALF, MEDIUM_HALF = 1_800.0, 15_000.0
 RELATIVE_FLOOR = 1e-3  # a spread below this share of the value is none
 QUANTUM_FLOOR = 0.5  # nor is one below half the smallest step seen
+FEW_SPREAD = 4.0  # a spread of n points is taken for (1 + FEW_SPREAD / n) of it
+TINY = 1e-12
+FLAT = 0.1  # of the smallest spread worth the name
 RANGE_SHARE = 0.7
-KEEP_RUN, FEW = 1.0, 100.0  # a run counts fully at no looks, half at so many
+FEW, LONG = 300.0, 43_200.0  # points and seconds at which a series is no longer quite young
 LOW_RUN, MOST_RUN = 1.0, 4.0  # surprise of a point that belongs to a run; points that a run may be worth
-BAND_SCORE = 3.0  # the expected band ends where one point would score this
+HELD, HELD_TAIL = 0.03, 0.1  # weight of a point while the row has an open episode
+SUSPECT = 3.0  # a run of points that score this may become an episode
+REPEATED = 1.0  # share of what the series does all the time that is taken off
+BAND_SCORE = 2.5  # the expected band ends where one point would score this
 FAR = 1e30  # float32 ends a little further out
 
 
@@ -71,11 +77,15 @@ def expected(state, time, last, y, seasonal):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def width(state, level):  # type: ignore[no-untyped-def]
-    """The spread that counts: wider while little is known, and never below what the values can resolve."""
-    known = state[N] + state[PRIOR]
-    least = max(RELATIVE_FLOOR * abs(level), QUANTUM_FLOOR * state[QUANTUM])
-    return max(state[SPREAD] * (1.0 + 4.0 / known), max(least, 1e-12))
+def floor(s, level):  # type: ignore[no-untyped-def]
+    """The smallest spread worth the name: what the values resolve, and a share of their size."""
+    return max(RELATIVE_FLOOR * abs(level), QUANTUM_FLOOR * max(s[QUANTUM], 0.0), TINY)
+
+
+@kernel
+def is_flat(s, least):  # type: ignore[no-untyped-def]
+    """Whether the series hardly ever moves: a constant, or one with a rare blip."""
+    return s[SPREAD] < FLAT * least
 
 
 @kernel
@@ -115,13 +125,17 @@ def moved(mean, y, dt, half_life, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def surprises(s, va, vb, vc, independent):  # type: ignore[no-untyped-def]
+def surprises(s, va, vb, vc, independent, flat):  # type: ignore[no-untyped-def]
     """What each of the three statistics says by its own tail, capped by how often it was looked at."""
     a = tail.surprise(va, s[TAIL_SEASON], s[TAIL_SEASON + 1], LEAST_SEASON)
     b = tail.surprise(vb, s[TAIL_RANGE], s[TAIL_RANGE + 1], LEAST_RANGE)
     c = tail.surprise(vc, s[TAIL_LEVEL], s[TAIL_LEVEL + 1], LEAST_LEVEL)
-    known = s[LEARNED]
-    return tail.capped(a, independent), tail.capped(b, known / FAST_HALF), tail.capped(c, known / MEDIUM_HALF)
+    known, claim = s[LEARNED], 1.0 if flat else tail.CLAIM
+    return (
+        tail.capped(a, independent, claim),
+        tail.capped(b, known / FAST_HALF, tail.CLAIM),
+        tail.capped(c, known / MEDIUM_HALF, tail.CLAIM),
+    )
 
 
 @kernel
@@ -131,11 +145,34 @@ def combined(a, b, c):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def run_before(s, a, side, independent):  # type: ignore[no-untyped-def]
+def youth(s):  # type: ignore[no-untyped-def]
+    """1 for a new row, half at FEW points or LONG seconds, and soon nothing."""
+    return 1.0 / (1.0 + ((s[N] + s[PRIOR]) / FEW) ** 2 + (s[LEARNED] / LONG) ** 2)
+
+
+@kernel
+def run_before(s, a, side, flat):  # type: ignore[no-untyped-def]
     """What the run of surprising points on this side adds, while few looks keep each of them from saying much."""
     if a < LOW_RUN:
         return 0.0
-    return KEEP_RUN * freshness(s) * max(side * s[RUN], 0.0) / (1.0 + independent / FEW)
+    return (1.0 if flat else math.sqrt(freshness(s)) * youth(s)) * max(side * s[RUN], 0.0)
+
+
+@kernel
+def trusted(s, run, raw, flat, held):  # type: ignore[no-untyped-def]
+    """How much of the point may be learned: little in an episode, nor in a run that may become one while looks are few."""
+    if held:
+        return HELD
+    if run > 0.0 and raw >= SUSPECT:
+        return HELD if flat else 1.0 - (1.0 - HELD) * youth(s)
+    return 1.0
+
+
+@kernel
+def trusted_tail(s, weight, held):  # type: ignore[no-untyped-def]
+    """The same for the tail: of an old row it learns from episodes too, or a series that alarms does so for ever; of a
+    young one it would be blind to the next episode."""
+    return max(HELD_TAIL, 1.0 - 1.0 / (1.0 + (s[LEARNED] / LONG) ** 2)) if held else weight
 
 
 @kernel
@@ -167,20 +204,21 @@ def judge_point(state, anchor, last, row, time, value, seasonal, held, teach):  
     y, before, learned = min(max(value - anchor[row], -FAR), FAR), last[row], s[LEARNED]
     dt = duration(s, time, before)
     level = expected(s, time, before, y, seasonal)
-    spread = width(s, anchor[row] + level)
-    n = s[N] + s[PRIOR]
+    n, least = s[N] + s[PRIOR], floor(s, anchor[row] + level)
+    spread, flat = max(s[SPREAD] * (1.0 + FEW_SPREAD / n), least), is_flat(s, least)
     fast, medium = moved(s[FAST], y, dt, FAST_HALF, n), moved(s[MEDIUM], y, dt, MEDIUM_HALF, n)
     va, vb, vc = abs(y - level) / spread, novelty(s, fast), abs(medium - s[MEAN]) / spread
     independent, side = looks(s), 1.0 if y >= level else -1.0
-    a, b, c = surprises(s, va, vb, vc, independent)
-    run = run_before(s, a, side, independent)
+    a, b, c = surprises(s, va, vb, vc, independent, flat)
+    run = run_before(s, a, side, flat)
     raw = combined(a, b, c) + run
     low, high = band(s, anchor[row] + level, spread)
     known = n >= KNOWN and s[N] >= OWN
-    score = max(raw - max(s[BLOCK_MEAN], 0.0), 0.0)
+    score = max(raw - REPEATED * max(s[BLOCK_MEAN], 0.0), 0.0)
     if teach and time > before:
-        learn.learn_tails(s, dt, va, vb, vc, held)
-        learn.point(s, time, before, dt, y, level, spread, fast, medium, held)
+        weight = trusted(s, run, raw, flat, held)
+        learn.learn_tails(s, dt, va, vb, vc, trusted_tail(s, weight, held))
+        learn.point(s, time, before, dt, y, level, spread, fast, medium, weight, flat)
         learn.learn_block(s, dt, raw if known else 0.0)
         s[RUN] = side * min(a + run, MOST_RUN * a) if a >= LOW_RUN else 0.0
         s[NEGATIVE] = 1.0 if value < 0.0 else s[NEGATIVE]

@@ -41,7 +41,7 @@ ROW = np.dtype(
 MARGIN, GREATER, MORE = 0.05, 1.25, 1.0  # a record: by a quarter or by one decade; never by a rounding
 TOLERATED = 2  # calm points within a violation that is still to last
 CALM_POINTS = 3  # fewer are no recovery, however far apart
-WIDER = 0.25  # of its width, by which the frozen band is widened for the way back
+WIDER = 0.05  # of its width, by which the frozen band is widened for the way back
 RELEARNED = 0.5  # of `new_normal_after`: from then on the model's present band counts as well
 LONGEST = 3.0  # usual intervals that a point can stand for
 

@@ -23,7 +23,7 @@ from anomaly.detect.season import DAY, WEEK
     SPREAD,  # mean absolute residual
     ROUGH,  # mean absolute change from point to point
     PREVIOUS,  # the value before
-    QUANTUM,  # smallest change seen
+    QUANTUM,  # smallest change seen, negative while seen once
     NEGATIVE,  # 1: the value was below zero once
     DAY_AGE,
     WEEK_AGE,

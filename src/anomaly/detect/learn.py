@@ -1,6 +1,6 @@
 """How the default model learns a point, once it was scored. All memories are in seconds; `s` is a row as in `layout`.
 
-`weight` is 1, or HELD while the row has an open episode: what is usual is protected from what is not. How surprising
+`weight` is 1, or little while the row has an open episode: what is usual is protected from what is not. How surprising
 the series is (its tails, its range) goes on being learned, or a series that alarms would go on for ever.
 """
 
@@ -39,14 +39,15 @@ from anomaly.detect.layout import (
     WEEK_AGE,
     N,
 )
-from anomaly.detect.season import DAY, OLD, WEEK
+from anomaly.detect.season import DAY, WEEK
 
-HELD, HELD_TAIL = 0.03, 0.1
 DAY_HALF, WEEK_HALF = 7_200.0, 43_200.0  # of time within the bucket: four and three visits
+FIRST_VISIT = 40.0  # points that a bucket's first visit remembers: a young mean stays near a series that drifts
 SPREAD_HALF = 600_000.0  # a week
 MEAN_HALF = RANGE_HALF = 1_350_000.0  # a fortnight
 TAIL_HALF = 600_000.0
 CLIP = 4.0  # spreads that one point may move an average
+FLAT_CLIP = 40.0  # of a flat series, whose spread is only the floor: it may be about to begin to move
 SETTLED = 10.0  # points before which nothing is clipped
 BLOCK = 66_000.0  # 18 h: at least one a day
 BLOCK_PRIOR = 2.0  # blocks of nothing but chance
@@ -63,14 +64,14 @@ def learn_season(s, time, last, dt, y, spread, weight):  # type: ignore[no-untyp
             s[age] = season.enter(s, bucket, s[before])
         move = min(max(y - s[bucket], -CLIP * spread), CLIP * spread)
         s[bucket] += weight * gain(dt, half_life, s[age]) * move
-        s[age] += 1.0 if s[age] < OLD else 0.0
+        s[age] += 1.0 if s[age] < FIRST_VISIT else 0.0
 
 
 @kernel
-def learn_tails(s, dt, va, vb, vc, held):  # type: ignore[no-untyped-def]
+def learn_tails(s, dt, va, vb, vc, weight):  # type: ignore[no-untyped-def]
     """What is usual for each of the three statistics."""
     share = gain(dt, TAIL_HALF, s[N] + tail.PRIOR)
-    first = share * (HELD_TAIL if held else 1.0)
+    first = share * weight
     s[TAIL_SEASON], s[TAIL_SEASON + 1] = tail.learn(va, first, s[TAIL_SEASON], s[TAIL_SEASON + 1], LEAST_SEASON)
     s[TAIL_RANGE], s[TAIL_RANGE + 1] = tail.learn(vb, share, s[TAIL_RANGE], s[TAIL_RANGE + 1], LEAST_RANGE)
     s[TAIL_LEVEL], s[TAIL_LEVEL + 1] = tail.learn(vc, share, s[TAIL_LEVEL], s[TAIL_LEVEL + 1], LEAST_LEVEL)
@@ -85,11 +86,17 @@ def learn_range(s, dt, fast):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def learn_level(s, dt, y, level, spread, weight):  # type: ignore[no-untyped-def]
+def smallest_step(known, change):  # type: ignore[no-untyped-def]
+    """The smallest change seen; negative while seen once: a constant that moved for good has no step yet."""
+    return -change if known == 0.0 else min(abs(known), change)
+
+
+@kernel
+def learn_level(s, dt, y, level, spread, weight, flat):  # type: ignore[no-untyped-def]
     """The slow mean, its spread, and how rough and how coarse the values are."""
     n = s[N] + s[PRIOR]
     off, change = abs(y - level), abs(y - s[PREVIOUS])
-    clip = CLIP * spread if n >= SETTLED else 1e30
+    clip = (FLAT_CLIP if flat else CLIP) * spread if n >= SETTLED else 1e30
     s[SPREAD] += weight * gain(dt, SPREAD_HALF, n) * (min(off, clip) - s[SPREAD])
     s[ROUGH] += weight * gain(dt, SPREAD_HALF, n) * (min(change, clip) - s[ROUGH])
     far = 1e30 if n < SETTLED else 2.0 * CLIP * spread
@@ -97,8 +104,8 @@ def learn_level(s, dt, y, level, spread, weight):  # type: ignore[no-untyped-def
     mean = np.float32(s[MEAN] + step)
     s[REST] = step - (mean - s[MEAN])
     s[MEAN] = mean
-    if change > 0.0 and (s[QUANTUM] == 0.0 or change < s[QUANTUM]):
-        s[QUANTUM] = change
+    if change > 0.0:
+        s[QUANTUM] = smallest_step(s[QUANTUM], change)
     s[PREVIOUS] = y
 
 
@@ -124,12 +131,11 @@ def learn_interval(s, time, last, dt):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def point(s, time, last, dt, y, level, spread, fast, medium, held):  # type: ignore[no-untyped-def]
+def point(s, time, last, dt, y, level, spread, fast, medium, weight, flat):  # type: ignore[no-untyped-def]
     """Everything about the values, in an order in which each part still finds the state before the point."""
-    weight = HELD if held else 1.0
     learn_season(s, time, last, dt, y, spread, weight)
     learn_range(s, dt, fast)
-    learn_level(s, dt, y, level, spread, weight)
+    learn_level(s, dt, y, level, spread, weight, flat)
     learn_interval(s, time, last, dt)
     s[FAST], s[MEDIUM] = fast, medium
 

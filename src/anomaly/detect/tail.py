@@ -52,7 +52,10 @@ def learn(v, weight, quantile, excess, least):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def capped(score, looks):  # type: ignore[no-untyped-def]
-    """What may be claimed after so many independent looks: beyond it a score grows by its logarithm only."""
-    most = CLAIM * math.log10(1.0 + looks)
-    return score if score <= most else most + math.log10(1.0 + score - most)
+def capped(score, looks, claim):  # type: ignore[no-untyped-def]
+    """What may be claimed after so many independent looks, `claim` decades a decade; the rest counts for less than one."""
+    most = claim * math.log10(1.0 + looks)
+    if score <= most:
+        return score
+    beyond = math.log10(1.0 + score - most)
+    return most + beyond / (1.0 + beyond)
