@@ -265,3 +265,14 @@ def test_anomalies_survive_their_journey_as_json():
     for a in feed.said:
         assert msgspec.json.decode(msgspec.json.encode(a), type=Anomaly) == a
         assert np.isfinite([a.score, a.observed, a.current, *a.expected]).all()
+
+
+def test_numbers_too_large_for_a_rate_reach_no_model():
+    """The rise of a counter by 1e308 within a second is infinite per millisecond; nothing of it is judged or told."""
+    s, feed = series("b", Kind.COUNTER), Feed(SPECS)
+    feed.play(P(s, t, 10.0 * t if t < 60 else 1.7e308) for t in range(62))
+
+    assert any(np.isinf(value) for *_, value, _ in feed.judged)
+    assert all(np.isnan(score) for *_, value, score in feed.judged if not np.isfinite(value))
+    assert np.isfinite(feed.detector.judge.bank.anchor).all()
+    assert all(np.isfinite([v for _, v in a.points]).all() for a in feed.said)

@@ -172,7 +172,7 @@ class Detector:
         own = order < single
         outcome[batch.point[own]] = np.where(known[own], SCORED, WARMING)
         said = self.report.of(batch, verdicts)
-        told = ~np.isnan(verdicts.value)
+        told = np.isfinite(verdicts.value)
         self.judge.recent.keep(batch.row[told], batch.time[told], verdicts.value[told])
         return said
 

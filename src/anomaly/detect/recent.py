@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from anomaly.compiled import kernel
 
 KEPT = 16
+LARGEST = 3e38  # what a float32 holds; evidence needs no more
 
 
 @kernel
@@ -18,7 +19,7 @@ def push(row, time, value, second, kept, count):  # type: ignore[no-untyped-def]
     for i in range(row.size):
         r = row[i]
         at = count[r] % second.shape[1]
-        second[r, at], kept[r, at] = time[i] // 1000, value[i]
+        second[r, at], kept[r, at] = time[i] // 1000, min(max(value[i], -LARGEST), LARGEST)
         count[r] += 1
 
 
@@ -51,5 +52,8 @@ class Recent:
         at = (self.count[row] - have + np.arange(have)) % KEPT
         second, kept = self.second[row, at].astype(np.int64), self.value[row, at]
         if times is not None and values is not None:
-            second, kept = np.concatenate([second, times // 1000]), np.concatenate([kept, values.astype(np.float32)])
+            second, kept = (
+                np.concatenate([second, times // 1000]),
+                np.concatenate([kept, np.clip(values, -LARGEST, LARGEST).astype(np.float32)]),
+            )
         return tuple((int(s) * 1000, float(v)) for s, v in zip(second[-KEPT:], kept[-KEPT:], strict=True))

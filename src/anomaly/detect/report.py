@@ -18,6 +18,7 @@ from anomaly.detect.absence import Silence
 from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.detect.episodes import OPENED, REASONS, RECORD
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
+from anomaly.detect.recent import KEPT
 from anomaly.detect.register import Subject
 
 CELLS_KEPT = 64  # of a ratio, to tell how many events an episode began with
@@ -147,7 +148,7 @@ class Report:
         """The anomaly as the value at `at` leaves it."""
         row = int(batch.row[at])
         mine = np.flatnonzero(batch.row[: at + 1] == row)
-        mine = mine[~np.isnan(verdicts.value[mine])][-32:]
+        mine = mine[np.isfinite(verdicts.value[mine])][-KEPT:]
         return msgspec.structs.replace(
             a,
             time=int(batch.time[at]),
