@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from anomaly.config.load import load_specs
+from anomaly.config.mistake import ConfigError
 from anomaly.config.models import Match, ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.catalog import Catalog
@@ -155,7 +156,7 @@ def test_two_files_of_one_name_are_refused_as_they_would_be_one_group(tmp_path: 
 def test_an_encoding_nobody_knows_is_refused_with_those_that_are_known(tmp_path: Path):
     path = tmp_path / "metrics.txt"
     path.write_text("")
-    with pytest.raises(NoData, match="otlp_json"):
+    with pytest.raises(ConfigError, match="otlp_json"):
         run([str(path)], Settings(), PLAIN, "morse")
 
 
@@ -168,7 +169,7 @@ def test_a_name_tells_its_encoding(name: str, encoding: str):
 
 
 def test_a_name_that_tells_nothing_asks_for_the_encoding():
-    with pytest.raises(NoData, match="--encoding"):
+    with pytest.raises(ConfigError, match="--encoding"):
         encoding_of("metrics.txt", None)
 
 

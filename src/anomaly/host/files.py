@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from anomaly.config.mistake import ConfigError, Mistake, one_of, shown
 from anomaly.config.settings import SourceSettings
 from anomaly.decode.encodings import ENCODINGS
 
@@ -20,19 +21,24 @@ LINES, BYTES = 1024, 4 << 20  # of a batch of lines
 
 
 class NoData(Exception):
-    """A file that is not there, or of which nobody says how to read it."""
+    """A file that is not there, or two that cannot be told apart."""
 
 
 def encoding_of(path: str, given: str | None) -> str:
     """The encoding asked for, or the one that the file's name tells."""
     if given and given not in ENCODINGS:
-        raise NoData(f"no encoding is called {given}; there are {', '.join(sorted(ENCODINGS))}")
+        raise wrong("--encoding", f"{shown(given)} is no encoding that is known; {one_of(given, sorted(ENCODINGS))}")
     if given:
         return given
     suffix = Path(path.removesuffix(PACKED)).suffix
     if suffix not in BY_SUFFIX:
-        raise NoData(f"{path}: its name does not tell the encoding; say --encoding NAME")
+        raise wrong(path, f"its name does not tell the encoding; say --encoding with one of {', '.join(sorted(ENCODINGS))}")
     return BY_SUFFIX[suffix]
+
+
+def wrong(origin: str, text: str) -> ConfigError:
+    """A mistake in what was asked for."""
+    return ConfigError([Mistake(origin, "", text)])
 
 
 def source_of(path: str, encoding: str) -> SourceSettings:
