@@ -217,70 +217,48 @@ def pause(state, r):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def has_room(closed, widest):  # type: ignore[no-untyped-def]
-    """Whether what one point can close still fits."""
-    cells, lanes = closed.agg.size - closed.used[0], closed.lanes.size - closed.used[1]
-    return cells >= MEMBERSHIPS * MOST_CLOSED and lanes >= MEMBERSHIPS * MOST_CLOSED * widest
-
-
-@kernel
-def is_flush(row, i, points):  # type: ignore[no-untyped-def]
-    """Whether a cumulative point comes too soon after the last to be told from it; the next one has it all."""
-    cumulative = points.kind[i] in (COUNTER, COUNTS)
-    return cumulative and row.primed != 0 and points.time[i] - row.last < TOO_CLOSE * row.interval
-
-
-@kernel
-def tell(row, i, points, base, gained, values, used):  # type: ignore[no-untyped-def]
-    """Hand out the value of a point to be judged by itself: a gauge as it is, all else per second where that is known."""
-    time, n = points.time[i], used[0]
-    gauge = points.kind[i] == GAUGE
-    if gauge or (base > 0 and base < time):
-        values.point[n], values.row[n], values.time[n] = i, row.judged, time
-        values.value[n] = points.value[i] if gauge else gained * 1000.0 / (time - base)
-        used[0] = n + 1
-
-
-@kernel
-def take(i, points, state, values, used, closed, delta):  # type: ignore[no-untyped-def]
-    """Take a good point: what it gained goes to the judge and to the aggregates, and is remembered."""
-    r, time = points.row[i], points.time[i]
-    row = state.rows[r]
-    base, gained, summed, buckets = gains(state, r, i, points, delta)
-    if points.kind[i] in (COUNTER, COUNTS):
-        export(state.families[row.family], time)
-    pace(row, time)
-    if row.judged >= 0:
-        tell(row, i, points, base, gained, values, used)
-    row.last, row.stale = time, 0
-    remember(state, r, i, points)
-    m = row.members
-    while m >= 0:
-        contribute(state, m, base, time, gained, summed, delta, buckets, closed, i)
-        m = state.members[m].next_of_row
-
-
-@kernel
 def convert(begin, points, state, outcome, values, used, closed, delta, widest):  # type: ignore[no-untyped-def]
     """Convert points[begin:] until done or until `closed` may be too small; returns how far it came.
 
-    Writes `outcome` per point, appends to `values` (`used[0]` so far) and to `closed`.
+    Writes `outcome` per point, appends to `values` (`used[0]` so far) and to `closed`. In one piece: numba counts the uses
+    of every array that goes from kernel to kernel, and each more such call per point halves the speed.
     """
     for i in range(begin, points.row.size):
-        row = state.rows[points.row[i]]
+        r = points.row[i]
+        row = state.rows[r]
+        time = points.time[i]
         reason = refused(row, i, points)
         if points.flags[i] & 1 == 0:
-            hear(state, points.row[i], points.time[i])
+            hear(state, r, time)
         if reason >= 0:
             outcome[i] = reason
             if reason == STALE:
-                pause(state, points.row[i])
+                pause(state, r)
             continue
-        if row.members >= 0 and not has_room(closed, widest):
-            return i
+        if row.members >= 0:
+            room = closed.agg.size - closed.used[0], closed.lanes.size - closed.used[1]
+            if room[0] < MEMBERSHIPS * MOST_CLOSED or room[1] < MEMBERSHIPS * MOST_CLOSED * widest:
+                return i
         outcome[i] = CONVERTED
-        if not is_flush(row, i, points):
-            take(i, points, state, values, used, closed, delta)
+        kind = points.kind[i]
+        cumulative = kind in (COUNTER, COUNTS)
+        if cumulative and row.primed != 0 and time - row.last < TOO_CLOSE * row.interval:
+            continue
+        base, gained, summed, buckets = gains(state, r, i, points, delta)
+        if cumulative:
+            export(state.families[row.family], time)
+        pace(row, time)
+        if row.judged >= 0 and (kind == GAUGE or (base > 0 and base < time)):
+            n = used[0]
+            values.point[n], values.row[n], values.time[n] = i, row.judged, time
+            values.value[n] = points.value[i] if kind == GAUGE else gained * 1000.0 / (time - base)
+            used[0] = n + 1
+        row.last, row.stale = time, 0
+        remember(state, r, i, points)
+        m = row.members
+        while m >= 0:
+            contribute(state, m, base, time, gained, summed, delta, buckets, closed, i)
+            m = state.members[m].next_of_row
     return points.row.size
 
 

@@ -69,50 +69,41 @@ def is_beyond(e, value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def judge_value(bank, what, e, r, time, x):  # type: ignore[no-untyped-def]
-    """(score, low, high, seconds learned) of a value against its band; learned, unless an old episode forbids."""
-    state, anchor, last = bank
-    if not math.isfinite(x) or (what.restored != 0 and is_beyond(e, x)):
-        return math.nan, math.nan, math.nan, 0.0
-    seconds, violating = min((time - last[r]) / 1000.0, LONGEST), e.phase == OPEN or e.phase == PENDING
-    verdict = adaptive.judge_point(state, anchor, last, r, time, x, what.season != 0, violating, True)
-    score, low, high, learned = verdict
-    if what.traffic != 0:
-        usual = (e.low, e.high) if violating else (low, high)
-        score = max(score, lost(x, usual[0], usual[1], seconds))
-    return score, low, high, learned
-
-
-@kernel
-def follow(what, e, time, x, score, low, high, parameters, fault, open_at):  # type: ignore[no-untyped-def]
-    """What the value does to the row's episode: (event, reason)."""
-    said = math.nan if what.restored != 0 and what.slot < 0 else score
-    happened = step_point(e, time, x, said, low, high, parameters[what.spec], fault, open_at)
-    if e.phase != OPEN:
-        what.restored = 0
-    return happened
-
-
-@kernel
 def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_at, episodes, is_open, out, events):  # type: ignore[no-untyped-def]
     """Judge each value, step its episode, learn; returns the number of events. `limits` (specs, 3): fewest, bad, of."""
+    state, anchor, last = bank
     seen, judged, faults, held = out
     m = 0
     for i in range(row.size):
-        r, x, fault = row[i], value[i], False
-        what, e = table[r], episodes[r]
+        r = row[i]
+        what = table[r]
+        held_back, fault = episodes[r].phase == OPEN or episodes[r].phase == PENDING, False
         if what.slot >= 0:
             limit = limits[what.spec]
-            violating = e.phase == OPEN or e.phase == PENDING
-            verdict = counts.judge_point(ratios, what.slot, time[i], x, total[i], violating, limit[0], limit[1], limit[2])
+            verdict = counts.judge_point(
+                ratios, what.slot, time[i], value[i], total[i], held_back, limit[0], limit[1], limit[2]
+            )
             x, score, low, high, learned, fault = verdict
         else:
-            score, low, high, learned = judge_value(bank, what, e, r, time[i], x)
+            x = value[i]
+            score, low, high, learned = math.nan, math.nan, math.nan, 0.0
+            if math.isfinite(x) and not (what.restored != 0 and is_beyond(episodes[r], x)):
+                seconds = (time[i] - last[r]) / 1000.0
+                score, low, high, learned = adaptive.judge_point(
+                    state, anchor, last, r, time[i], x, what.season != 0, held_back, True
+                )
+                if what.traffic != 0:
+                    frozen = episodes[r].low, episodes[r].high
+                    usual = frozen if held_back else (low, high)
+                    score = max(score, lost(x, usual[0], usual[1], min(seconds, LONGEST)))
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
         if math.isfinite(x):
-            event, reason = follow(what, e, time[i], x, score, low, high, parameters, fault, open_at)
+            e = episodes[r]
+            said = math.nan if what.restored != 0 and what.slot < 0 else score
+            event, reason = step_point(e, time[i], x, said, low, high, parameters[what.spec], fault, open_at)
             is_open[r] = e.phase == OPEN
+            what.restored = what.restored if e.phase == OPEN else 0
             if event != 0:
                 write(m, i, r, event, reason, e, events)
                 m += 1
