@@ -113,8 +113,18 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._until(lambda: self._waiting and self._ready.is_set())
             block = self._waiting.popleft()
             self._changed.set()
-            await self.intake.take(block)
+            if not await self.intake.take(block):
+                self._read_again(Place(block.source, block.partition))
             await asyncio.sleep(0)
+
+    def _read_again(self, place: Place) -> None:
+        """A block was refused: if it is because something is missing before it, it is read from there."""
+        offset = self.intake.expected().get(place)
+        if offset is not None:
+            self.progress.forget([place])
+            self._waiting = deque(b for b in self._waiting if (b.source, b.partition) != place)
+            with suppress(IllegalStateError):
+                self._consumer.seek(TopicPartition(*place), offset)
 
     async def _commit_often(self) -> None:
         while True:
@@ -151,7 +161,9 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Restore before the first block."""
         try:
+            assigned = list(assigned)
             await self.intake.assigned(Place(p.topic, p.partition) for p in assigned)
+            self.intake.begin({Place(p.topic, p.partition): await self._consumer.committed(p) for p in assigned})
         except Exception:
             log.exception("state was not restored")
             await self.stop()

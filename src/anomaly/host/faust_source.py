@@ -11,7 +11,7 @@ Faust awaits after a rebalance with every flow stopped, before it seeks to the c
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -34,10 +34,13 @@ from anomaly.host.source import (
     Intake,
     Place,
     Progress,
+    positions,
     unread,
 )
 
 log = logging.getLogger(__name__)
+
+LOST_AFTER = 3  # looks, a second apart
 
 
 class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -58,6 +61,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.progress = Progress()
+        self.began: Callable[[Mapping[Place, int | None]], None] = lambda committed: None
         deliver = self.callback  # type: ignore[has-type]
 
         async def tracked(message: Any) -> None:
@@ -95,6 +99,17 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust would remember every missing offset; a gap of ten million is half a gigabyte."""
+
+    async def perform_seek(self) -> None:
+        """Faust's last step before it reads on after a rebalance."""
+        await super().perform_seek()
+        self.began({Place(tp.topic, tp.partition): self._committed_offset[tp] for tp in self.assignment()})
+
+    async def read_again(self, place: Place, offset: int) -> None:
+        """What was read from `offset` on never arrived."""
+        self.progress.forget([place])
+        await self.seek_wait({TP(*place): offset})
+        self._read_offset[TP(*place)] = None
 
     async def on_partitions_revoked(self, revoked: Iterable[TP]) -> None:
         """Flow stops, running blocks are committed as far as they are settled, the rest will be read again."""
@@ -187,18 +202,34 @@ class FaustSource:
     async def run(self) -> None:
         """Read until stopped; raises what an agent, or Faust itself, could not get over."""
         self.app.finalize()
+        self.app.consumer.began = self.intake.begin
+        mending = asyncio.create_task(self._mend())
         starting = asyncio.create_task(self.app.start())
         ends = [asyncio.create_task(self.app._crashed.wait()), asyncio.create_task(self._stopped.wait())]
         await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for task in (starting, *ends):
+        for task in (starting, mending, *ends):
             task.cancel()
         failure = self._failure or self.app._crash_reason
         await self._leave()
         if failure:
             raise failure
+
+    async def _mend(self) -> None:
+        """Read again what Faust read and dropped: while the stage is idle, its partition is read past what it waits for."""
+        waits: dict[Place, tuple[int, int]] = {}
+        while True:
+            await asyncio.sleep(1.0)
+            found = positions(self.app.consumer._thread._consumer, self.intake.stage.topics)
+            wanted = {p: n for p, n in self.intake.expected().items() if p in found and found[p][0] > n}
+            waits = {p: (n, waits[p][1] + 1 if waits.get(p, (0, 0))[0] == n else 1) for p, n in wanted.items()}
+            for place, (offset, seconds) in waits.items():
+                if seconds >= LOST_AFTER and self.app.consumer.flow_active:
+                    log.info("reading again", extra={"topic": place.topic, "partition": place.partition, "offset": offset})
+                    with suppress(Exception):
+                        await self.app.consumer.read_again(place, offset)
 
     async def _leave(self) -> None:
         await self.intake.close()

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from aiokafka.errors import KafkaError
@@ -113,8 +113,8 @@ class Progress:
             self._done[place] = waiting.popleft().next_offset
 
 
-def unread(consumer: Any, topics: Sequence[str]) -> dict[Place, int]:
-    """Records between a consumer's positions and the ends of its partitions, as far as it knows them."""
+def positions(consumer: Any, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+    """(the offset that a consumer reads next, the end), of its partitions, as far as it knows them."""
     subscription = consumer._subscription.subscription if consumer else None
     if subscription is None or subscription.assignment is None:
         return {}
@@ -122,8 +122,13 @@ def unread(consumer: Any, topics: Sequence[str]) -> dict[Place, int]:
     for tp in subscription.assignment.tps:
         state = subscription.assignment.state_value(tp)
         if state and state.has_valid_position and state.highwater is not None and tp.topic in topics:
-            found[Place(tp.topic, tp.partition)] = max(state.highwater - state.position, 0)
+            found[Place(tp.topic, tp.partition)] = state.position, state.highwater
     return found
+
+
+def unread(consumer: Any, topics: Sequence[str]) -> dict[Place, int]:
+    """Records between a consumer's positions and the ends of its partitions."""
+    return {place: max(end - at, 0) for place, (at, end) in positions(consumer, topics).items()}
 
 
 SetAside = Callable[[Sequence[DeadLetter]], Awaitable[None]]
@@ -136,8 +141,9 @@ class Intake:
         self.stage, self.set_aside, self.health = stage, set_aside, health
         self._turn = asyncio.Lock()
         self._held: set[Place] = set()
-        self._next: dict[Place, int] = {}  # of the partitions that we remember: the offset after what was taken
-        self._unsure: set[Place] = set()  # remembered from before a rebalance: did another worker go on meanwhile?
+        self._next: dict[Place, int] = {}  # the offset that must come next, where it is known
+        self._stale: set[Place] = set()  # what we remember of these is too old: another worker went on meanwhile
+        self._refused: dict[Place, tuple[int, int]] = {}  # (offset that had to come, offset that came)
         self._closed = False
 
     async def assigned(self, places: Iterable[Place]) -> None:
@@ -148,7 +154,6 @@ class Intake:
                 self._forget(place)
             if new := sorted(now - self._held):
                 await self.stage.restore(new)
-            self._unsure |= now & self._held
             self._held = now
         if self.stage.reads_sources:
             self.health.assigned({p.topic for p in now})
@@ -156,15 +161,31 @@ class Intake:
     def _forget(self, place: Place) -> None:
         self.stage.drop(place)
         self._next.pop(place, None)
-        self._unsure.discard(place)
+        self._stale.discard(place)
+
+    def begin(self, committed: Mapping[Place, int | None]) -> None:
+        """After a rebalance, where each partition is read from; None: nobody has committed yet."""
+        for place, offset in committed.items():
+            if offset is None:
+                self._next.pop(place, None)
+            elif place in self._held:
+                if offset > self._next.get(place, offset):
+                    self._stale.add(place)
+                self._next[place] = offset
+
+    def expected(self) -> dict[Place, int]:
+        """The offset that must come next, of our partitions where it is known; nothing while a block is in hand."""
+        return {} if self._turn.locked() else {p: n for p, n in self._next.items() if p in self._held}
 
     async def take(self, block: Fetched) -> bool:
         """Work off a block; False if it is not ours to take. Raises if the brokers refuse what follows from it."""
         place = Place(block.source, block.partition)
         async with self._turn:
-            if self._closed or place not in self._held:
+            if self._closed or place not in self._held or not self._follows(place, block):
                 return False
-            await self._check(place, block)
+            if place in self._stale:
+                self._stale.discard(place)
+                await self._afresh(place)
             if block.damaged:
                 await self.set_aside(block.damaged)
             began = time.perf_counter()
@@ -174,12 +195,17 @@ class Intake:
             block.settled |= not self.stage.settles_later
             return True
 
-    async def _check(self, place: Place, block: Fetched) -> None:
-        """If another worker took blocks of a partition while it was not ours, what we remember of it is too old."""
-        if place in self._unsure:
-            self._unsure.discard(place)
-            if block.first_offset > self._next.get(place, block.first_offset):
-                await self._afresh(place)
+    def _follows(self, place: Place, block: Fetched) -> bool:
+        """Whether nothing is missing before the block.
+
+        Clients drop what they read around a rebalance, and read it again; a block that comes in between must not be taken.
+        The same gap a second time is one in the topic: what was there is past its retention.
+        """
+        wanted, came = self._next.get(place, block.first_offset), block.first_offset
+        if came <= wanted or self._refused.pop(place, None) == (wanted, came):
+            return True
+        self._refused[place] = wanted, came
+        return False
 
     async def _afresh(self, place: Place) -> None:
         self.stage.drop(place)
