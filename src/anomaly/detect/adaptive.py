@@ -52,7 +52,7 @@ FEW_SPREAD = 4.0  # a spread of n points is taken for (1 + FEW_SPREAD / n) of it
 TINY = 1e-12
 FLAT = 0.1  # of the smallest spread worth the name
 RANGE_SHARE = 0.7
-FEW, LONG = 300.0, 43_200.0  # points and seconds at which a series is no longer quite young
+FEW, LONG = 300.0, 21_600.0  # points and seconds at which a series is no longer quite young
 LOW_RUN, MOST_RUN = 1.0, 4.0  # surprise of a point that belongs to a run; points that a run may be worth
 HELD, HELD_TAIL = 0.03, 0.1  # weight of a point while the row has an open episode
 SUSPECT = 3.0  # a run of points that score this may become an episode
@@ -169,9 +169,12 @@ def trusted(s, run, raw, flat, held):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def trusted_tail(s, weight, held):  # type: ignore[no-untyped-def]
+def trusted_tail(s, weight, flat, held):  # type: ignore[no-untyped-def]
     """The same for the tail: of an old row it learns from episodes too, or a series that alarms does so for ever; of a
-    young one it would be blind to the next episode."""
+    young one it would be blind to the next episode. A flat row's deviations, measured by the floor, teach its tail
+    little: after one leap it would call every other leap usual."""
+    if flat:
+        return HELD
     return max(HELD_TAIL, 1.0 - 1.0 / (1.0 + (s[LEARNED] / LONG) ** 2)) if held else weight
 
 
@@ -217,7 +220,7 @@ def judge_point(state, anchor, last, row, time, value, seasonal, held, teach):  
     score = max(raw - REPEATED * max(s[BLOCK_MEAN], 0.0), 0.0)
     if teach and time > before:
         weight = trusted(s, run, raw, flat, held)
-        learn.learn_tails(s, dt, va, vb, vc, trusted_tail(s, weight, held))
+        learn.learn_tails(s, dt, va, vb, vc, trusted_tail(s, weight, flat, held))
         learn.point(s, time, before, dt, y, level, spread, fast, medium, weight, flat)
         learn.learn_block(s, dt, raw if known else 0.0)
         s[RUN] = side * min(a + run, MOST_RUN * a) if a >= LOW_RUN else 0.0

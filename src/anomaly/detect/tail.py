@@ -14,9 +14,10 @@ import math
 from anomaly.compiled import kernel
 
 SHARE = 0.028  # of the points lie above u: enough to learn from, few enough to be a tail
-CLAIM = 2.7  # decades that may be claimed per decade of independent looks: the tail's shape is a guess, not a count
+CLAIM = 2.0  # decades that may be claimed per decade of independent looks: the tail's shape is a guess, not a count
 PRIOR = 35.0  # points that the prior is worth: about one exceedance
 FARTHEST = 6.0  # excesses that one point may teach
+MOST_STEP = 0.1  # share of the mean excess that one point may be, however young the row
 AT_QUANTILE = -math.log10(SHARE)
 LN10 = math.log(10.0)
 
@@ -46,7 +47,7 @@ def learn(v, weight, quantile, excess, least):  # type: ignore[no-untyped-def]
     over = math.sqrt(v) - quantile
     if over <= 0.0:
         return quantile - weight * excess, excess
-    step = min(weight / SHARE, 0.25)
+    step = min(weight / SHARE, MOST_STEP)
     excess += step * (min(over, FARTHEST * max(excess, least[1])) - excess)
     return quantile + min(weight * (1.0 / SHARE - 1.0), 0.5) * excess, excess
 
