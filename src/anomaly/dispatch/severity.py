@@ -94,9 +94,8 @@ def kind(anomaly: Anomaly) -> str:
 
 
 def rank(anomaly: Anomaly) -> int:
-    """How telling an anomaly is, 0 the most: what users feel and cannot be explained away comes first."""
+    """How telling an anomaly is by its kind, 0 the most: what users feel and cannot be explained away comes first."""
     ladder = (
-        anomaly.bad,
         is_silence(anomaly),
         anomaly.signal is Signal.ERRORS,
         anomaly.signal is Signal.LATENCY,
@@ -110,5 +109,7 @@ def most_telling(anomalies: Sequence[Anomaly], threshold: float) -> list[Anomaly
     """In the order in which a person should read them: what matters, what lasts, what tells most, then by surprise."""
     return sorted(
         anomalies,
-        key=lambda a: (not matters(a, threshold), a.ended is not None, rank(a), not a.aggregate, -a.score, a.started, a.id),
-    )
+        key=lambda a: (
+            not matters(a, threshold), a.ended is not None, not a.bad, rank(a), not a.aggregate, -a.score, a.started, a.id
+        ),
+    )  # fmt: skip

@@ -53,6 +53,8 @@ def subject(anomaly: Anomaly) -> str:
         return where
     if anomaly.signal is Signal.TRAFFIC and anomaly.quantity == "rate":
         return f"{where}traffic "
+    if anomaly.quantity == "value" and anomaly.metric == anomaly.group:
+        return where  # a file of one column: its name has been said
     phrase = PHRASES.get(anomaly.quantity, f"{plain(anomaly.quantity, NAME)} of {{metric}}")
     return f"{where}{phrase.format(metric=plain(anomaly.metric, NAME))} is "
 
