@@ -4,7 +4,8 @@ Buckets are observations per bucket, one more than bounds; bucket j holds (bound
 quantile is interpolated linearly, as Prometheus does (`histogram_quantile`).
 A quantile is NaN where the buckets do not resolve it: in the first bucket (its lower edge is a guess), in the last (it has
 no upper one), in one wider than a factor of COARSEST (all durations in seconds fall into (0, 5] of the SDKs' default
-bounds, and any quantile there is an artefact), and when fewer observations came than it takes to see it, 1 / (1 - q).
+bounds, and any quantile there is an artefact), and when fewer than BEYOND observations lie above it: the p99 of 200
+requests is the second slowest, and two slow requests are no slow service.
 The mean is NaN without observations.
 """
 
@@ -14,13 +15,14 @@ from anomaly.compiled import kernel
 from anomaly.detect.rows import LANES
 
 COARSEST = 3.0
+BEYOND = 5.0
 
 
 @kernel
 def quantile(q, counts, bounds):  # type: ignore[no-untyped-def]
     """The q-quantile of bucket counts (n + 1,) over rising bounds (n,); NaN where it is not resolved."""
     total = counts.sum()
-    if not total * (1.0 - q) >= 1.0 or bounds.size == 0:
+    if not total * (1.0 - q) >= BEYOND or bounds.size == 0:
         return np.nan
     rank, below = q * total, 0.0
     for j in range(counts.size):
