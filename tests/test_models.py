@@ -4,6 +4,7 @@ import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from anomaly.config.load import load_specs, shipped_models
@@ -131,8 +132,9 @@ def test_only_service_level_signals_page():
 
 
 def test_a_fault_of_a_service_can_be_found_within_fifteen_seconds():
-    """The shortest grid is 5 s: the first whole cell opens the anomaly, two more may make it sure."""
-    assert all(s.min_duration <= 5.0 for s in SPECS if s.name in {"errors", "latency", "latency-ms"})
+    """The shortest grid is 5 s: a fault fills one cell of it within 10 s, and two within 15."""
+    allowed = {"errors": 5.0, "latency": 10.0, "latency-ms": 10.0}
+    assert all(s.min_duration <= allowed.get(s.name, np.inf) for s in SPECS)
 
 
 def test_there_is_one_default_and_it_has_no_opinion():

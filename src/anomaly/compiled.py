@@ -2,14 +2,36 @@
 
 numba does not check bounds by itself. The fuzz tests set ANOMALY_BOUNDSCHECK=1, which compiles afresh (never from or to
 the cache) with every index checked.
+
+numba's cache looks at a kernel's own file alone: one that calls a kernel of another file would go on with the old one after
+an upgrade. So the cache has a folder per state of the sources that kernels call each other from, below NUMBA_CACHE_DIR or
+the package's own __pycache__.
 """
 
+import hashlib
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import numba
 from numba import njit
 
 CHECKED = os.environ.get("ANOMALY_BOUNDSCHECK", "") == "1"
+
+
+def cache_folder() -> Path:
+    """The folder for kernels compiled from the sources as they are now."""
+    package = Path(__file__).parent
+    sources = b"".join(
+        path.read_bytes() for stage in ("decode", "detect") for path in sorted((package / stage).glob("*.py"))
+    )
+    own = package if os.access(package, os.W_OK) else Path(tempfile.gettempdir()) / "anomaly"
+    above = Path(os.environ.get("NUMBA_CACHE_DIR", own / "__pycache__"))
+    return above / f"kernels-{hashlib.sha256(sources).hexdigest()[:16]}"
+
+
+numba.config.CACHE_DIR = str(cache_folder())
 
 
 def kernel(function: Any) -> Any:

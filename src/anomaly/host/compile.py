@@ -1,6 +1,6 @@
 """The kernels, compiled by use: a minute of made-up telemetry goes the whole way, so each meets the types of real data.
 
-numba keeps what it compiled beside the source, so this takes a minute once per installation, and a second or two after.
+numba keeps what it compiled (see anomaly.compiled), so this takes a minute once per installation, and a second or two after.
 The blocks of a Kafka fetch can be written to and the bodies of requests cannot; that is two types, so both go through.
 """
 
