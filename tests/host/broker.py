@@ -3,7 +3,9 @@
 `KAFKA_BOOTSTRAP` names another cluster to use instead.
 """
 
+import asyncio
 import base64
+import logging
 import os
 import shutil
 import signal
@@ -12,9 +14,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
 ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".cache" / "kafka"
@@ -70,14 +76,29 @@ def _java(*arguments: str) -> list[str]:
     return ["java", *options, "-cp", f"{jars()}/*", *arguments]
 
 
-def _await_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _await_start(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Its port is open before it can make a topic: so make one."""
     until = time.monotonic() + START_WITHIN
-    while time.monotonic() < until and process.poll() is None:
-        with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) == 0:
+    with ThreadPoolExecutor(1) as thread:  # the caller's own thread may have a loop that runs
+        while time.monotonic() < until and process.poll() is None:
+            if thread.submit(asyncio.run, _makes_a_topic(address)).result():
                 return
-        time.sleep(0.1)
-    raise RuntimeError(f"Kafka did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.2)
+    raise RuntimeError(f"Kafka did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+async def _makes_a_topic(address: str) -> bool:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    admin = AIOKafkaAdminClient(bootstrap_servers=address, request_timeout_ms=3000)
+    try:
+        await admin.start()
+        answer = await admin.create_topics([NewTopic("ready", 1, 1)])
+        return not any(code for _, code, *_ in answer.topic_errors)
+    except (TimeoutError, KafkaError, OSError):
+        return False
+    finally:
+        await admin.close()
+        logging.getLogger("aiokafka").setLevel(logging.NOTSET)
 
 
 @contextmanager
@@ -90,13 +111,13 @@ def broker() -> Iterator[str]:
     port, controller = free_port(), free_port()
     config, log = folder / "server.properties", folder / "server.log"
     config.write_text(PROPERTIES.format(port=port, controller=controller, data=folder / "data"))
-    cluster = base64.urlsafe_b64encode(uuid4().bytes).decode()[:22]
+    cluster = "A" + base64.urlsafe_b64encode(uuid4().bytes).decode()[1:22]  # one with a dash in front is taken for an option
     format_it = _java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config))
     subprocess.run(format_it, check=True, capture_output=True, timeout=60)
     with log.open("wb") as out:
         process = subprocess.Popen(_java("kafka.Kafka", str(config)), stdout=out, stderr=subprocess.STDOUT)
     try:
-        _await_port(port, process, log)
+        _await_start(f"127.0.0.1:{port}", process, log)
         yield f"127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGKILL)
