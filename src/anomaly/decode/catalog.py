@@ -5,7 +5,7 @@ label text (parsers). Several wire keys may lead to one series, as when only an 
 in Python, once; from then on it is a look-up.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +53,7 @@ class Catalog:
         if missing.size:
             fresh, first = np.unique(wire[missing], return_index=True)
             order = np.argsort(first)
-            added = np.array([self._add(describe(int(missing[first[j]]))) for j in order], np.int32)
+            added = self._added([describe(i) for i in missing[first[order]].tolist()])
             known = added != MISSING
             self._table.insert(fresh[order][known], added[known])
             rows[missing] = self._table.find(wire[missing])
@@ -63,7 +63,7 @@ class Catalog:
         """Row of a wire key; `describe` is called once, at its first sight."""
         row = self._by_key.get(key)
         if row is None:
-            row = self._add(describe())
+            row = int(self._added([describe()])[0])
             if row != MISSING:
                 self._by_key[key] = row
         return row
@@ -72,20 +72,35 @@ class Catalog:
         """Row of each `Series.hash`, shape (n,): the row last described where several wire keys lead to one series."""
         return self._canonical.find(canonical)
 
+    def _added(self, described: Sequence[Description | None]) -> NDArray[np.int32]:
+        """New rows for what was described, MISSING for what was not and past the limit."""
+        before = len(self.series)
+        rows = np.array([self._add(each) for each in described], np.int32)
+        self._name(before)
+        return rows
+
     def _add(self, described: Description | None) -> int:
         if described is None:
             return MISSING
         if len(self.series) >= self.limit:
             self.overflow += 1
             return MISSING
-        row = len(self.series)
-        if row == self.hash.size:
-            self.hash, self.group = np.resize(self.hash, 2 * row), np.resize(self.group, 2 * row)
-        series = self.identity.series(*described)
-        self.series.append(series)
-        self.hash[row], self.group[row] = series.hash, series.group_hash
-        before = self.rows_of(self.hash[row : row + 1])[0]
-        # A histogram's stale marker comes without bounds; the series keeps those that it was described with.
-        if before == MISSING or series.bounds or not self.series[before].bounds:
-            self._canonical.insert(self.hash[row : row + 1], np.array([row], np.int32))
-        return row
+        self.series.append(self.identity.series(*described))
+        return len(self.series) - 1
+
+    def _name(self, first: int) -> None:
+        """Make the rows from `first` on known by their canonical hashes, in order.
+
+        A histogram's stale marker comes without bounds; the series keeps those that it was described with.
+        """
+        new, rows = self.series[first:], np.arange(first, len(self.series), dtype=np.int32)
+        if len(self.series) > self.hash.size:
+            size = 2 * len(self.series)
+            self.hash, self.group = np.resize(self.hash, size), np.resize(self.group, size)
+        self.hash[rows], self.group[rows] = [s.hash for s in new], [s.group_hash for s in new]
+        bounded = np.array([bool(s.bounds) for s in new], np.bool_)
+        self._canonical.insert(self.hash[rows[bounded]], rows[bounded])
+        plain = rows[~bounded]
+        known = self.rows_of(self.hash[plain]).tolist()
+        kept = np.array([row == MISSING or not self.series[row].bounds for row in known], np.bool_)
+        self._canonical.insert(self.hash[plain[kept]], plain[kept])

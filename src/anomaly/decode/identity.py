@@ -52,6 +52,7 @@ class Identity:
     def __init__(self, settings: IdentitySettings, seed: int = 0) -> None:
         self.settings, self.seed = settings, seed
         self._instance = frozenset(settings.instance)
+        self._place = lru_cache(4096)(lambda environment, group: fingerprint(seed, environment, group))
         self._ignored = lru_cache(4096)(lambda label: any(fnmatchcase(label, p) for p in settings.ignore))
 
     def series(
@@ -66,7 +67,7 @@ class Identity:
         instance = tuple(pair for pair in kept if pair[0] in self._instance)
         return Series(
             fingerprint(self.seed, environment, group, metric, unit, labels, instance),
-            fingerprint(self.seed, environment, group),
+            self._place(environment, group),
             environment, group, metric, unit, labels, instance, kind, bounds,
         )  # fmt: skip
 

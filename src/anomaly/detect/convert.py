@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 from anomaly.detect.grid import MOST_CLOSED, contribute
 
 # What became of a point: exactly one of these.
@@ -61,7 +61,7 @@ class Values(NamedTuple):
     value: NDArray[np.float64]
 
 
-@kernel
+@bare
 def hear(state, r, time):  # type: ignore[no-untyped-def]
     """The group of this row was heard."""
     row, group = state.rows[r], state.groups[state.rows[r].group]
@@ -80,7 +80,7 @@ def hear(state, r, time):  # type: ignore[no-untyped-def]
         group.last = time
 
 
-@kernel
+@bare
 def born(state, r, time, start):  # type: ignore[no-untyped-def]
     """Since when a counter seen for the first time has counted from zero, ms; 0 where that is not known."""
     row, family = state.rows[r], state.families[state.rows[r].family]
@@ -95,20 +95,20 @@ def born(state, r, time, start):  # type: ignore[no-untyped-def]
     return max(since, start) if since > 0 and start < time else since
 
 
-@kernel
+@bare
 def export(family, time):  # type: ignore[no-untyped-def]
     """A family was exported at `time`."""
     if time > family.last + MOMENT:
         family.before, family.last = family.last, time
 
 
-@kernel
+@bare
 def rise(new, old, from_zero):  # type: ignore[no-untyped-def]
     """What a cumulative number rose by."""
     return new if from_zero else new - old
 
 
-@kernel
+@bare
 def base_of(state, r, i, points, shrunk):  # type: ignore[no-untyped-def]
     """Since when a cumulative point gained what it did, and whether it counts from zero; base 0: cannot be known."""
     row = state.rows[r]
@@ -121,7 +121,7 @@ def base_of(state, r, i, points, shrunk):  # type: ignore[no-untyped-def]
     return (start, True) if row.last < start < points.time[i] else (np.int64(0), True)
 
 
-@kernel
+@bare
 def has_shrunk(state, r, i, points):  # type: ignore[no-untyped-def]
     """Whether a histogram has fewer observations than before, anywhere, or other buckets."""
     row, length, at = state.rows[r], points.bucket_len[i], points.bucket_at[i]
@@ -133,7 +133,7 @@ def has_shrunk(state, r, i, points):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
+@bare
 def bucket_gains(state, r, i, points, from_zero, delta):  # type: ignore[no-untyped-def]
     """What each bucket gained, into `delta`."""
     row, at = state.rows[r], points.bucket_at[i]
@@ -142,7 +142,7 @@ def bucket_gains(state, r, i, points, from_zero, delta):  # type: ignore[no-unty
         delta[j] = points.buckets[at + j] - old
 
 
-@kernel
+@bare
 def remember(state, r, i, points):  # type: ignore[no-untyped-def]
     """Keep what the next point is converted against."""
     row = state.rows[r]
@@ -153,7 +153,7 @@ def remember(state, r, i, points):  # type: ignore[no-untyped-def]
             state.buckets[row.bucket_at + j] = points.buckets[points.bucket_at[i] + j]
 
 
-@kernel
+@bare
 def pace(row, time):  # type: ignore[no-untyped-def]
     """Learn the spacing of a row; a gap counts as three intervals at most."""
     if row.last > 0:
@@ -162,7 +162,7 @@ def pace(row, time):  # type: ignore[no-untyped-def]
         row.intervals = min(row.intervals + 1, 255)
 
 
-@kernel
+@bare
 def gains(state, r, i, points, delta):  # type: ignore[no-untyped-def]
     """(base, gained, summed, buckets) of a point: what was gained over (base, time]; base 0 where that is not known."""
     row, time, kind = state.rows[r], points.time[i], points.kind[i]
@@ -185,7 +185,7 @@ def gains(state, r, i, points, delta):  # type: ignore[no-untyped-def]
     return base, gained, summed, points.bucket_len[i]
 
 
-@kernel
+@bare
 def refused(row, i, points):  # type: ignore[no-untyped-def]
     """Why a point says nothing about its series, or -1."""
     time, kind = points.time[i], points.kind[i]
@@ -200,7 +200,7 @@ def refused(row, i, points):  # type: ignore[no-untyped-def]
     return -1
 
 
-@kernel
+@bare
 def pause(state, r):  # type: ignore[no-untyped-def]
     """A stale marker: the series ends or pauses here, and nobody waits for it."""
     row = state.rows[r]
@@ -216,7 +216,7 @@ def pause(state, r):  # type: ignore[no-untyped-def]
         m = member.next_of_row
 
 
-@kernel
+@bare
 def convert(begin, points, state, outcome, values, used, closed, delta, widest):  # type: ignore[no-untyped-def]
     """Convert points[begin:] until done or until `closed` may be too small; returns how far it came.
 

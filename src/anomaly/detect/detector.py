@@ -7,6 +7,7 @@ register -> convert and put on the grid -> judge -> report, then silence, then t
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Block
-from anomaly.decode.identity import Series
 from anomaly.decode.points import Points
 from anomaly.decode.table import MISSING, Table
 from anomaly.detect import quantile
@@ -26,6 +26,8 @@ from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
 from anomaly.detect.waiting import Waiting
+
+HASH = attrgetter("hash")
 
 TICK = 1_000  # ms of data time without a word
 CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
@@ -82,18 +84,17 @@ class Detector:
 
     def _announce(self, block: Block, source: int) -> None:
         """Give new series their rows."""
-        new = {s.hash: s for s in block.series}
-        if not new:
+        if not block.series:
             return
-        hashes = np.array(list(new), np.uint64)
-        for i in np.flatnonzero(self._table.find(hashes) == MISSING):
-            self._add(new[int(hashes[i])], source, block)
+        hashes = np.fromiter(map(HASH, block.series), np.uint64, len(block.series))
+        unknown = np.flatnonzero(self._table.find(hashes) == MISSING)
+        if not unknown.size:  # nearly always: what is known is announced again every minute
+            return
+        new = {s.hash: s for s in (block.series[i] for i in unknown.tolist())}
+        rows = [self.register.add(s, source, block.lateness, not self._waiting.holds(s.hash)) for s in new.values()]
+        self._table.insert(np.array(list(new), np.uint64), np.array(rows, np.int32))
         self.report.introduce()
         self._reopen()
-
-    def _add(self, series: Series, source: int, block: Block) -> None:
-        row = self.register.add(series, source, block.lateness, not self._waiting.holds(series.hash))
-        self._table.insert(np.array([series.hash], np.uint64), np.array([row], np.int32))
 
     def _reopen(self) -> None:
         """Mark groups that were silent before a restart, so that they are heard again."""
@@ -164,16 +165,16 @@ class Detector:
         parts = [Batch(values.point, values.row, values.time, values.value, np.zeros(single))]
         if closed.used[0]:
             parts += self._read(closed)
-        batch = Batch._make(np.concatenate(columns) for columns in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
-        order = np.argsort(batch.point, kind="stable") if len(parts) > 1 else np.arange(single)
-        batch = Batch._make(column[order] for column in batch) if len(parts) > 1 else batch
+        batch, own = parts[0], np.ones(single, np.bool_)
+        if len(parts) > 1:
+            batch = Batch._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+            order = np.argsort(batch.point, kind="stable")
+            batch, own = Batch._make(column[order] for column in batch), order < single
         verdicts = self.judge.judge(batch)
-        known = ~np.isnan(verdicts.judged[:, SCORE])
-        own = order < single
-        outcome[batch.point[own]] = np.where(known[own], SCORED, WARMING)
+        known = ~np.isnan(verdicts.judged[own, SCORE])
+        outcome[batch.point[own]] = np.where(known, SCORED, WARMING)
         said = self.report.of(batch, verdicts)
-        told = np.isfinite(verdicts.value)
-        self.judge.recent.keep(batch.row[told], batch.time[told], verdicts.value[told])
+        self.judge.recent.keep(batch.row, batch.time, verdicts.value)
         return said
 
     def _read(self, closed: Cells) -> list[Batch]:

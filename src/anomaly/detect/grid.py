@@ -12,7 +12,7 @@ points: what other groups and inputs do changes nothing.
 Weak where a sender leaves out what is zero (delta temporality): silence of such a member is read as zero, one step later.
 """
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 from anomaly.detect.rows import CELLS, DISTRIBUTION, ERROR, HISTOGRAM, LANES, RATIO, SUM
 
 # Intervals after which a silent member no longer counts as one.
@@ -25,7 +25,7 @@ REACH = 32
 MOST_CLOSED = REACH + 3 * CELLS
 
 
-@kernel
+@bare
 def step_for(interval):  # type: ignore[no-untyped-def]
     """Length of a cell in ms for members that come every `interval` ms."""
     for step in (5_000, 10_000, 15_000, 30_000, 60_000, 300_000, 900_000):
@@ -34,7 +34,7 @@ def step_for(interval):  # type: ignore[no-untyped-def]
     return 3_600_000
 
 
-@kernel
+@bare
 def is_heard(state, m, end):  # type: ignore[no-untyped-def]
     """Whether a member counts for a cell that ends at `end`: seen, not stale, and not silent for too long."""
     row, agg = state.rows[state.members[m].row], state.aggregates[state.members[m].agg]
@@ -43,7 +43,7 @@ def is_heard(state, m, end):  # type: ignore[no-untyped-def]
     return end - row.last <= MISSING * max(float(agg.step), row.interval)
 
 
-@kernel
+@bare
 def recount(state, a):  # type: ignore[no-untyped-def]
     """Count again who has not passed the oldest open cell."""
     agg = state.aggregates[a]
@@ -57,7 +57,7 @@ def recount(state, a):  # type: ignore[no-untyped-def]
     agg.pending = pending
 
 
-@kernel
+@bare
 def fill(state, a, slot):  # type: ignore[no-untyped-def]
     """Let the last contribution of each late member stand for what it has not said about the oldest cell."""
     agg = state.aggregates[a]
@@ -73,7 +73,7 @@ def fill(state, a, slot):  # type: ignore[no-untyped-def]
         m = member.next_of_agg
 
 
-@kernel
+@bare
 def close(state, a, cells, index):  # type: ignore[no-untyped-def]
     """Hand out the oldest open cell, if anything fell into it, and go on to the next."""
     agg = state.aggregates[a]
@@ -91,7 +91,7 @@ def close(state, a, cells, index):  # type: ignore[no-untyped-def]
     recount(state, a)
 
 
-@kernel
+@bare
 def reach(state, a, cell, cells, index):  # type: ignore[no-untyped-def]
     """Close until `cell` is among the open ones; after a gap, leap over the empty cells."""
     agg = state.aggregates[a]
@@ -104,7 +104,7 @@ def reach(state, a, cell, cells, index):  # type: ignore[no-untyped-def]
         recount(state, a)
 
 
-@kernel
+@bare
 def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
     """Close every cell that is complete or overdue."""
     agg = state.aggregates[a]
@@ -121,7 +121,7 @@ def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
             close(state, a, cells, index)
 
 
-@kernel
+@bare
 def put(state, m, slot, share, gained, summed, seconds, delta, buckets):  # type: ignore[no-untyped-def]
     """Add a share of a contribution to a cell."""
     member = state.members[m]
@@ -135,7 +135,7 @@ def put(state, m, slot, share, gained, summed, seconds, delta, buckets):  # type
             state.lanes[slot + LANES + j] += share * delta[j]
 
 
-@kernel
+@bare
 def spread(state, m, base, time, gained, summed, delta, buckets, cells, index):  # type: ignore[no-untyped-def]
     """Spread a contribution over the cells that (base, time] touches; cells that are closed keep what they had."""
     member = state.members[m]
@@ -154,7 +154,7 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
             put(state, m, slot, held / span, gained, summed, held / 1000.0, delta, buckets)
 
 
-@kernel
+@bare
 def contribute(state, m, base, time, gained, summed, delta, buckets, cells, index):  # type: ignore[no-untyped-def]
     """What a row gained over (base, time], as one of its memberships sees it; base 0: nothing is known to be gained."""
     member = state.members[m]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare, fetch, kernel
 from anomaly.config.models import ModelSpec
 from anomaly.detect import adaptive, counts
 from anomaly.detect.anomaly import Anomaly
@@ -24,11 +24,14 @@ from anomaly.detect.bank import Bank
 from anomaly.detect.counts import Ratios
 from anomaly.detect.episode import OPEN, PENDING, step_point
 from anomaly.detect.episodes import EVENT_KINDS, OPEN_AT, EpisodeEvents, Episodes, write
+from anomaly.detect.layout import WIDTH, N
 from anomaly.detect.recent import Recent
 from anomaly.detect.rows import grown
+from anomaly.detect.season import day_bucket, week_bucket
 
 JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("restored", "u1")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
+AHEAD, LINE = 4, 64  # points by which a row is asked for before its turn; bytes that memory gives at once
 LONGEST = 300.0  # seconds that a rate speaks for
 
 
@@ -53,7 +56,7 @@ class Verdicts(NamedTuple):
     events: EpisodeEvents
 
 
-@kernel
+@bare
 def lost(rate, low, high, seconds):  # type: ignore[no-untyped-def]
     """The evidence that traffic is gone, from a band that reaches BAND_SCORE, about three standard deviations, each way."""
     if not (low > 0.0 and rate < low):
@@ -62,10 +65,25 @@ def lost(rate, low, high, seconds):  # type: ignore[no-untyped-def]
     return counts.loss(rate * seconds, centre * seconds, spread * seconds)
 
 
-@kernel
+@bare
 def is_beyond(e, value):  # type: ignore[no-untyped-def]
     """Whether a value lies beyond the frozen band of an episode."""
     return value < e.low or value > e.high
+
+
+@bare
+def ask(r, time, table, bank, episodes):  # type: ignore[no-untyped-def]
+    """Have the state of a row that comes soon brought from memory: at many series that takes as long as judging."""
+    state, anchor, last = bank
+    for number in range(N, WIDTH, LINE // 4):
+        fetch(state, r, 4 * number)
+    fetch(state, r, 4 * day_bucket(time))
+    fetch(state, r, 4 * week_bucket(time))
+    fetch(episodes, r, 0)
+    fetch(episodes, r, LINE)
+    fetch(table, r, 0)
+    fetch(anchor, r, 0)
+    fetch(last, r, 0)
 
 
 @kernel
@@ -75,6 +93,8 @@ def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_
     seen, judged, faults, held = out
     m = 0
     for i in range(row.size):
+        if i + AHEAD < row.size:
+            ask(row[i + AHEAD], time[i], table, bank, episodes)
         r = row[i]
         what = table[r]
         held_back, fault = episodes[r].phase == OPEN or episodes[r].phase == PENDING, False

@@ -4,20 +4,24 @@ second uint32 (rows, KEPT) since the epoch, value float32 (rows, KEPT), count in
 is at (count - 1) % KEPT. Times are whole seconds, because a person reads them.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 
 KEPT = 16
 LARGEST = 3e38  # what a float32 holds; evidence needs no more
 
 
-@kernel
+@bare
 def push(row, time, value, second, kept, count):  # type: ignore[no-untyped-def]
-    """Keep values in arrival order."""
+    """Keep values in arrival order, those that are finite."""
     for i in range(row.size):
         r = row[i]
+        if not math.isfinite(value[i]):
+            continue
         at = count[r] % second.shape[1]
         second[r, at], kept[r, at] = time[i] // 1000, min(max(value[i], -LARGEST), LARGEST)
         count[r] += 1
@@ -41,7 +45,7 @@ class Recent:
             self.count = np.concatenate([self.count, np.zeros(more, np.int64)])
 
     def keep(self, row: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]) -> None:
-        """Keep judged values in arrival order."""
+        """Keep judged values in arrival order; what is not finite is no evidence."""
         push(row, time, value, self.second, self.value, self.count)
 
     def last(

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +43,7 @@ QUANTITIES = ("rate", "mean", "p95", "p99")
 OF_SIGNAL = {Signal.TRAFFIC: ("rate",), Signal.LATENCY: ("mean", "p95", "p99"), Signal.SATURATION: ("mean", "p95", "p99")}
 OF_OTHERS = ("rate", "mean", "p95")
 
+MOST_FITTING = 100_000  # series that specs can tell apart, of which we remember how they do
 DONORS = 8  # siblings asked for what they know
 
 
@@ -138,17 +138,15 @@ class Register:
         self._donors: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
         self._index = {id(spec): i for i, spec in enumerate(self.specs)}
         self._names = frozenset(name for s in self.specs for m in s.match for name in m.labels)
-        self._fitting = lru_cache(100_000)(lambda series: specs_for(series, self.specs))
+        self._fitting: dict[tuple[object, ...], tuple[ModelSpec, ...]] = {}
 
     def add(self, series: Series, source: int, lateness: int, fresh: bool) -> int:
         """Give a series its row. `fresh`: no point of it can have been missed."""
-        row = self._new("rows", 1)
+        row, group, family = self._new("rows", 1), self._group_of(series), self._family_of(series)
         self.series += 1
-        group = self._group_of(series)
         state = self.state
-        state.rows[row]["judged"], state.rows[row]["members"] = -1, -1
-        state.rows[row]["group"], state.rows[row]["fresh"] = group, fresh
-        state.rows[row]["family"] = self._family_of(series)
+        one = state.rows[row]
+        one["judged"], one["members"], one["group"], one["fresh"], one["family"] = -1, -1, group, fresh, family
         state.groups[group]["source"] = source
         part = part_of(series)
         seen = series if part is None else self._whole(series, part)
@@ -187,9 +185,13 @@ class Register:
         """Its specs; asked once for all series that no spec can tell apart."""
         labels = tuple(pair for pair in series.labels if pair[0] in self._names)
         instance = tuple(pair for pair in series.instance if pair[0] in self._names)
-        return self._fitting(
-            replace(series, hash=0, group_hash=0, environment="", group="", labels=labels, instance=instance, bounds=())
-        )
+        key = series.metric, series.unit, series.kind, labels, instance
+        if key not in self._fitting:
+            if len(self._fitting) >= MOST_FITTING:
+                self._fitting.clear()
+            anyone = replace(series, environment="", group="", labels=labels, instance=instance, bounds=())
+            self._fitting[key] = specs_for(anyone, self.specs)
+        return self._fitting[key]
 
     def _feed_value(self, row: int, series: Series, spec: ModelSpec, lateness: int) -> None:
         """Judge a gauge or a counter by itself, in its aggregate, or both."""
@@ -369,6 +371,8 @@ class Register:
         """The first of `n` new places of an array of the state."""
         at = self._used[what]
         self._used[what] = at + n
+        if at + n <= getattr(self.state, what).size:
+            return at
         larger: dict[str, Any] = {what: grown(getattr(self.state, what), at + n)}
         if what == "bounds":
             larger["order"] = grown(self.state.order, at + n)
