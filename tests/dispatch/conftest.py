@@ -1,17 +1,13 @@
-"""Makes the stories importable, and starts a real Alertmanager where a test needs one."""
+"""Starts a real Alertmanager where a test needs one."""
 
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 CONFIG = """
 route: {receiver: nobody, group_by: [alertname], group_wait: 0s, group_interval: 1s}

@@ -5,6 +5,7 @@ import socket
 
 import aiohttp
 import pytest
+from tests.host.letters import letter
 
 from anomaly.config.mistake import ConfigError
 from anomaly.config.settings import Blind, Settings
@@ -44,7 +45,7 @@ class Scene:
                 newest = None if behind is None else int((self.clock.time - behind) * 1000)
                 self.health.batch("decode", "otlp_metrics", 0, records, 10 * records, 0.01, newest)
             if dead:
-                self.health.dead("malformed", dead)
+                self.health.set_aside([letter("malformed")] * dead)
             if int(self.clock.time) % 5 == 0:
                 self.alerts += [(self.clock.time - START, a) for a in self.blindness.check(self.clock.time)]
         return self

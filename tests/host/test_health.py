@@ -5,6 +5,7 @@ import re
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.host.letters import letter
 
 from anomaly.config.models import Direction, Signal
 from anomaly.decode.records import DeadLetter
@@ -45,8 +46,8 @@ async def test_what_hosts_report_is_what_prometheus_reads():
     health.batch("decode", "otlp_metrics", 3, 100, 1700, 0.02)
     health.batch("detect", "otlp_metrics", 3, 100, 1690, 0.03, newest=1_700_000_000_000)
     health.batch("detect", "anomaly.points", 0, 2, 10, 0.03)
-    health.dead("truncated")
-    health.dead("truncated", 2)
+    health.set_aside([letter("truncated")] * 1)
+    health.set_aside([letter("truncated")] * 2)
     health.outcomes({"scored": 1600, "late": 90})
     health.series(42, 0.5)
     health.anomaly(anomaly(Event.OPEN))
@@ -113,7 +114,7 @@ def test_the_window_of_rejects_is_the_last_minute(seconds: int):
     health = Health(lambda: now[0])
     health.assigned(["t"])
     health.batch("decode", "t", 0, 7, 7, 0.0)
-    health.dead("malformed", 2)
+    health.set_aside([letter("malformed")] * 2)
     now[0] += seconds
     health.batch("decode", "t", 0, 3, 3, 0.0)
     assert health.recent(now[0]) == (10, 2)

@@ -256,8 +256,9 @@ async def test_every_record_becomes_points_once_committed(worker: Worker, story:
     await worker.until(ours_exist(worker, lambda: some_committed(worker)), "a commit")
     worker.end(signal.SIGKILL)
     worker.start()
+    before = await worker.committed()
     await play(worker, story[600:])
-    await asyncio.sleep(2.0)
+    await worker.until(lambda: some_committed(worker, before), "a further commit")
     worker.end(signal.SIGKILL)
     worker.start()
     await worker.until(lambda: all_committed(worker, len(story)), "everything committed")
@@ -270,6 +271,6 @@ async def test_every_record_becomes_points_once_committed(worker: Worker, story:
     assert msgspec.json.decode((await worker.read("anomalies"))[-1].value)
 
 
-async def some_committed(worker: Worker) -> bool:
-    """Whether decode has begun."""
-    return await worker.committed() > 0
+async def some_committed(worker: Worker, before: int = 0) -> bool:
+    """Whether decode has worked off something since."""
+    return await worker.committed() > before

@@ -90,11 +90,6 @@ class Health:
         self.newest = max(time_ms, self.newest or 0)
         self._newest.set(self.newest / 1000.0)
 
-    def dead(self, reason: str, n: int = 1) -> None:
-        """So many records were set aside, as a whole."""
-        self._rejects.labels(reason).inc(n)
-        self._count(0, n)
-
     def set_aside(self, letters: Iterable[DeadLetter]) -> None:
         """Records were set aside, or points of them: a record whose other points were read is no sign of blindness."""
         for letter in letters:

@@ -48,8 +48,7 @@ class Wiring:
 
     async def set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """Write dead letters, and count them."""
-        for reason, n in sorted(Counter(letter.reason for letter in letters).items()):
-            self.health.dead(reason, n)
+        self.health.set_aside(letters)
         await self.outputs.send([dead_letter(self.names.dead, letter) for letter in letters])
 
 
@@ -111,11 +110,13 @@ class DetectStage:
         self._counted: dict[int, Counter[str]] = {}
 
     async def restore(self, places: Sequence[Place]) -> None:
-        """Open anomalies, so that none is opened or closed a second time."""
+        """Open anomalies, so that none is opened or closed twice; told again, since a crash may have come between."""
         held = await compacted.read(self.wiring.kafka, self.wiring.names.open, [p.partition for p in places])
         self._held |= set(held)
         for partition, by_id in held.items():
-            self.wiring.engine.detector(partition).restore(readable(by_id, _anomaly))
+            anomalies = readable(by_id, _anomaly)
+            self.wiring.engine.detector(partition).restore(anomalies)
+            await self.wiring.outputs.send([self._event(a) for a in anomalies])
 
     def drop(self, place: Place) -> None:
         """Another worker's groups."""
@@ -139,7 +140,7 @@ class DetectStage:
                 self.wiring.health.judged(int(received.points.time.max()))
         self._count(block.partition, events)
         await self.wiring.set_aside(dead)
-        await self.wiring.outputs.send([*self._messages(block.partition, events), *self._ticks(block.partition, events)])
+        await self._tell(block.partition, events)
         return points
 
     def report(self) -> None:
@@ -151,13 +152,23 @@ class DetectStage:
     async def finish(self) -> None:
         """Nothing is left: blocks are settled when they are taken."""
 
-    def _messages(self, partition: int, events: Iterable[Anomaly | Tick]) -> Iterable[Message]:
-        names = self.wiring.names
-        for event in events:
-            if isinstance(event, Anomaly):
-                text, key = to_json(event), event.environment.encode()
-                yield Message(names.anomalies, self._of(event.environment), key, text)
-                yield Message(names.open, partition, event.id.encode(), None if event.event is Event.CLOSE else text)
+    async def _tell(self, partition: int, events: Sequence[Anomaly | Tick]) -> None:
+        """What opened is noted before it is told, what closed is told before its note goes.
+
+        A crash in between leaves a note of what may not have been told: the next start tells it again, by the same id. The
+        model could not: it has not seen what came before.
+        """
+        anomalies = [event for event in events if isinstance(event, Anomaly)]
+        ids = {a.id: a.event is Event.CLOSE for a in anomalies}  # as each stands at last
+        topic = self.wiring.names.open
+        lasting = {a.id: to_json(a) for a in anomalies if not ids[a.id]}
+        await self.wiring.outputs.send([Message(topic, partition, i.encode(), text) for i, text in lasting.items()])
+        await self.wiring.outputs.send([*map(self._event, anomalies), *self._ticks(partition, events)])
+        await self.wiring.outputs.send([Message(topic, partition, i.encode(), None) for i, over in ids.items() if over])
+
+    def _event(self, anomaly: Anomaly) -> Message:
+        environment = anomaly.environment
+        return Message(self.wiring.names.anomalies, self._of(environment), environment.encode(), to_json(anomaly))
 
     def _of(self, environment: str) -> int:
         """Nothing crosses an environment: all of it meets on one partition."""

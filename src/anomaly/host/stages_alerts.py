@@ -71,12 +71,15 @@ class CorrelateStage:
                 events.append(_event.decode(block.value(i)))
             except msgspec.DecodeError as error:
                 dead.append(block.dead(i, BadRecord("not_an_event", str(error))))
-        messages = []
+        kept, alerts = [], []
         for incident, alert in self.wiring.engine.correlate(block.partition, events):
-            messages += self._messages(block.partition, incident, alert)
-        messages += self._old(block.partition, max((e.time for e in events), default=0))
+            kept.append(self._kept_as(block.partition, incident, alert))
+            alerts += [self._alert(block.partition, alert)] if alert else []
+        kept += self._old(block.partition, max((e.time for e in events), default=0))
         await self.wiring.set_aside(dead)
-        await self.wiring.outputs.send(messages)
+        # The alert goes first: a crash behind it repeats it, by the same id; one behind the incident would have lost it.
+        await self.wiring.outputs.send(alerts)
+        await self.wiring.outputs.send(kept)
         return len(events)
 
     def report(self) -> None:
@@ -90,16 +93,16 @@ class CorrelateStage:
     async def finish(self) -> None:
         """Nothing is left: blocks are settled when they are taken."""
 
-    def _messages(self, partition: int, incident: Incident, alert: Alert | None) -> list[Message]:
-        names, key = self.wiring.names, incident.dedup_key.encode()
+    def _kept_as(self, partition: int, incident: Incident, alert: Alert | None) -> Message:
         held = self._kept.setdefault(partition, {})
         before = held.get(incident.dedup_key)
         kept = held[incident.dedup_key] = Kept(incident, alert or (before.alert if before else None))
-        messages = [Message(names.incidents, partition, key, to_json(kept))]
-        if alert:
-            self.wiring.health.alert(alert)
-            messages.append(Message(names.alerts, partition, key, to_json(alert), list(cloudevent(alert).items())))
-        return messages
+        return Message(self.wiring.names.incidents, partition, incident.dedup_key.encode(), to_json(kept))
+
+    def _alert(self, partition: int, alert: Alert) -> Message:
+        self.wiring.health.alert(alert)
+        headers = list(cloudevent(alert).items())
+        return Message(self.wiring.names.alerts, partition, alert.dedup_key.encode(), to_json(alert), headers)
 
     def _old(self, partition: int, time: int) -> list[Message]:
         """Tombstones of what was resolved long ago."""
