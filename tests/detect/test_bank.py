@@ -1,5 +1,7 @@
 """The bank against what it says of itself, and its parts against two-line references."""
 
+import math
+
 import numpy as np
 import pytest
 from river import stats
@@ -30,14 +32,13 @@ def test_a_young_average_is_the_running_mean_and_an_old_one_is_rivers():
 def test_the_tail_finds_the_quantile_of_what_it_saw():
     """As numpy does of the same values, within what stochastic approximation can."""
     v = np.random.default_rng(2).exponential(1.0, 60_000)
-    u, b = 1.7, 0.25
+    u, b = 2.9, 0.8
     for n, x in enumerate(v):
         u, b = learn(x, 1.0 / (n + 36.0), u, b, LEAST)
-    roots = np.sqrt(v)
-    quantile = np.quantile(roots, 1.0 - SHARE)
+    quantile = np.quantile(v, 1.0 - SHARE)
     assert u == pytest.approx(quantile, rel=0.03)
-    assert b == pytest.approx((roots[roots > quantile] - quantile).mean(), rel=0.15)
-    assert surprise(u * u, u, b, LEAST) == pytest.approx(-np.log10(SHARE))
+    assert b == pytest.approx((v[v > quantile] - quantile).mean(), rel=0.15)
+    assert surprise(u, u, b, LEAST) == pytest.approx(-np.log10(SHARE))
 
 
 def test_no_more_is_claimed_than_the_looks_allow():
@@ -82,3 +83,44 @@ def test_a_primed_row_speaks_at_once_and_keeps_its_own_level():
     assert np.nanmax(judged.score[:9]) < 2.0
     assert judged.score[9] > 2.0
     assert 40.0 < judged.low[9] < judged.high[9] < 65.0
+
+
+def weeks_then(*last: float, moved: float = 0.0) -> np.ndarray:
+    """Scores of `last`, in spreads, after three weeks of Gaussian noise every ten minutes that moved for good halfway;
+    the median of 50 series at each."""
+    rows, n = 50, 3024
+    value = np.random.default_rng(5).normal(0.0, 1.0, (n + len(last), rows))
+    value[n // 2 :] += moved
+    value[n:] = moved + np.array(last)[:, None]
+    bank, row = Bank(), np.tile(np.arange(rows), n + len(last))
+    bank.ensure(rows)
+    time = np.repeat(T0 + 600_000 * np.arange(n + len(last)), rows)
+    score = bank.judge(row, time, 100.0 + value.ravel(), 0 * row + 1, 0 * row).score
+    return np.asarray(np.median(score.reshape(-1, rows)[n:], axis=1))
+
+
+def test_a_score_is_about_the_gaussian_tail_probability_and_far_out_well_above_an_alerts():
+    """Of an old series, within 1.5 decades at four and five spreads."""
+    four, five, twenty = (float(weeks_then(off)[0]) for off in (4.0, 5.0, 20.0))
+    assert four == pytest.approx(-np.log10(math.erfc(4.0 / math.sqrt(2.0))), abs=1.5)
+    assert five == pytest.approx(-np.log10(math.erfc(5.0 / math.sqrt(2.0))), abs=1.5)
+    assert twenty > 8.0
+
+
+def test_a_series_that_moved_for_good_is_not_blind_to_the_next_leap():
+    """Ten spreads up a week and a half ago; ten more now."""
+    assert weeks_then(10.0, moved=10.0)[0] >= 5.0
+
+
+def test_a_sudden_fall_of_a_smooth_series_that_wanders_is_noticed():
+    """A damped walk over many spreads of its steps, whose day says little of the next; then half of it in one step."""
+    rng, n = np.random.default_rng(6), 4000
+    walk = np.zeros(n)
+    for i in range(1, n):
+        walk[i] = 0.998 * walk[i - 1] + rng.normal(0.0, 0.5)
+    walk[-1] -= 10.0
+    bank, zeros = Bank(), np.zeros(n, int)
+    bank.ensure(1)
+    score = bank.judge(zeros, T0 + 300_000 * np.arange(n), 85.0 + walk, zeros + 1, zeros).score
+    assert score[-1] >= 5.0
+    assert score[-1] > np.nanmax(score[:-1])

@@ -1,12 +1,14 @@
-"""The default model: a value against its season, its range and its level, each measured by what the series does anyway.
+"""The default model: a value against its season, range, level and last half hour, each measured by what is usual for it.
 
 One point of one row at a time: scored first, then learned. A score is -log10 of a tail probability: NaN before `KNOWN`
 points, 0 at the expected value. All memories are in seconds; a point stands for the time since the one before it, at most
 three usual intervals, so that neither a gap nor a late sender counts. A row is laid out in `layout`, learned in `learn`.
 
-Structure: seasonal residual, range novelty and level, each calibrated by its own tail, as found to work on NAB; what is
-claimed is capped by the number of independent looks, which for a smooth series are fewer than its points. While they are
-few, the surprise of consecutive points on one side adds up: a step is told from a spike by lasting.
+Structure: seasonal residual, range novelty and level, each calibrated by its own tail, as found to work on NAB, and the
+sudden change, without which a series that wanders, or has just moved for good, would be blind to a leap. What is claimed
+is capped by the number of independent looks, which for a smooth series are fewer than its points. While they are few, the
+surprise of consecutive points on one side adds up: a step is told from a spike by lasting.
+Looks are counted as level crossings: S. O. Rice, "Mathematical analysis of random noise" (1944), section 3.3.
 Weak where a fault begins with the series, and on shapes: a flat line within its band is not noticed.
 """
 
@@ -24,6 +26,7 @@ from anomaly.detect.layout import (
     LEAST_LEVEL,
     LEAST_RANGE,
     LEAST_SEASON,
+    LEAST_SUDDEN,
     LOW,
     MEAN,
     MEDIUM,
@@ -37,6 +40,7 @@ from anomaly.detect.layout import (
     TAIL_LEVEL,
     TAIL_RANGE,
     TAIL_SEASON,
+    TAIL_SUDDEN,
     WEEK_AGE,
     N,
     begin,
@@ -52,6 +56,8 @@ FEW_SPREAD = 4.0  # a spread of n points is taken for (1 + FEW_SPREAD / n) of it
 TINY = 1e-12
 FLAT = 0.1  # of the smallest spread worth the name
 RANGE_SHARE = 0.7
+SUDDEN_SHARE = 0.85  # a sudden change is told also of series whose usual noise it resembles: it counts for a little less
+SUDDEN_LOOKS = 3.0  # independent looks at sudden changes in a half-life of the short mean
 FEW, LONG = 300.0, 21_600.0  # points and seconds at which a series is no longer quite young
 LOW_RUN, MOST_RUN = 1.0, 4.0  # surprise of a point that belongs to a run; points that a run may be worth
 HELD, HELD_TAIL = 0.03, 0.1  # weight of a point while the row has an open episode
@@ -105,6 +111,12 @@ def novelty(state, fast):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def suddenness(state, y, n, least):  # type: ignore[no-untyped-def]
+    """How far the value is from the last half hour's mean, in usual changes from point to point."""
+    return abs(y - state[FAST]) / max(state[ROUGH] * (1.0 + FEW_SPREAD / n), least)
+
+
+@kernel
 def duration(state, time, last):  # type: ignore[no-untyped-def]
     """Seconds that the point stands for; 0 for one that is not newer than the last."""
     dt = max((time - last) * 1e-3, 0.0)
@@ -113,9 +125,8 @@ def duration(state, time, last):  # type: ignore[no-untyped-def]
 
 @kernel
 def looks(s):  # type: ignore[no-untyped-def]
-    """How many independent points the row has learned from: for a smooth line fewer than its points."""
-    fresh = freshness(s)
-    return (s[N] + s[PRIOR]) * fresh / (2.0 - fresh)
+    """How many independent extremes the row could have shown: as often as a line so smooth crosses a level (Rice)."""
+    return (s[N] + s[PRIOR]) * math.sqrt(freshness(s))
 
 
 @kernel
@@ -125,23 +136,25 @@ def moved(mean, y, dt, half_life, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def surprises(s, va, vb, vc, independent, flat):  # type: ignore[no-untyped-def]
-    """What each of the three statistics says by its own tail, capped by how often it was looked at."""
+def surprises(s, va, vb, vc, vd, independent, flat):  # type: ignore[no-untyped-def]
+    """What each of the four statistics says by its own tail, capped by how often it was looked at."""
     a = tail.surprise(va, s[TAIL_SEASON], s[TAIL_SEASON + 1], LEAST_SEASON)
     b = tail.surprise(vb, s[TAIL_RANGE], s[TAIL_RANGE + 1], LEAST_RANGE)
     c = tail.surprise(vc, s[TAIL_LEVEL], s[TAIL_LEVEL + 1], LEAST_LEVEL)
+    d = tail.surprise(vd, s[TAIL_SUDDEN], s[TAIL_SUDDEN + 1], LEAST_SUDDEN)
     known, claim = s[LEARNED], 1.0 if flat else tail.CLAIM
     return (
         tail.capped(a, independent, claim),
         tail.capped(b, known / FAST_HALF, tail.CLAIM),
         tail.capped(c, known / MEDIUM_HALF, tail.CLAIM),
+        tail.capped(d, max(independent, SUDDEN_LOOKS * known / FAST_HALF), claim),
     )
 
 
 @kernel
-def combined(a, b, c):  # type: ignore[no-untyped-def]
-    """The three as one: season and range support each other; the level may speak alone."""
-    return max((a + RANGE_SHARE * b) / math.sqrt(1.0 + RANGE_SHARE * RANGE_SHARE), c)
+def combined(a, b, c, d):  # type: ignore[no-untyped-def]
+    """The four as one: season and range support each other; the level and the sudden change may speak alone."""
+    return max((a + RANGE_SHARE * b) / math.sqrt(1.0 + RANGE_SHARE * RANGE_SHARE), c, SUDDEN_SHARE * d)
 
 
 @kernel
@@ -211,16 +224,16 @@ def judge_point(state, anchor, last, row, time, value, seasonal, held, teach):  
     spread, flat = max(s[SPREAD] * (1.0 + FEW_SPREAD / n), least), is_flat(s, least)
     fast, medium = moved(s[FAST], y, dt, FAST_HALF, n), moved(s[MEDIUM], y, dt, MEDIUM_HALF, n)
     va, vb, vc = abs(y - level) / spread, novelty(s, fast), abs(medium - s[MEAN]) / spread
-    independent, side = looks(s), 1.0 if y >= level else -1.0
-    a, b, c = surprises(s, va, vb, vc, independent, flat)
+    vd, side = suddenness(s, y, n, least), 1.0 if y >= level else -1.0
+    a, b, c, d = surprises(s, va, vb, vc, vd, looks(s), flat)
     run = run_before(s, a, side, flat)
-    raw = combined(a, b, c) + run
+    raw = combined(a, b, c, d) + run
     low, high = band(s, anchor[row] + level, spread)
     known = n >= KNOWN and s[N] >= OWN
     score = max(raw - REPEATED * max(s[BLOCK_MEAN], 0.0), 0.0)
     if teach and time > before:
         weight = trusted(s, run, raw, flat, held)
-        learn.learn_tails(s, dt, va, vb, vc, trusted_tail(s, weight, flat, held))
+        learn.learn_tails(s, dt, va, vb, vc, vd, trusted_tail(s, weight, flat, held))
         learn.point(s, time, before, dt, y, level, spread, fast, medium, weight, flat)
         learn.learn_block(s, dt, raw if known else 0.0)
         s[RUN] = side * min(a + run, MOST_RUN * a) if a >= LOW_RUN else 0.0

@@ -42,15 +42,17 @@ from anomaly.detect.season import DAY, WEEK
     BLOCK_AGE,  # seconds
     BLOCK_MEAN,  # mean of the blocks' greatest scores, less what chance gives
     BLOCKS,
-) = range(DAY + WEEK, DAY + WEEK + 28)
+    TAIL_SUDDEN,
+    _D,
+) = range(DAY + WEEK, DAY + WEEK + 30)
 WIDTH = DAY + WEEK + 30
 
 
 DONATED = 20.0  # points that a donor's state is worth
-# Tails before anything is known, wider than a Gaussian's 1.66 and 0.13, and for the range, which is rarely left, small.
-USUAL_SEASON, USUAL_RANGE, USUAL_LEVEL = (1.7, 0.25), (0.22, 0.15), (1.7, 0.25)
+# Tails before anything is known, wider than a Gaussian's 2.75 and 0.45, and for the range, which is rarely left, small.
+USUAL_SEASON, USUAL_RANGE, USUAL_LEVEL, USUAL_SUDDEN = (2.9, 0.8), (0.05, 0.08), (2.9, 0.8), (2.9, 0.8)
 # Below these no tail shrinks, however quiet the series has been.
-LEAST_SEASON, LEAST_RANGE, LEAST_LEVEL = (1.2, 0.1), (0.1, 0.05), (2.0, 0.3)
+LEAST_SEASON, LEAST_RANGE, LEAST_LEVEL, LEAST_SUDDEN = (1.5, 0.3), (0.02, 0.02), (2.0, 0.5), (2.0, 0.5)
 
 
 @kernel
@@ -61,6 +63,7 @@ def blank(state):  # type: ignore[no-untyped-def]
     state[TAIL_SEASON], state[TAIL_SEASON + 1] = USUAL_SEASON
     state[TAIL_RANGE], state[TAIL_RANGE + 1] = USUAL_RANGE
     state[TAIL_LEVEL], state[TAIL_LEVEL + 1] = USUAL_LEVEL
+    state[TAIL_SUDDEN], state[TAIL_SUDDEN + 1] = USUAL_SUDDEN
     for at in (REST, SPREAD, ROUGH, QUANTUM, NEGATIVE, RUN, BLOCK_PEAK, BLOCK_AGE, BLOCK_MEAN, BLOCKS, INTERVAL):
         state[at] = 0.0
 
@@ -71,7 +74,7 @@ def borrow(state):  # type: ignore[no-untyped-def]
     state[PRIOR] = 0.0 if math.isnan(state[MEAN]) else DONATED
     state[N] = state[LEARNED] = state[RUN] = state[BLOCK_PEAK] = state[BLOCK_AGE] = 0.0
     state[SPREAD] *= 1.5
-    for at in (TAIL_SEASON, TAIL_RANGE, TAIL_LEVEL):
+    for at in (TAIL_SEASON, TAIL_RANGE, TAIL_LEVEL, TAIL_SUDDEN):
         state[at + 1] *= 1.3
 
 

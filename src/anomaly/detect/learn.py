@@ -24,6 +24,7 @@ from anomaly.detect.layout import (
     LEAST_LEVEL,
     LEAST_RANGE,
     LEAST_SEASON,
+    LEAST_SUDDEN,
     LOW,
     MEAN,
     MEDIUM,
@@ -36,6 +37,7 @@ from anomaly.detect.layout import (
     TAIL_LEVEL,
     TAIL_RANGE,
     TAIL_SEASON,
+    TAIL_SUDDEN,
     WEEK_AGE,
     N,
 )
@@ -68,13 +70,14 @@ def learn_season(s, time, last, dt, y, spread, weight):  # type: ignore[no-untyp
 
 
 @kernel
-def learn_tails(s, dt, va, vb, vc, weight):  # type: ignore[no-untyped-def]
-    """What is usual for each of the three statistics."""
+def learn_tails(s, dt, va, vb, vc, vd, weight):  # type: ignore[no-untyped-def]
+    """What is usual for each of the four statistics."""
     share = gain(dt, TAIL_HALF, s[N] + tail.PRIOR)
     first = share * weight
     s[TAIL_SEASON], s[TAIL_SEASON + 1] = tail.learn(va, first, s[TAIL_SEASON], s[TAIL_SEASON + 1], LEAST_SEASON)
     s[TAIL_RANGE], s[TAIL_RANGE + 1] = tail.learn(vb, share, s[TAIL_RANGE], s[TAIL_RANGE + 1], LEAST_RANGE)
     s[TAIL_LEVEL], s[TAIL_LEVEL + 1] = tail.learn(vc, share, s[TAIL_LEVEL], s[TAIL_LEVEL + 1], LEAST_LEVEL)
+    s[TAIL_SUDDEN], s[TAIL_SUDDEN + 1] = tail.learn(vd, first, s[TAIL_SUDDEN], s[TAIL_SUDDEN + 1], LEAST_SUDDEN)
 
 
 @kernel
@@ -93,9 +96,15 @@ def smallest_step(known, change):  # type: ignore[no-untyped-def]
 
 @kernel
 def learn_level(s, dt, y, level, spread, weight, flat):  # type: ignore[no-untyped-def]
-    """The slow mean, its spread, and how rough and how coarse the values are."""
+    """The slow mean, its spread, and how rough and how coarse the values are.
+
+    On the first visit of a bucket, which follows the values it has just seen, the spread is about the slow mean: the
+    second day, compared with the first, would otherwise be measured by how little a smooth series does in minutes.
+    """
     n = s[N] + s[PRIOR]
     off, change = abs(y - level), abs(y - s[PREVIOUS])
+    if s[DAY_AGE] < season.OLD:
+        off = max(off, abs(y - s[MEAN]))
     clip = (FLAT_CLIP if flat else CLIP) * spread if n >= SETTLED else 1e30
     s[SPREAD] += weight * gain(dt, SPREAD_HALF, n) * (min(off, clip) - s[SPREAD])
     s[ROUGH] += weight * gain(dt, SPREAD_HALF, n) * (min(change, clip) - s[ROUGH])

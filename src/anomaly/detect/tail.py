@@ -1,12 +1,12 @@
 """How surprising a statistic is on this series: the tail above a high quantile that the series itself taught.
 
-State is three pairs of float32 per series, (quantile u, mean excess b) of the square root of a statistic v >= 0 (no
-unit). Above u the tail is taken as exponential in the square root, a Weibull tail of shape 1/2: between the exponential
-one, which makes a new worst latency "impossible", and Pareto's, which makes a tenfold level look ordinary.
+State is four pairs of float32 per series, (quantile u, mean excess b) of a statistic v >= 0 (no unit). Above u the tail
+is taken as exponential: a heavier one, in the square root of v, finds 25 windows of NAB at a score of 6 where this finds
+40. What an exponential tail would call impossible of a new worst latency, the cap by the number of looks takes back.
 Source: peaks over threshold, J. Pickands (1975); the quantile by stochastic approximation, H. Robbins and S. Monro
 (1951), with the tail's own density at u as its step.
 Weak on series that are quiet for long and then burst: hence the floors, below which a tail never shrinks, and the cap
-by what was seen, which is worth more on NAB than any other part (58 to 62 points).
+by what was seen, which is worth 3 points on NAB and three of four false alarms at 6.
 """
 
 import math
@@ -28,23 +28,22 @@ def surprise(v, quantile, excess, least):  # type: ignore[no-untyped-def]
 
     Below the quantile it is a straight line from 0, which is only to be continuous: nothing there matters.
     """
-    root, u, b = math.sqrt(v), max(quantile, least[0]), max(excess, least[1])
-    if root <= u:
-        return AT_QUANTILE * root / u
-    return AT_QUANTILE + (root - u) / (b * LN10)
+    u, b = max(quantile, least[0]), max(excess, least[1])
+    if v <= u:
+        return AT_QUANTILE * v / u
+    return AT_QUANTILE + (v - u) / (b * LN10)
 
 
 @kernel
 def reach(score, quantile, excess, least):  # type: ignore[no-untyped-def]
     """The statistic at which the surprise is `score`, which lies above the quantile's."""
-    root = max(quantile, least[0]) + (score - AT_QUANTILE) * LN10 * max(excess, least[1])
-    return root * root
+    return max(quantile, least[0]) + (score - AT_QUANTILE) * LN10 * max(excess, least[1])
 
 
 @kernel
 def learn(v, weight, quantile, excess, least):  # type: ignore[no-untyped-def]
     """Quantile and mean excess after `v`, which weighs `weight` in an average of all points."""
-    over = math.sqrt(v) - quantile
+    over = v - quantile
     if over <= 0.0:
         return quantile - weight * excess, excess
     step = min(weight / SHARE, MOST_STEP)
