@@ -111,6 +111,38 @@ def test_a_silence_known_from_before_a_restart_is_neither_opened_twice_nor_close
     assert [(a.id, a.event, a.ended) for a in feed.said] == [(before.said[0].id, Event.CLOSE, ms(400))]
 
 
+def test_after_a_restart_what_was_heard_before_the_silence_does_not_end_it():
+    """Redelivered points come first; the end is told at the time when the group came back, not at theirs."""
+    before = Feed((TRAFFIC,))
+    both(before, 0, 200)
+    before.play(heard(300, OTHER, 200))
+    feed = Feed((TRAFFIC,))
+    feed.detector.restore(before.said)
+    both(feed, 0, 200)
+    feed.play(heard(300, OTHER, 200))
+    assert silences(feed) == []
+
+    both(feed, 400, 420)
+    assert [(a.id, a.event, a.ended) for a in feed.said] == [(before.said[0].id, Event.CLOSE, ms(400))]
+
+
+def test_of_a_backlog_who_is_not_read_yet_is_not_silent():
+    """The shop's partition is read long after the other's, as after an outage of ours; then it is silent in earnest."""
+    feed = Feed((TRAFFIC,))
+    for t in range(200):
+        feed.send(P(SHOP, t, 10.0 * t), partition=0)
+        feed.send(P(OTHER, t, 10.0 * t), partition=1)
+    for t in range(200, 900):
+        feed.send(P(OTHER, t, 10.0 * t), partition=1)
+    for t in range(200, 900):
+        feed.send(P(SHOP, t, 10.0 * t), partition=0)
+    assert silences(feed) == []
+
+    for t in range(900, 1000):
+        feed.send(P(OTHER, t, 10.0 * t), partition=t % 2)
+    assert [s[:2] for s in silences(feed)] == [(Event.OPEN, "shop")]
+
+
 def test_time_is_that_of_the_slowest_input_that_is_not_idle():
     """An input more than a minute behind the others no longer holds time back, and time never goes back."""
     inputs = Inputs()

@@ -167,6 +167,18 @@ def test_a_restart_goes_on_with_what_was_open():
     assert (closed.ended - T0) / 1000 >= 300
 
 
+def test_after_a_restart_points_from_before_the_fault_do_not_end_it():
+    """What is redelivered was normal then; what is open was told later."""
+    gauge, before = series("load", host="x"), Feed()
+    healthy, ill = [P(gauge, t, 10.0 + t % 3) for t in range(200)], [P(gauge, t, 100.0) for t in range(200, 260)]
+    before.play([*healthy, *ill])
+    opened = [a for a in before.said if a.event is not Event.CLOSE][-1]
+    feed = Feed()
+    feed.detector.restore([opened])
+    feed.play([*healthy, *ill])
+    assert feed.said == []
+
+
 def test_an_id_is_the_same_whatever_the_seed_and_the_order_of_arrival():
     """Rows and hashes are ours; the labels are the user's."""
     gauge = series("load", host="x")

@@ -1,8 +1,10 @@
 """Silence of a group that should be heard.
 
 A group is silent if none of its series brought a point while its source was heard: other groups on the same topic did.
-Silence is therefore counted on the source's own clock, which a gap in the source as a whole moves by no more than a few of
-its usual steps: when the pipeline stops for ten minutes nobody was silent, we were deaf.
+The input partition that it came through must have gone on as well: of a backlog one partition is read long before another,
+and who has not been read yet is not silent. (So a group alone on its partition is not missed before something else comes
+there.) Silence is counted on the source's own clock, which a gap in the source as a whole moves by no more than a few of its
+usual steps: when the pipeline stops for ten minutes nobody was silent, we were deaf.
 Judged are groups with a history (HISTORY ms, ARRIVALS moments) that a spec marks (`absence: true`); their limit is LEAST or
 five usual gaps, whichever is longer. A group of which all series ended by stale markers was removed, and is not missed.
 Times ms since the epoch and of the data; `usual` gaps ms.
@@ -25,7 +27,7 @@ DEAF = 15_000.0  # the source's clock goes on by so much in a look at most, or t
 
 
 class Silence(NamedTuple):
-    """A group fell silent (`back` 0) or was heard again; `limit` ms is what would have been usual."""
+    """A group fell silent (`back` 0), or was heard again at `back` and last at `time`; `usual` ms between its points."""
 
     group: int
     since: int
@@ -40,12 +42,22 @@ class Inputs:
     def __init__(self) -> None:
         self.heard: dict[tuple[str, int], int] = {}
         self.time = 0
+        self._number: dict[tuple[str, int], int] = {}
 
     def hear(self, source: str, partition: int, time: int) -> None:
         """An input was heard to `time`."""
         place = source, partition
         self.heard[place] = max(self.heard.get(place, 0), time)
         self.time = max(self.time, _slowest(list(self.heard.values())))
+
+    def number(self, source: str, partition: int) -> int:
+        """A small number for an input."""
+        self.heard.setdefault((source, partition), 0)
+        return self._number.setdefault((source, partition), len(self._number))
+
+    def by_number(self) -> NDArray[np.int64]:
+        """How far each input was heard, ms, by its number."""
+        return np.array([self.heard[place] for place in self._number], np.int64)
 
     def of(self, source: str) -> int:
         """Time of one source."""
@@ -86,22 +98,31 @@ class Absence:
         """Whether it is time to look at a source again."""
         return time // CHECK * CHECK > self.clocks.setdefault(source, _Clock()).last
 
-    def look(self, groups: NDArray[np.void], source: int, time: int) -> list[Silence]:
-        """Who fell silent by `time`, and who was heard again."""
+    def hold(self, group: int, until: int) -> None:
+        """A group known to be silent from before a restart: what it said by then is not news."""
+        self.seen = grown(self.seen, group + 1)
+        self.seen[group] = until
+
+    def look(self, groups: NDArray[np.void], source: int, time: int, heard: NDArray[np.int64]) -> list[Silence]:
+        """Who fell silent by `time`, and who was heard again; `heard` how far the input of each group was heard, ms."""
         clock = self.clocks.setdefault(source, _Clock())
         clock.go_on(time // CHECK * CHECK)
         self.seen, self.active = grown(self.seen, groups.size), grown(self.active, groups.size)
         mine = np.flatnonzero((groups["source"] == source) & (groups["last"] > 0))
-        heard = mine[groups["last"][mine] > self.seen[mine]]
-        self.seen[heard], self.active[heard] = groups["last"][heard], clock.active
-        back = [self._again(groups, int(g)) for g in heard[groups["open"][heard] != 0]]
-        return back + [self._silent(groups, int(g), clock.last) for g in self._missed(groups, mine, clock.active)]
+        came = mine[groups["last"][mine] > self.seen[mine]]
+        self.seen[came], self.active[came] = groups["last"][came], clock.active
+        back = [self._again(groups, int(g)) for g in came[groups["open"][came] != 0]]
+        missed = self._missed(groups, mine, clock.active, heard)
+        return back + [self._silent(groups, int(g), clock.last) for g in missed]
 
-    def _missed(self, groups: NDArray[np.void], mine: NDArray[np.intp], active: float) -> NDArray[np.intp]:
+    def _missed(
+        self, groups: NDArray[np.void], mine: NDArray[np.intp], active: float, heard: NDArray[np.int64]
+    ) -> NDArray[np.intp]:
         g = groups[mine]
         known = (g["watched"] != 0) & (g["arrivals"] >= ARRIVALS) & (g["last"] - g["since"] >= HISTORY)
         limit = np.maximum(LEAST, GAPS * g["usual"])
         silent = (g["open"] == 0) & (g["alive"] > 0) & (active - self.active[mine] > limit)
+        silent &= heard[mine] - g["last"] > limit
         missed: NDArray[np.intp] = mine[known & silent]
         return missed
 
@@ -111,5 +132,5 @@ class Absence:
 
     def _again(self, groups: NDArray[np.void], g: int) -> Silence:
         groups["open"][g] = 0
-        back = int(groups["back"][g]) or int(groups["last"][g])
-        return Silence(g, 0, back, float(groups["usual"][g]), back)
+        last = int(groups["last"][g])
+        return Silence(g, 0, last, float(groups["usual"][g]), int(groups["back"][g]) or last)

@@ -24,7 +24,7 @@ from anomaly.detect.convert import OUTCOMES, SCORED, WARMING, Columns, Values, c
 from anomaly.detect.judge import SCORE, Batch, Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
-from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
+from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells, grown
 from anomaly.detect.waiting import Waiting
 
 HASH = attrgetter("hash")
@@ -46,6 +46,7 @@ class Detector:
         self.register = Register(self.specs, self.judge)
         self.report = Report(self.specs, self.register.subjects, self.judge)
         self.inputs, self.absence = Inputs(), Absence()
+        self._through = np.zeros(64, np.int64)  # by group: the number of the input that it came through last
         self._waiting = Waiting(settings.limits.waiting_points)
         self._table = Table()
         self._sources: dict[str, int] = {}
@@ -98,9 +99,11 @@ class Detector:
 
     def _reopen(self) -> None:
         """Mark groups that were silent before a restart, so that they are heard again."""
+        groups = self.register.state.groups
         for g, key in enumerate(self.register.groups if self.report.silent else ()):
-            if key in self.report.silent:
-                self.register.state.groups["open"][g] = 1
+            if key in self.report.silent and not groups["open"][g]:
+                groups["open"][g] = 1
+                self.absence.hold(g, self.report.silent[key].time)
 
     def _take(self, points: Points, block: Block, source: int) -> list[Anomaly]:
         """Judge points, looking for silence between them wherever time passes a look."""
@@ -110,6 +113,8 @@ class Detector:
         if unknown.any():
             self.counts["unknown_series"] += self._waiting.hold(points, np.flatnonzero(unknown))
             points, rows = points.take(~unknown), rows[~unknown]
+        self._through = grown(self._through, len(self.register.groups))
+        self._through[self.register.state.rows["group"][rows]] = self.inputs.number(block.source, block.partition)
         found: list[Anomaly] = []
         for part, time in self._between_looks(points, block):
             if part.stop > part.start:
@@ -219,7 +224,7 @@ class Detector:
             return []
         groups = self.register.state.groups[: len(self.register.groups)]
         found = []
-        for silence in self.absence.look(groups, source, time):
+        for silence in self.absence.look(groups, source, time, self.inputs.by_number()[self._through[: groups.size]]):
             said = self.report.silence(self.register.groups[silence.group], silence, self._missed)
             found += [said] if said else []
         return found + self._ended()

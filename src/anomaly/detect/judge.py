@@ -2,8 +2,8 @@
 
 One row per judged series, dtype JUDGED: `spec` its index in the specs, `season` whether it may have one, `slot` its row
 among the ratios, -1 for a value against its band; `traffic` whether it is a rate of events, of which none may be left;
-`restored` whether its episode is from before a restart: then the frozen band alone decides, and the model, which knows
-nothing yet, learns only what lies within it.
+`until` the ms to which an episode from before a restart was told, 0: none. Of such a one the frozen band alone decides, on
+what is newer, since what was told comes once more; the model, which knows nothing yet, learns only what lies within it.
 A value whose row has an open episode, or a violation that has still to last, is learned with a small weight; whether it has
 is known only when the point before it was taken, hence one pass for model and episode.
 Values that are not finite are not known: they are neither judged nor learned.
@@ -29,7 +29,7 @@ from anomaly.detect.recent import Recent
 from anomaly.detect.rows import grown
 from anomaly.detect.season import day_bucket, week_bucket
 
-JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("restored", "u1")], align=True)
+JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("until", "i8")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
 AHEAD, LINE = 4, 64  # points by which a row is asked for before its turn; bytes that memory gives at once
 LONGEST = 300.0  # seconds that a rate speaks for
@@ -107,7 +107,7 @@ def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_
         else:
             x = value[i]
             score, low, high, learned = math.nan, math.nan, math.nan, 0.0
-            if math.isfinite(x) and not (what.restored != 0 and is_beyond(episodes[r], x)):
+            if math.isfinite(x) and not (what.until != 0 and is_beyond(episodes[r], x)):
                 seconds = (time[i] - last[r]) / 1000.0
                 score, low, high, learned = adaptive.judge_point(
                     state, anchor, last, r, time[i], x, what.season != 0, held_back, True
@@ -118,12 +118,12 @@ def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_
                     score = max(score, lost(x, usual[0], usual[1], min(seconds, LONGEST)))
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
-        if math.isfinite(x):
+        if math.isfinite(x) and time[i] > what.until:
             e = episodes[r]
-            said = math.nan if what.restored != 0 and what.slot < 0 else score
+            said = math.nan if what.until != 0 and what.slot < 0 else score
             event, reason = step_point(e, time[i], x, said, low, high, parameters[what.spec], fault, open_at)
             is_open[r] = e.phase == OPEN
-            what.restored = what.restored if e.phase == OPEN else 0
+            what.until = what.until if e.phase == OPEN else 0
             if event != 0:
                 write(m, i, r, event, reason, e, events)
                 m += 1
@@ -160,7 +160,7 @@ class Judge:
     def restore(self, row: int, a: Anomaly) -> None:
         """Go on with an episode known from before a restart."""
         self.episodes.restore(row, a.started, a.score, a.observed, *a.expected, a.direction)
-        self.table["restored"][row] = 1
+        self.table["until"][row] = a.time
 
     def warm(self) -> float:
         """Share of the judged rows of values that know enough by themselves."""

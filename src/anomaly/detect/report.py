@@ -99,9 +99,10 @@ class Report:
             a = self.silent.pop(key, None)
             if a is None:
                 return None
-            lasted = max((s.back - a.started) / 1000.0, a.observed)
+            back = s.back if s.back > a.time else s.time  # after a restart what was said before comes once more
+            lasted = max((back - a.started) / 1000.0, a.observed)
             return msgspec.structs.replace(
-                a, event=Event.CLOSE, time=s.back, ended=s.back, observed=lasted, current=0.0, reason="heard again"
+                a, event=Event.CLOSE, time=back, ended=back, observed=lasted, current=0.0, reason="heard again"
             )
         if key in self.silent:
             return None
