@@ -1,9 +1,11 @@
 """The worker as a process of its own, on a real broker: telemetry of the OpenTelemetry SDK in, alerts out."""
 
 import asyncio
+import gzip
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import zlib
@@ -18,6 +20,8 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from prometheus_client.parser import text_string_to_metric_families
 from tests.host import broker as kafka
 from tests.host.shop import telemetry
 
@@ -78,6 +82,13 @@ receivers:
         """What the file receiver got."""
         path = self.folder / "alerts.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def outcomes(self) -> dict[str, float]:
+        """Points by what became of them, as Prometheus reads it."""
+        url = f"http://127.0.0.1:{self.port}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            families = {f.name: f for f in text_string_to_metric_families(await answer.text())}
+        return {s.labels["outcome"]: s.value for s in families["anomaly_points"].samples if s.name.endswith("_total")}
 
     async def committed(self) -> int:
         """How far decode has committed its source, over all partitions."""
@@ -269,6 +280,44 @@ async def test_every_record_becomes_points_once_committed(worker: Worker, story:
     sizes = [sum(zlib.crc32(name.encode()) % 2 == p for _, name, _ in story) for p in (0, 1)]
     assert seen == {(p, offset) for p in (0, 1) for offset in range(sizes[p])}
     assert msgspec.json.decode((await worker.read("anomalies"))[-1].value)
+
+
+COLLECTOR = Path(os.environ.get("ANOMALY_DATA", "")) / "collector" / "otlp_metrics.bin.gz"
+
+
+@pytest.mark.skipif(
+    "ANOMALY_DATA" not in os.environ or not COLLECTOR.exists(),
+    reason="ANOMALY_DATA names no folder with a collector's records",
+)
+async def test_every_point_of_a_real_collector_is_accounted_for(worker: Worker) -> None:
+    """Scored, warming, converted, ignored by a spec, duplicate, late …: the outcomes add up to upb's count of points."""
+    records = list(recorded(COLLECTOR))
+    requests = [ExportMetricsServiceRequest.FromString(value) for *_, value in records]
+    metrics = [m for r in requests for rm in r.resource_metrics for sm in rm.scope_metrics for m in sm.metrics]
+    expected = sum(len(getattr(m, str(m.WhichOneof("data"))).data_points) for m in metrics if m.WhichOneof("data"))
+    worker.start()
+    async with AIOKafkaProducer(bootstrap_servers=worker.bootstrap, compression_type="zstd", acks="all") as producer:
+        for partition, time, value in records:
+            await producer.send(worker.source, value, partition=partition % 2, timestamp_ms=time)
+
+    async def counted() -> bool:
+        return sum((await worker.outcomes()).values()) >= expected
+
+    await worker.until(ours_exist(worker, lambda: all_committed(worker, len(records))), "everything committed")
+    await worker.until(counted, "every point counted")
+    outcomes = await worker.outcomes()
+    assert (sum(outcomes.values()), await worker.read("dead")) == (expected, [])
+    assert {k for k, n in outcomes.items() if n} <= {"scored", "warming", "converted", "ignored", "duplicate", "late"}
+
+
+def recorded(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """(partition, time, value) of the records in a file."""
+    data, at = gzip.decompress(path.read_bytes()), 0
+    while at < len(data):
+        partition, time, key, size = struct.unpack_from(">iqii", data, at)
+        at += 20 + max(key, 0)
+        yield partition, time, data[at : at + size]
+        at += size
 
 
 async def some_committed(worker: Worker, before: int = 0) -> bool:

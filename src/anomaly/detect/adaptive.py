@@ -14,7 +14,7 @@ Weak where a fault begins with the series, and on shapes: a flat line within its
 
 import math
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 from anomaly.detect import learn, season, tail
 from anomaly.detect.gain import gain
 from anomaly.detect.layout import (
@@ -67,7 +67,7 @@ BAND_SCORE = 2.5  # the expected band ends where one point would score this
 FAR = 1e30  # float32 ends a little further out
 
 
-@kernel
+@bare
 def expected(state, time, last, y, seasonal):  # type: ignore[no-untyped-def]
     """The nearer of what the day and the week expect; the week only from a bucket's second visit on."""
     if not seasonal:
@@ -82,19 +82,19 @@ def expected(state, time, last, y, seasonal):  # type: ignore[no-untyped-def]
     return week
 
 
-@kernel
+@bare
 def floor(s, level):  # type: ignore[no-untyped-def]
     """The smallest spread worth the name: what the values resolve, and a share of their size."""
     return max(RELATIVE_FLOOR * abs(level), QUANTUM_FLOOR * max(s[QUANTUM], 0.0), TINY)
 
 
-@kernel
+@bare
 def is_flat(s, least):  # type: ignore[no-untyped-def]
     """Whether the series hardly ever moves: a constant, or one with a rare blip."""
     return s[SPREAD] < FLAT * least
 
 
-@kernel
+@bare
 def freshness(state):  # type: ignore[no-untyped-def]
     """How independent a point is of the one before it: 1 for noise, near 0 for a smooth line."""
     if state[SPREAD] <= 0.0:
@@ -103,39 +103,39 @@ def freshness(state):  # type: ignore[no-untyped-def]
     return min(ratio * ratio, 1.0)
 
 
-@kernel
+@bare
 def novelty(state, fast):  # type: ignore[no-untyped-def]
     """How far the short mean lies outside the range it has had, over that range."""
     beyond = max(fast - state[HIGH], state[LOW] - fast)
     return max(beyond, 0.0) / max(state[HIGH] - state[LOW], state[SPREAD] + 1e-12)
 
 
-@kernel
+@bare
 def suddenness(state, y, n, least):  # type: ignore[no-untyped-def]
     """How far the value is from the last half hour's mean, in usual changes from point to point."""
     return abs(y - state[FAST]) / max(state[ROUGH] * (1.0 + FEW_SPREAD / n), least)
 
 
-@kernel
+@bare
 def duration(state, time, last):  # type: ignore[no-untyped-def]
     """Seconds that the point stands for; 0 for one that is not newer than the last."""
     dt = max((time - last) * 1e-3, 0.0)
     return min(dt, 3.0 * state[INTERVAL]) if state[INTERVAL] > 0.0 else dt
 
 
-@kernel
+@bare
 def looks(s):  # type: ignore[no-untyped-def]
     """How many independent extremes the row could have shown: as often as a line so smooth crosses a level (Rice)."""
     return (s[N] + s[PRIOR]) * math.sqrt(freshness(s))
 
 
-@kernel
+@bare
 def moved(mean, y, dt, half_life, n):  # type: ignore[no-untyped-def]
     """A short mean with the point taken in; unchanged by a point that stands for no time."""
     return mean + gain(dt, half_life, n) * (y - mean) if dt > 0.0 else mean
 
 
-@kernel
+@bare
 def surprises(s, va, vb, vc, vd, independent, flat):  # type: ignore[no-untyped-def]
     """What each of the four statistics says by its own tail, capped by how often it was looked at."""
     a = tail.surprise(va, s[TAIL_SEASON], s[TAIL_SEASON + 1], LEAST_SEASON)
@@ -151,19 +151,19 @@ def surprises(s, va, vb, vc, vd, independent, flat):  # type: ignore[no-untyped-
     )
 
 
-@kernel
+@bare
 def combined(a, b, c, d):  # type: ignore[no-untyped-def]
     """The four as one: season and range support each other; the level and the sudden change may speak alone."""
     return max((a + RANGE_SHARE * b) / math.sqrt(1.0 + RANGE_SHARE * RANGE_SHARE), c, SUDDEN_SHARE * d)
 
 
-@kernel
+@bare
 def youth(s):  # type: ignore[no-untyped-def]
     """1 for a new row, half at FEW points or LONG seconds, and soon nothing."""
     return 1.0 / (1.0 + ((s[N] + s[PRIOR]) / FEW) ** 2 + (s[LEARNED] / LONG) ** 2)
 
 
-@kernel
+@bare
 def run_before(s, a, side, flat):  # type: ignore[no-untyped-def]
     """What the run of surprising points on this side adds, while few looks keep each of them from saying much."""
     if a < LOW_RUN:
@@ -171,7 +171,7 @@ def run_before(s, a, side, flat):  # type: ignore[no-untyped-def]
     return (1.0 if flat else math.sqrt(freshness(s)) * youth(s)) * max(side * s[RUN], 0.0)
 
 
-@kernel
+@bare
 def trusted(s, run, raw, flat, held):  # type: ignore[no-untyped-def]
     """How much of the point may be learned: little in an episode, nor in a run that may become one while looks are few."""
     if held:
@@ -181,7 +181,7 @@ def trusted(s, run, raw, flat, held):  # type: ignore[no-untyped-def]
     return 1.0
 
 
-@kernel
+@bare
 def trusted_tail(s, weight, flat, held):  # type: ignore[no-untyped-def]
     """The same for the tail: of an old row it learns from episodes too, or a series that alarms does so for ever; of a
     young one it would be blind to the next episode. A flat row's deviations, measured by the floor, teach its tail
@@ -191,7 +191,7 @@ def trusted_tail(s, weight, flat, held):  # type: ignore[no-untyped-def]
     return max(HELD_TAIL, 1.0 - 1.0 / (1.0 + (s[LEARNED] / LONG) ** 2)) if held else weight
 
 
-@kernel
+@bare
 def band(s, centre, spread):  # type: ignore[no-untyped-def]
     """The expected values (low, high); not below zero for a series that never was."""
     reach = spread * tail.reach(BAND_SCORE, s[TAIL_SEASON], s[TAIL_SEASON + 1], LEAST_SEASON)
@@ -199,14 +199,14 @@ def band(s, centre, spread):  # type: ignore[no-untyped-def]
     return (max(low, 0.0) if s[NEGATIVE] == 0.0 else low), centre + reach
 
 
-@kernel
+@bare
 def settle(s, anchor, last, row, time, value):  # type: ignore[no-untyped-def]
     """The first value of a row a donor primed: the shape is the donor's, the level its own."""
     anchor[row] = value - expected(s, time, time, s[MEAN], True)
     last[row] = time - 1000
 
 
-@kernel
+@bare
 def judge_point(state, anchor, last, row, time, value, seasonal, held, teach):  # type: ignore[no-untyped-def]
     """Score one point against its row, then learn it if `teach` and it is new: (score, low, high, seconds learned)."""
     s = state[row]

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 from anomaly.detect.rows import grown
 
 RATIO = np.dtype(
@@ -42,13 +42,13 @@ MANY = 50.0
 CERTAIN = 3.0  # standard errors: once in 700 a share that is just below `bad` passes for it
 
 
-@kernel
+@bare
 def log_beta(a, b):  # type: ignore[no-untyped-def]
     """Logarithm of the beta function."""
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
-@kernel
+@bare
 def surprise(k, n, a, b):  # type: ignore[no-untyped-def]
     """-log10 P(X >= k), X beta-binomial of n draws and Beta(a, b); 0 where k is not above the expectation."""
     if k <= n * a / (a + b):
@@ -63,7 +63,7 @@ def surprise(k, n, a, b):  # type: ignore[no-untyped-def]
     return max(-(log_first + math.log(total)) / math.log(10.0), 0.0)
 
 
-@kernel
+@bare
 def believed(row):  # type: ignore[no-untyped-def]
     """The beta that the learned counts are worth: (a, b)."""
     a, n = row.errors + PRIOR_ERRORS, row.total + PRIOR_TOTAL
@@ -71,7 +71,7 @@ def believed(row):  # type: ignore[no-untyped-def]
     return max(a * share, PRIOR_ERRORS), (n - a) * share  # no error is so rare that a single one is an alarm
 
 
-@kernel
+@bare
 def band(n, a, b):  # type: ignore[no-untyped-def]
     """The ratios that n events show without surprise: all but RARE of the beta-binomial on each side, (low, high)."""
     p = a / (a + b)
@@ -87,7 +87,7 @@ def band(n, a, b):  # type: ignore[no-untyped-def]
     return max(low - 0.5, 0.0) / n, min((k + 0.5) / n, 1.0)
 
 
-@kernel
+@bare
 def loss(k, expected, spread):  # type: ignore[no-untyped-def]
     """-log10 P(X <= k) where `expected` events with that standard deviation are usual; 0 unless nearly all are gone.
 
@@ -106,7 +106,7 @@ def loss(k, expected, spread):  # type: ignore[no-untyped-def]
     return min(max(-(r * math.log(r / (r + expected)) + math.log(total)) / math.log(10.0), 0.0), SUREST)
 
 
-@kernel
+@bare
 def fade(row, time):  # type: ignore[no-untyped-def]
     """Let what is remembered fade until `time`."""
     dt = max((time - row.last) / 1000.0, 0.0)
@@ -116,7 +116,7 @@ def fade(row, time):  # type: ignore[no-untyped-def]
     row.k1, row.n1 = row.k1 * minute, row.n1 * minute
 
 
-@kernel
+@bare
 def take(row, time, k, n):  # type: ignore[no-untyped-def]
     """Add a cell to the windows and to what is carried: (errors, total) since the last judgement."""
     if row.last == 0:
@@ -131,7 +131,7 @@ def take(row, time, k, n):  # type: ignore[no-untyped-def]
     return row.carried_k, row.carried_n
 
 
-@kernel
+@bare
 def at_least(k, n):  # type: ignore[no-untyped-def]
     """The share that k of n events prove: the lower end of Wilson's interval, CERTAIN standard errors wide."""
     share, z2 = k / n, CERTAIN * CERTAIN
@@ -139,7 +139,7 @@ def at_least(k, n):  # type: ignore[no-untyped-def]
     return (middle - CERTAIN * math.sqrt(share * (1.0 - share) / n + z2 / (4.0 * n * n))) / (1.0 + z2 / n)
 
 
-@kernel
+@bare
 def is_bad(row, k, n, bad, bad_events):  # type: ignore[no-untyped-def]
     """Whether the share of errors surely is a fault whatever was usual, in the cell or in about the last minute.
 
@@ -150,7 +150,7 @@ def is_bad(row, k, n, bad, bad_events):  # type: ignore[no-untyped-def]
     return (n >= bad_events and at_least(k, n) >= bad) or (row.n1 >= bad_events and at_least(row.k1, row.n1) >= bad)
 
 
-@kernel
+@bare
 def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events):  # type: ignore[no-untyped-def]
     """Judge k errors of n events, then learn them: (value, score, low, high, learned, bad); NaN value: too few events.
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 
 CALM, PENDING, OPEN, ACCEPTED = 0, 1, 2, 3
 NOTHING, OPENED, RECORD, CLOSED = 0, 1, 2, 3
@@ -46,7 +46,7 @@ RELEARNED = 0.5  # of `new_normal_after`: from then on the model's present band 
 LONGEST = 3.0  # usual intervals that a point can stand for
 
 
-@kernel
+@bare
 def stands_for(e, time):  # type: ignore[no-untyped-def]
     """Seconds that this point stands for; notes its arrival."""
     if e.last == 0:
@@ -61,7 +61,7 @@ def stands_for(e, time):  # type: ignore[no-untyped-def]
     return dt
 
 
-@kernel
+@bare
 def matters(value, centre, spec):  # type: ignore[no-untyped-def]
     """Whether the deviation is large enough for the spec, and on its side."""
     off = value - centre
@@ -69,7 +69,7 @@ def matters(value, centre, spec):  # type: ignore[no-untyped-def]
     return fits and abs(off) >= max(spec[DEVIATION], spec[RELATIVE] * abs(centre))
 
 
-@kernel
+@bare
 def outside(e, value, spec, wider):  # type: ignore[no-untyped-def]
     """Whether the value lies beyond the frozen band, widened, on the side of the episode."""
     room = wider * (e.high - e.low)
@@ -77,7 +77,7 @@ def outside(e, value, spec, wider):  # type: ignore[no-untyped-def]
     return beyond and matters(value, 0.5 * (e.low + e.high), spec)
 
 
-@kernel
+@bare
 def begin(e, time, value, score, low, high, spec):  # type: ignore[no-untyped-def]
     """A violation begins: freeze the band that was expected."""
     centre = 0.5 * (low + high)
@@ -87,20 +87,20 @@ def begin(e, time, value, score, low, high, spec):  # type: ignore[no-untyped-de
     e.lasted, e.calm, e.calm_points = 0.0, 0.0, 0
 
 
-@kernel
+@bare
 def grow(e, value, score):  # type: ignore[no-untyped-def]
     """Keep the greatest score and where it was reached."""
     if score > e.score:
         e.score, e.observed = score, value
 
 
-@kernel
+@bare
 def is_record(e):  # type: ignore[no-untyped-def]
     """Whether the greatest score is worth speaking of again."""
     return e.score >= e.spoken + MARGIN and (e.score >= GREATER * e.spoken or e.score >= e.spoken + MORE)
 
 
-@kernel
+@bare
 def follow(e, dt, violating):  # type: ignore[no-untyped-def]
     """Count the seconds of violation, or of calm after it."""
     if violating:
@@ -111,7 +111,7 @@ def follow(e, dt, violating):  # type: ignore[no-untyped-def]
         e.calm_points = min(e.calm_points + 1, 30_000)
 
 
-@kernel
+@bare
 def end(e, time, score, value, low, high, spec):  # type: ignore[no-untyped-def]
     """Whether an open episode ends here, and why."""
     old = (time - e.started) * 1e-3
@@ -125,7 +125,7 @@ def end(e, time, score, value, low, high, spec):  # type: ignore[no-untyped-def]
     return NO_REASON
 
 
-@kernel
+@bare
 def step_point(e, time, value, score, low, high, spec, bad, open_at):  # type: ignore[no-untyped-def]
     """What happens at a point, NOTHING if it is not newer than the last: (what, reason of a close)."""
     if e.last != 0 and time <= e.last:
@@ -159,7 +159,7 @@ def step_point(e, time, value, score, low, high, spec, bad, open_at):  # type: i
     return NOTHING, NO_REASON
 
 
-@kernel
+@bare
 def accepted(e, value, score, sharp):  # type: ignore[no-untyped-def]
     """After a new normal: calm once the model agrees, a new episode once it gets clearly worse."""
     if not sharp:

@@ -7,12 +7,12 @@ points count alike instead of leaving the first one its weight for a half-life.
 
 import math
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 
 LN2 = math.log(2.0)
 
 
-@kernel
+@bare
 def gain(dt, half_life, n):  # type: ignore[no-untyped-def]
     """Weight of a point that stands for `dt` seconds in an average that has seen `n` points."""
     return max(1.0 - math.exp(-LN2 * dt / half_life), 1.0 / (n + 1.0))

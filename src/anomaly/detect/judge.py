@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import bare, fetch, kernel
+from anomaly.compiled import bare, fetch
 from anomaly.config.models import ModelSpec
 from anomaly.detect import adaptive, counts
 from anomaly.detect.anomaly import Anomaly
@@ -86,7 +86,7 @@ def ask(r, time, table, bank, episodes):  # type: ignore[no-untyped-def]
     fetch(last, r, 0)
 
 
-@kernel
+@bare
 def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_at, episodes, is_open, out, events):  # type: ignore[no-untyped-def]
     """Judge each value, step its episode, learn; returns the number of events. `limits` (specs, 3): fewest, bad, of."""
     state, anchor, last = bank

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 from anomaly.detect import season
 from anomaly.detect.season import DAY, WEEK
 
@@ -55,7 +55,7 @@ USUAL_SEASON, USUAL_RANGE, USUAL_LEVEL, USUAL_SUDDEN = (2.9, 0.8), (0.05, 0.08),
 LEAST_SEASON, LEAST_RANGE, LEAST_LEVEL, LEAST_SUDDEN = (1.5, 0.3), (0.02, 0.02), (2.0, 0.5), (2.0, 0.5)
 
 
-@kernel
+@bare
 def blank(state):  # type: ignore[no-untyped-def]
     """A row that knows nothing."""
     state[:] = np.nan
@@ -68,7 +68,7 @@ def blank(state):  # type: ignore[no-untyped-def]
         state[at] = 0.0
 
 
-@kernel
+@bare
 def borrow(state):  # type: ignore[no-untyped-def]
     """Turn a copy of a donor's row into a prior: its shape, wider, worth a few points, with nothing learned of its own."""
     state[PRIOR] = 0.0 if math.isnan(state[MEAN]) else DONATED
@@ -78,7 +78,7 @@ def borrow(state):  # type: ignore[no-untyped-def]
         state[at + 1] *= 1.3
 
 
-@kernel
+@bare
 def begin(state, time):  # type: ignore[no-untyped-def]
     """The first value of a row is its anchor: everything relative to it is zero."""
     for at in (MEAN, PREVIOUS, FAST, LOW, HIGH, MEDIUM):

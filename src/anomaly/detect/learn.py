@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 from anomaly.detect import season, tail
 from anomaly.detect.gain import gain
 from anomaly.detect.layout import (
@@ -55,7 +55,7 @@ BLOCK = 66_000.0  # 18 h: at least one a day
 BLOCK_PRIOR = 2.0  # blocks of nothing but chance
 
 
-@kernel
+@bare
 def learn_season(s, time, last, dt, y, spread, weight):  # type: ignore[no-untyped-def]
     """Move the two buckets of this time towards the value, at most `CLIP` spreads from what was expected."""
     for day in (True, False):
@@ -69,7 +69,7 @@ def learn_season(s, time, last, dt, y, spread, weight):  # type: ignore[no-untyp
         s[age] += 1.0 if s[age] < FIRST_VISIT else 0.0
 
 
-@kernel
+@bare
 def learn_tails(s, dt, va, vb, vc, vd, weight):  # type: ignore[no-untyped-def]
     """What is usual for each of the four statistics."""
     share = gain(dt, TAIL_HALF, s[N] + tail.PRIOR)
@@ -80,7 +80,7 @@ def learn_tails(s, dt, va, vb, vc, vd, weight):  # type: ignore[no-untyped-def]
     s[TAIL_SUDDEN], s[TAIL_SUDDEN + 1] = tail.learn(vd, first, s[TAIL_SUDDEN], s[TAIL_SUDDEN + 1], LEAST_SUDDEN)
 
 
-@kernel
+@bare
 def learn_range(s, dt, fast):  # type: ignore[no-untyped-def]
     """Take the short mean into the range, and let the range relax slowly towards it."""
     relax = gain(dt, RANGE_HALF, 1e9)
@@ -88,13 +88,13 @@ def learn_range(s, dt, fast):  # type: ignore[no-untyped-def]
     s[LOW] = fast if fast < s[LOW] else s[LOW] + relax * (fast - s[LOW])
 
 
-@kernel
+@bare
 def smallest_step(known, change):  # type: ignore[no-untyped-def]
     """The smallest change seen; negative while seen once: a constant that moved for good has no step yet."""
     return -change if known == 0.0 else min(abs(known), change)
 
 
-@kernel
+@bare
 def learn_level(s, dt, y, level, spread, weight, flat):  # type: ignore[no-untyped-def]
     """The slow mean, its spread, and how rough and how coarse the values are.
 
@@ -118,7 +118,7 @@ def learn_level(s, dt, y, level, spread, weight, flat):  # type: ignore[no-untyp
     s[PREVIOUS] = y
 
 
-@kernel
+@bare
 def learn_block(s, dt, score):  # type: ignore[no-untyped-def]
     """The greatest score of each block of time, beyond what chance gives among so many points."""
     s[BLOCK_PEAK] = max(s[BLOCK_PEAK], score)
@@ -130,7 +130,7 @@ def learn_block(s, dt, score):  # type: ignore[no-untyped-def]
         s[BLOCK_PEAK] = s[BLOCK_AGE] = 0.0
 
 
-@kernel
+@bare
 def learn_interval(s, time, last, dt):  # type: ignore[no-untyped-def]
     """Count the point, and how far apart points are."""
     apart = (time - last) * 1e-3
@@ -139,7 +139,7 @@ def learn_interval(s, time, last, dt):  # type: ignore[no-untyped-def]
     s[N] = min(s[N] + 1.0, 1e7)
 
 
-@kernel
+@bare
 def point(s, time, last, dt, y, level, spread, fast, medium, weight, flat):  # type: ignore[no-untyped-def]
     """Everything about the values, in an order in which each part still finds the state before the point."""
     learn_season(s, time, last, dt, y, spread, weight)
@@ -149,12 +149,13 @@ def point(s, time, last, dt, y, level, spread, fast, medium, weight, flat):  # t
     s[FAST], s[MEDIUM] = fast, medium
 
 
-@kernel
+@bare
 def keep_near(s, anchor, row):  # type: ignore[no-untyped-def]
     """Move the anchor to the mean where the mean is so far from it that float32 would lose small changes."""
     if abs(s[MEAN]) > 1e3 * s[SPREAD] and s[SPREAD] > 0.0:
         shift = s[MEAN]
         anchor[row] += shift
-        s[: DAY + WEEK] -= shift
+        for bucket in range(DAY + WEEK):  # a slice would be an array of its own, and those are counted
+            s[bucket] -= shift
         for at in (MEAN, PREVIOUS, FAST, LOW, HIGH, MEDIUM):
             s[at] -= shift

@@ -10,7 +10,7 @@ Weak in the first day, when every bucket is new: a new bucket starts from the on
 
 import math
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 
 DAY, WEEK = 48, 42
 DAY_MS, WEEK_MS = 86_400_000, 604_800_000
@@ -19,19 +19,19 @@ OLD = 1e9
 CARRIED = 2.0  # points that the value carried over from the bucket before is worth
 
 
-@kernel
+@bare
 def day_bucket(time):  # type: ignore[no-untyped-def]
     """Which half-hour of the UTC day, time in milliseconds."""
     return (time % DAY_MS) * DAY // DAY_MS
 
 
-@kernel
+@bare
 def week_bucket(time):  # type: ignore[no-untyped-def]
     """Which four hours of the UTC week."""
     return DAY + ((time + EPOCH_SHIFT) % WEEK_MS) * WEEK // WEEK_MS
 
 
-@kernel
+@bare
 def enter(profile, bucket, before):  # type: ignore[no-untyped-def]
     """Begin a visit: the age to count on from; a bucket never visited starts from `before`."""
     if not math.isnan(profile[bucket]):

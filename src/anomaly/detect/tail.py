@@ -11,7 +11,7 @@ by what was seen, which is worth 3 points on NAB and three of four false alarms 
 
 import math
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare
 
 SHARE = 0.028  # of the points lie above u: enough to learn from, few enough to be a tail
 CLAIM = 2.0  # decades that may be claimed per decade of independent looks: the tail's shape is a guess, not a count
@@ -22,7 +22,7 @@ AT_QUANTILE = -math.log10(SHARE)
 LN10 = math.log(10.0)
 
 
-@kernel
+@bare
 def surprise(v, quantile, excess, least):  # type: ignore[no-untyped-def]
     """-log10 of the probability of a statistic as great as `v`; `least` are the smallest quantile and excess allowed.
 
@@ -34,13 +34,13 @@ def surprise(v, quantile, excess, least):  # type: ignore[no-untyped-def]
     return AT_QUANTILE + (v - u) / (b * LN10)
 
 
-@kernel
+@bare
 def reach(score, quantile, excess, least):  # type: ignore[no-untyped-def]
     """The statistic at which the surprise is `score`, which lies above the quantile's."""
     return max(quantile, least[0]) + (score - AT_QUANTILE) * LN10 * max(excess, least[1])
 
 
-@kernel
+@bare
 def learn(v, weight, quantile, excess, least):  # type: ignore[no-untyped-def]
     """Quantile and mean excess after `v`, which weighs `weight` in an average of all points."""
     over = v - quantile
@@ -51,7 +51,7 @@ def learn(v, weight, quantile, excess, least):  # type: ignore[no-untyped-def]
     return quantile + min(weight * (1.0 / SHARE - 1.0), 0.5) * excess, excess
 
 
-@kernel
+@bare
 def capped(score, looks, claim):  # type: ignore[no-untyped-def]
     """What may be claimed after so many independent looks, `claim` decades a decade; the rest counts for less than one."""
     most = claim * math.log10(1.0 + looks)

@@ -117,6 +117,8 @@ class Worker:
             adapter(self.kafka, self._group(stage.name), Intake(stage, wiring.set_aside, self.health)) for stage in stages
         ]
         log.info("running", extra={"stages": ",".join(s.name for s in stages), "driver": self.kafka.driver.value})
+        if not any(stage.reads_sources for stage in stages):
+            self.health.assigned(())  # nothing of the users' to wait for, and no silence of theirs to notice
         reading = [asyncio.create_task(source.run()) for source in self.sources]
         await asyncio.wait([*reading, asyncio.create_task(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping: finishing the blocks in hand")
