@@ -200,6 +200,14 @@ def band(s, centre, spread):  # type: ignore[no-untyped-def]
 
 
 @bare
+def band_of_moment(s, centre, step):  # type: ignore[no-untyped-def]
+    """The expected values where the sudden change speaks: around the last half hour's mean, by what the series moves."""
+    reach = step * tail.reach(BAND_SCORE, s[TAIL_SUDDEN], s[TAIL_SUDDEN + 1], LEAST_SUDDEN)
+    low = centre - reach
+    return (max(low, 0.0) if s[NEGATIVE] == 0.0 else low), centre + reach
+
+
+@bare
 def settle(s, anchor, last, row, time, value):  # type: ignore[no-untyped-def]
     """The first value of a row a donor primed: the shape is the donor's, the level its own."""
     anchor[row] = value - expected(s, time, time, s[MEAN], True)
@@ -229,6 +237,8 @@ def judge_point(state, anchor, last, row, time, value, seasonal, held, teach):  
     run = run_before(s, a, side, flat)
     raw = combined(a, b, c, d) + run
     low, high = band(s, anchor[row] + level, spread)
+    if low <= value <= high and SUDDEN_SHARE * d >= raw - run:
+        low, high = band_of_moment(s, anchor[row] + s[FAST], max(s[ROUGH] * (1.0 + FEW_SPREAD / n), least))
     known = n >= KNOWN and s[N] >= OWN
     score = max(raw - REPEATED * max(s[BLOCK_MEAN], 0.0), 0.0)
     if teach and time > before:
