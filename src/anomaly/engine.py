@@ -33,6 +33,11 @@ class Engine:
         """Blocks by partition of anomaly.points (a tick where the partition has no point), and what was set aside."""
         return self._decode.blocks(source, records)
 
+    @property
+    def overflow(self) -> int:
+        """Points of series past the limit, since the start: neither judged nor set aside, only counted."""
+        return self._decode.overflow
+
     def detect(self, partition: int, block: Block) -> list[Anomaly | Tick]:
         """What opened, grew or closed, in event order, and how far the time went on."""
         return self.detector(partition).detect(block)

@@ -160,3 +160,13 @@ def test_an_anomaly_matters_if_and_only_if_it_would_be_alerted(
 ):
     a = opened("a", 0, kind=kind | {"score": score, "bad": bad, "pages": pages, "aggregate": aggregate})
     assert matters(a, 6.0) is (verdict([a], 6.0) is not None) is bool(Scene().play(a))
+
+
+def test_what_was_never_told_is_not_told_at_its_end_though_the_threshold_was_lowered_meanwhile():
+    """A trigger of what is over would stand for ever: nothing comes after it."""
+    before, after = Scene(), Scene()
+    before.dispatcher.threshold = 12.0
+    anomaly = opened("a", 0)
+    assert before.play(anomaly, closed(anomaly, 20)) == []
+    after.correlator.restore(before.correlator.open_incidents)
+    assert after.play(tick(120)) == []

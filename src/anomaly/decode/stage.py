@@ -22,6 +22,8 @@ from anomaly.decode.records import BadRecord, DeadLetter, Records
 BROUGHT = (csv, influx, otlp, prometheus, prometheus_json, telegraf_json)  # each registers its encodings when imported
 ANNOUNCE_EVERY = 60_000  # ms of data time: the longest that a receiver which lost its labels is blind for a series
 
+PAST_LIMIT = "past_limit"  # the outcome of a point whose series is one more than `limits.series`
+
 # Before 2001-09-09 in milliseconds a number is a clock that was never set, or seconds taken for milliseconds.
 EARLIEST = 1_000_000_000_000
 

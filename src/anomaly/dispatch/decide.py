@@ -33,7 +33,7 @@ class Dispatcher:
     def decide(self, incident: Incident) -> Alert | None:
         """The alert that the incident's change calls for, if any. Called once for each snapshot, in order."""
         if incident.told.change == 0:
-            return self._first(incident)
+            return None if incident.state is State.RESOLVED else self._first(incident)
         if incident.state is State.RESOLVED:
             return self._say(incident, What.RESOLVE, Severity(incident.told.severity), self._ended(incident), "")
         return self._again(incident)

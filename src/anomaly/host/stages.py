@@ -16,6 +16,7 @@ import msgspec
 from anomaly.config.settings import KafkaSettings, SourceSettings
 from anomaly.decode.block import Block
 from anomaly.decode.records import BadRecord, DeadLetter
+from anomaly.decode.stage import PAST_LIMIT
 from anomaly.detect.anomaly import Anomaly, Event, Tick
 from anomaly.engine import Engine
 from anomaly.host import compacted, wire_points
@@ -72,7 +73,9 @@ class DecodeStage:
 
     async def take(self, block: Fetched) -> int:
         """Decode a block; its points go to the partitions of their groups."""
+        before = self.wiring.engine.overflow
         found, dead = self.wiring.engine.decode(self.sources[block.source], block)
+        self.wiring.health.outcomes({PAST_LIMIT: self.wiring.engine.overflow - before})
         await self.wiring.set_aside(dead)
         await self.wiring.outputs.send([
             Message(self.wiring.names.points, partition, None, record)

@@ -136,7 +136,7 @@ class DeliverStage:
         held = await compacted.read(self.wiring.kafka, topic, list(until), until)
         alerts = [alert for by_key in held.values() for alert in readable(by_key, _alert)]
         self.delivery.restore([alert for alert in alerts if alert.event is not What.RESOLVE])
-        ends = await compacted.ends(self.wiring.kafka, topic, list(until))
+        ends = await compacted.ends(self.wiring.kafka, topic, partitions)  # also where nobody came to a first commit
         self._before |= ends
 
     async def _committed(self) -> dict[int, int]:
