@@ -1,12 +1,7 @@
 """Timelines of a shop through the detector with the shipped specs: what is said, when, about whom, and what is not."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.detect.feed import T0, Feed, P, series
 
 from anomaly.config.load import load_specs

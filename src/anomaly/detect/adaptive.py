@@ -192,17 +192,9 @@ def trusted_tail(s, weight, flat, held):  # type: ignore[no-untyped-def]
 
 
 @bare
-def band(s, centre, spread):  # type: ignore[no-untyped-def]
-    """The expected values (low, high); not below zero for a series that never was."""
-    reach = spread * tail.reach(BAND_SCORE, s[TAIL_SEASON], s[TAIL_SEASON + 1], LEAST_SEASON)
-    low = centre - reach
-    return (max(low, 0.0) if s[NEGATIVE] == 0.0 else low), centre + reach
-
-
-@bare
-def band_of_moment(s, centre, step):  # type: ignore[no-untyped-def]
-    """The expected values where the sudden change speaks: around the last half hour's mean, by what the series moves."""
-    reach = step * tail.reach(BAND_SCORE, s[TAIL_SUDDEN], s[TAIL_SUDDEN + 1], LEAST_SUDDEN)
+def band(s, centre, spread, at, least):  # type: ignore[no-untyped-def]
+    """The expected values (low, high) by the tail at `at`; not below zero for a series that never was."""
+    reach = spread * tail.reach(BAND_SCORE, s[at], s[at + 1], least)
     low = centre - reach
     return (max(low, 0.0) if s[NEGATIVE] == 0.0 else low), centre + reach
 
@@ -236,9 +228,10 @@ def judge_point(state, anchor, last, row, time, value, seasonal, held, teach):  
     a, b, c, d = surprises(s, va, vb, vc, vd, looks(s), flat)
     run = run_before(s, a, side, flat)
     raw = combined(a, b, c, d) + run
-    low, high = band(s, anchor[row] + level, spread)
-    if low <= value <= high and SUDDEN_SHARE * d >= raw - run:
-        low, high = band_of_moment(s, anchor[row] + s[FAST], max(s[ROUGH] * (1.0 + FEW_SPREAD / n), least))
+    low, high = band(s, anchor[row] + level, spread, TAIL_SEASON, LEAST_SEASON)
+    if low <= value <= high and SUDDEN_SHARE * d >= raw - run:  # then what is usual is what the series does within minutes
+        step = max(s[ROUGH] * (1.0 + FEW_SPREAD / n), least)
+        low, high = band(s, anchor[row] + s[FAST], step, TAIL_SUDDEN, LEAST_SUDDEN)
     known = n >= KNOWN and s[N] >= OWN
     score = max(raw - REPEATED * max(s[BLOCK_MEAN], 0.0), 0.0)
     if teach and time > before:
