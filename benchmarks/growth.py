@@ -10,6 +10,7 @@ that would need more than the memory allowed, judged by the size before, is not 
 import argparse
 import json
 import math
+import resource
 import subprocess
 import sys
 import time
@@ -106,6 +107,7 @@ def one(size: int) -> dict[str, float]:
     return {
         "series": size, "points_per_s": points / wall, "points_per_cpu_s": points / cpu,
         "registered_per_s": size / register, "bytes_per_series": (resident() - before) / size,
+        "peak_bytes_per_series": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / size,
     }  # fmt: skip
 
 
@@ -118,11 +120,11 @@ def part(size: int) -> dict[str, float]:
 
 def measure(largest: int, memory: float) -> list[dict[str, float]]:
     """All sizes that fit; prints the table on the way."""
-    row = "{:>12} {:>12} {:>16} {:>14} {:>13}"
-    print(row.format("series", "points/s", "points/s of CPU", "registered/s", "bytes/series"))
+    row = "{:>12} {:>12} {:>16} {:>14} {:>13} {:>13}"
+    print(row.format("series", "points/s", "points/s of CPU", "registered/s", "bytes/series", "at the peak"))
     found: list[dict[str, float]] = []
     for size in (s for s in SIZES if s <= largest):
-        if found and found[-1]["bytes_per_series"] * size > memory:
+        if found and found[-1]["peak_bytes_per_series"] * size > memory:
             print(f"{size:>12,} would need {found[-1]['bytes_per_series'] * size / 1e9:.1f} GB", flush=True)
             break
         found.append(part(size))

@@ -10,7 +10,8 @@ random_cut_forest_light   the same with ten trees of 64 points, each point alone
 One-point JSON records of 1,000 series, lz4, over 4 partitions. Each reads the same topic from its beginning, in a process of
 its own, until it has read all or worked for SECONDS; time runs from the first event, ours from the assignment of
 partitions. Bytes a series: growth of the process's memory over series (ours with its labels; river without its key),
-for Java heap after collection, of forests that are full (while they fill, they are faster). `ratio` is ours over theirs in points a second.
+for Java heap after collection, of forests that are full (while they fill, they are faster). `ratio` is ours over theirs
+in points a second.
 """
 
 import argparse
@@ -124,7 +125,7 @@ def measure(bootstrap: str, records: int, series: int, seconds: float) -> dict[s
     for name, peer in PEERS.items():
         try:
             found = peer(bootstrap, topic, records, seconds)
-        except Skipped as why:
+        except (Skipped, kafka.Missing) as why:
             results[name] = {"skipped": str(why)}
             print(f"{name:26} skipped: {why}", flush=True)
             continue

@@ -19,6 +19,7 @@ from river import anomaly, stats
 SERIES, FIRST, POINTS = 500, 100, 100
 SPACING = 107 * 60  # seconds: a hundred points meet each half-hour of the day and each four hours of the week
 DAY, WEEK = 86_400, 604_800
+GRACE = 10  # points before anything is said
 
 
 class Tail:
@@ -48,12 +49,13 @@ class Full:
         self.spread, self.rough = stats.EWMean(0.005), stats.EWMean(0.005)
         self.low, self.high = stats.Min(), stats.Max()
         self.tails = Tail(), Tail(), Tail(), Tail()
-        self.previous = math.nan
+        self.previous, self.seen = math.nan, 0
 
     def judge(self, time: int, value: float) -> float:
         """The score of a point, which is then learned."""
-        day, week = self.day[time % DAY // 1800], self.week[time % WEEK // 14_400]
-        expected = self._nearer(day.get(), week.get(), value)
+        at_day, at_week = time % DAY // 1800, time % WEEK // 14_400
+        expected = self._expected(at_day, at_week, value)
+        day, week = self.day[at_day], self.week[at_week]
         spread, rough = max(self.spread.get(), 1e-9), max(self.rough.get(), 1e-9)
         fast, slow, medium = self.fast.get(), self.slow.get(), self.medium.get()
         low, high = self.low.get(), self.high.get()
@@ -63,7 +65,8 @@ class Full:
             abs(medium - slow) / spread,
             abs(value - fast) / rough,
         )
-        season, span, level, sudden = (t.surprise(s) for t, s in zip(self.tails, statistics, strict=True))
+        score = self._surprise(*statistics) if self.seen >= GRACE else 0.0
+        self.seen += 1
         for mean in (day, week, self.slow, self.medium, self.fast):
             mean.update(value)
         self.spread.update(abs(value - expected))
@@ -72,11 +75,18 @@ class Full:
         if not math.isnan(self.previous):
             self.rough.update(abs(value - self.previous))
         self.previous = value
-        return max((season + 0.7 * span) / math.sqrt(1.49), level, 0.85 * sudden)
+        return score
 
-    @staticmethod
-    def _nearer(day: float, week: float, value: float) -> float:
-        return day if abs(value - day) <= abs(value - week) else week
+    def _expected(self, day: int, week: int, value: float) -> float:
+        """The nearer of what the day and the week expect; the slow mean where both are new."""
+        known: list[float] = [profile[at].get() for profile, at in ((self.day, day), (self.week, week)) if at in profile]
+        return min(known or [self.slow.get()], key=lambda expected: abs(value - expected))
+
+    def _surprise(self, season: float, span: float, level: float, sudden: float) -> float:
+        """The four as one number, as ours puts them together."""
+        statistics = (season, span, level, sudden)
+        a, b, c, d = (tail.surprise(statistic) for tail, statistic in zip(self.tails, statistics, strict=True))
+        return max((a + 0.7 * b) / math.sqrt(1.49), c, 0.85 * d)
 
 
 class Light:
