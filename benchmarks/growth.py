@@ -3,7 +3,7 @@
 One partition's detector under all shipped models, fed with blocks as decode makes them: 20,000 gauge points, every series
 once each ten seconds of data time, in an order of its own, announced at its first point and again every minute. Each size
 is a process of its own. "registered" is the rate at which series are met for the first time; "points" the rate afterwards,
-when all are known and warm; only `detect` is timed. Bytes a series: growth of the process's memory, labels included. A size
+when all are known and warm; only `detect` is timed. Bytes a series: growth of the process's memory, series as decode holds them included. A size
 that would need more than the memory allowed, judged by the size before, is not tried.
 """
 
@@ -25,8 +25,8 @@ from numpy.typing import NDArray  # noqa: E402
 
 from anomaly.config.load import load_specs  # noqa: E402
 from anomaly.config.settings import Settings  # noqa: E402
-from anomaly.decode.block import Block  # noqa: E402
-from anomaly.decode.identity import Identity, Series  # noqa: E402
+from anomaly.decode.block import Announced, Block  # noqa: E402
+from anomaly.decode.identity import Identity  # noqa: E402
 from anomaly.decode.points import Kind, Points  # noqa: E402
 from anomaly.engine import Engine  # noqa: E402
 from anomaly.host.compile import compile_kernels  # noqa: E402
@@ -69,7 +69,7 @@ class Fleet:
         points.series, points.time = self.hash[who], BEGIN + EVERY * number
         points.value = 50.0 + who % 997 + self.random.normal(size=who.size)
         due = who[number % ANNOUNCED == 0]
-        new: Sequence[Series] = self.series[due].tolist()
+        new = Announced.of(self.series[due].tolist())  # outside of the clock, as decode does it
         self.offset += who.size
         heard = int(points.time.max())
         return Block("growth", 0, self.offset - who.size, self.offset, heard, 0, points, new)

@@ -79,8 +79,8 @@ class Full:
 
     def _expected(self, day: int, week: int, value: float) -> float:
         """The nearer of what the day and the week expect; the slow mean where both are new."""
-        known: list[float] = [profile[at].get() for profile, at in ((self.day, day), (self.week, week)) if at in profile]
-        return min(known or [self.slow.get()], key=lambda expected: abs(value - expected))
+        known = [float(profile[at].get()) for profile, at in ((self.day, day), (self.week, week)) if at in profile]
+        return min(known or [float(self.slow.get())], key=lambda expected: abs(value - expected))
 
     def _surprise(self, season: float, span: float, level: float, sudden: float) -> float:
         """The four as one number, as ours puts them together."""
