@@ -3,8 +3,8 @@
 One partition's detector under all shipped models, fed with blocks as decode makes them: 20,000 gauge points, every series
 once each ten seconds of data time, in an order of its own, announced at its first point and again every minute. Each size
 is a process of its own. "registered" is the rate at which series are met for the first time; "points" the rate afterwards,
-when all are known and warm; only `detect` is timed. Bytes a series: growth of the process's memory, series as decode holds them included. A size
-that would need more than the memory allowed, judged by the size before, is not tried.
+when all are known and warm; only `detect` is timed. Bytes a series: growth of the process's memory, series as decode holds
+them included. A size that would need more than the memory allowed, judged by the size before, is not tried.
 """
 
 import argparse
