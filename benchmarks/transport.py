@@ -36,11 +36,11 @@ from tests.host import broker as kafka  # noqa: E402
 from anomaly.config.settings import KafkaSettings  # noqa: E402
 from anomaly.decode.records import DeadLetter  # noqa: E402
 from anomaly.host import blocks  # noqa: E402
-from anomaly.host.blocks import BLOCKS, BlockReader, Fetched  # noqa: E402
+from anomaly.host.blocks import BLOCKS, BlockReader, Fetched, Place  # noqa: E402
 from anomaly.host.consumer_source import ConsumerSource  # noqa: E402
 from anomaly.host.faust_source import FaustSource  # noqa: E402
 from anomaly.host.health import Health  # noqa: E402
-from anomaly.host.source import FETCH_BYTES, FETCH_WAIT, WAITING_BLOCKS, Intake, Place, Source  # noqa: E402
+from anomaly.host.source import FETCH_BYTES, FETCH_WAIT, WAITING_BLOCKS, Intake, Source  # noqa: E402
 
 TIMEOUT = 120  # seconds, of one reading
 
@@ -56,6 +56,10 @@ class Counting:
     """A stage that counts records and does nothing else."""
 
     name, reads_sources, settles_later = "count", True, False
+    keeps_state = False
+
+    def state(self, place: Place) -> None:
+        """None."""
 
     def __init__(self, topic: str, counted: Counted) -> None:
         self.topics: tuple[str, ...] = (topic,)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from anomaly.decode.records import DeadLetter, Records
-from anomaly.host.blocks import Fetched
+from anomaly.host.blocks import Fetched, Place
 from anomaly.host.health import Health
-from anomaly.host.source import Intake, Place, Progress
+from anomaly.host.progress import Progress
+from anomaly.host.source import Intake
 
 PLACE = Place("t", 0)
 
@@ -23,10 +24,14 @@ class Stage:
     """Remembers."""
 
     name, reads_sources, settles_later = "decode", True, False
+    keeps_state = False
     topics: tuple[str, ...] = ("t",)
 
     def __init__(self) -> None:
         self.told: list[object] = []
+
+    def state(self, place: Place) -> None:
+        return None
 
     async def restore(self, places: Sequence[Place]) -> None:
         self.told.append("restore")
@@ -62,11 +67,11 @@ def test_an_offset_is_committable_when_all_blocks_below_it_are_settled() -> None
     a, b, c = block(0, 5), block(5, 8), block(8, 9)
     for each in (a, b, c):
         progress.deliver(each)
-    b.settled = True
+    b.ticket.settled = True
     assert progress.committable(PLACE) is None
-    a.settled = True
+    a.ticket.settled = True
     assert progress.committable(PLACE) == 8
-    c.settled = True
+    c.ticket.settled = True
     assert progress.committable(PLACE) == 9
 
 
@@ -77,7 +82,7 @@ def test_blocks_that_come_again_replace_what_they_cover_whatever_their_borders()
         progress.deliver(each)
     again = block(0, 7)
     progress.deliver(again)
-    again.settled = True
+    again.ticket.settled = True
     assert progress.committable(PLACE) == 7
 
 
@@ -86,7 +91,7 @@ def test_a_settled_block_is_let_go_with_the_next_delivery() -> None:
     progress = Progress()
     first = block(0, 5)
     progress.deliver(first)
-    first.settled = True
+    first.ticket.settled = True
     progress.deliver(block(5, 6))
     assert [b.first_offset for b in progress._delivered[PLACE]] == [5]
 
@@ -124,7 +129,7 @@ async def test_a_partition_of_another_worker_is_not_touched(intake: Intake, stag
     await intake.assigned([])
     late = block(0, 5)
     assert not await intake.take(late)
-    assert not late.settled
+    assert not late.ticket.settled
     assert stage.told == ["restore", "drop"]
 
 

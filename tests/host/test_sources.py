@@ -11,11 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from anomaly.config.settings import KafkaSettings
 from anomaly.decode.records import DeadLetter
-from anomaly.host.blocks import Fetched
+from anomaly.host.blocks import Fetched, Place
 from anomaly.host.consumer_source import ConsumerSource
 from anomaly.host.faust_source import FaustSource
 from anomaly.host.health import Health
-from anomaly.host.source import Intake, Place, Source
+from anomaly.host.source import Intake, Source
 
 pytestmark = pytest.mark.kafka
 
@@ -27,6 +27,7 @@ class Recorder:
     """A stage that writes down what it is given."""
 
     name, reads_sources, settles_later = "decode", True, False
+    keeps_state = False
 
     def __init__(self, *topics: str) -> None:
         self.topics = topics
@@ -36,6 +37,9 @@ class Recorder:
         self.fault: Callable[[Fetched], None] = lambda block: None
         self.work = 0.0
         self.changed = asyncio.Event()
+
+    def state(self, place: Place) -> None:
+        return None
 
     async def restore(self, places: Sequence[Place]) -> None:
         self.restored += places

@@ -172,6 +172,17 @@ class Blind(Frozen, frozen=True):
     rejects: float = 0.5  # share of records of the last minute set aside
 
 
+class Checkpoint(Frozen, frozen=True):
+    """How often state is kept: so often at most, and so seldom that no more than this is written in all.
+
+    `directory`: where it is kept without Kafka; none: it is not.
+    """
+
+    every: Seconds = 5.0
+    bytes_per_second: Annotated[int, Meta(ge=1)] = 15_000_000
+    directory: NewFilePath | None = None
+
+
 class Health(Frozen, frozen=True):
     """Where /metrics, /healthz and /readyz are served."""
 
@@ -196,6 +207,7 @@ class Settings(Frozen, frozen=True):
     threshold: Threshold = Threshold()
     correlation: Correlation = Correlation()
     blind: Blind = Blind()
+    checkpoint: Checkpoint = Checkpoint()
     routes: RouteSettings | None = None
     receivers: list[ReceiverSettings] = []
     health: Health = Health()

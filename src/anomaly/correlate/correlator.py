@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from anomaly.config.settings import Correlation
 from anomaly.correlate.incident import Incident, State
@@ -37,6 +37,15 @@ ORDER = {Event.OPEN: 0, Event.RECORD: 1, Event.CLOSE: 2}
 Group = tuple[str, str]  # environment, group
 Age = tuple[int, int]  # time and order of an anomaly's event
 CLOSED = ORDER[Event.CLOSE]
+
+
+class Memory(Struct, frozen=True):
+    """All that a correlator knows, of which its future is a function."""
+
+    open: list[Incident]
+    past: list[tuple[str, Age]]
+    ticks: dict[int, int]
+    newest: int
 
 
 class Correlator:
@@ -68,6 +77,17 @@ class Correlator:
                 self._plan(mine)
             else:
                 self._remember(incident)
+
+    def memory(self) -> Memory:
+        """Everything known, as it stands."""
+        return Memory([snapshot(i) for i in self._open.values()], list(self._past.items()), dict(self._ticks), self._newest)
+
+    def remember(self, memory: Memory) -> None:
+        """Be the one whose `memory` this was; called on a new one."""
+        for incident in memory.open:
+            self._open[incident.environment, incident.group] = mine = snapshot(incident)
+            self._plan(mine)
+        self._past, self._ticks, self._newest = dict(memory.past), dict(memory.ticks), memory.newest
 
     def _meet(self, event: Anomaly | Tick) -> Iterator[Incident]:
         """Whatever is over by now, then what the event itself changes. Consumed at once: the incidents move on."""

@@ -55,12 +55,36 @@ class Header(NamedTuple):
     records: int
 
 
+class Place(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(slots=True)
+class Ticket:
+    """Whether a range of offsets is dealt with. It outlives its block, which is megabytes."""
+
+    first_offset: int
+    next_offset: int
+    settled: bool = False
+
+
 @dataclass(slots=True)
 class Fetched(Records):
-    """A block as fetched from a topic, the batches in its range that could not be read, and whether it is dealt with."""
+    """A block as fetched from a topic, the batches in its range that could not be read, and its ticket."""
 
     damaged: list[DeadLetter] = field(default_factory=list)
-    settled: bool = False
+    ticket: Ticket = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ticket = Ticket(self.first_offset, self.next_offset)
+
+    @property
+    def place(self) -> Place:
+        """Where it was read."""
+        return Place(self.source, self.partition)
 
 
 class Scratch:

@@ -51,10 +51,10 @@ async def _read(kafka: KafkaSettings, topic: str, partitions: Sequence[int], unt
 
 
 @asynccontextmanager
-async def reader(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+async def reader(kafka: KafkaSettings, **options: object) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer in no group."""
     consumer = AIOKafkaConsumer(
-        **connect.options(kafka), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
+        **connect.options(kafka), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50, **options
     )
     try:
         await consumer.start()

@@ -12,7 +12,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import blocks, connect
-from anomaly.host.blocks import BLOCKS, Fetched
+from anomaly.host.blocks import BLOCKS, Fetched, Place
+from anomaly.host.progress import Progress, unread
 from anomaly.host.source import (
     COMMIT_EVERY,
     FETCH_BYTES,
@@ -22,9 +23,6 @@ from anomaly.host.source import (
     SESSION,
     WAITING_BLOCKS,
     Intake,
-    Place,
-    Progress,
-    unread,
 )
 
 log = logging.getLogger(__name__)
@@ -150,10 +148,11 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Stop, finish the block in hand, commit; what waits is read again by its next owner."""
+        revoked = list(revoked)
         self._generation += 1
         self._ready.clear()
         self._waiting.clear()
-        await self.intake.idle()
+        await self.intake.keep(Place(p.topic, p.partition) for p in revoked)
         await self._commit()
         self.progress.forget(Place(p.topic, p.partition) for p in revoked)
         self._committed.clear()

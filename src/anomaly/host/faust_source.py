@@ -11,7 +11,7 @@ Faust awaits after a rebalance with every flow stopped, before it seeks to the c
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,8 @@ from yarl import URL
 
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import blocks, connect
-from anomaly.host.blocks import BLOCKS, Fetched
+from anomaly.host.blocks import BLOCKS, Fetched, Place
+from anomaly.host.progress import Progress, positions, unread
 from anomaly.host.source import (
     COMMIT_EVERY,
     FETCH_BYTES,
@@ -32,15 +33,15 @@ from anomaly.host.source import (
     SESSION,
     WAITING_BLOCKS,
     Intake,
-    Place,
-    Progress,
-    positions,
-    unread,
 )
 
 log = logging.getLogger(__name__)
 
 LOST_AFTER = 3  # looks, a second apart
+
+
+async def nothing(places: Iterable[Place]) -> None:
+    """Nobody wants to know."""
 
 
 class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -62,6 +63,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.progress = Progress()
         self.began: Callable[[Mapping[Place, int | None]], None] = lambda committed: None
+        self.leaving: Callable[[Iterable[Place]], Awaitable[None]] = nothing
         deliver = self.callback  # type: ignore[has-type]
 
         async def tracked(message: Any) -> None:
@@ -114,6 +116,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Iterable[TP]) -> None:
         """Flow stops, running blocks are committed as far as they are settled, the rest will be read again."""
         revoked = set(revoked)
+        await self.leaving(Place(tp.topic, tp.partition) for tp in revoked)
         await self.commit()
         await super().on_partitions_revoked(revoked)
         self.progress.forget(Place(tp.topic, tp.partition) for tp in revoked)
@@ -202,7 +205,7 @@ class FaustSource:
     async def run(self) -> None:
         """Read until stopped; raises what an agent, or Faust itself, could not get over."""
         self.app.finalize()
-        self.app.consumer.began = self.intake.begin
+        self.app.consumer.began, self.app.consumer.leaving = self.intake.begin, self.intake.keep
         mending = asyncio.create_task(self._mend())
         starting = asyncio.create_task(self.app.start())
         ends = [asyncio.create_task(self.app._crashed.wait()), asyncio.create_task(self._stopped.wait())]

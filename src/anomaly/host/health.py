@@ -61,6 +61,19 @@ class Health:
         self._blind = Gauge("anomaly_blind", "1 while the detector cannot see, by reason.", ["reason"], registry=r)
         self._newest = Gauge("anomaly_newest_point_timestamp_seconds", "Event time of the newest point judged.", registry=r)
         self._newest.set(float("nan"))  # not known yet: an age computed from 0 would page
+        said = "Time in which nothing was judged, while what changed was copied."
+        self._pause = Histogram("anomaly_checkpoint_pause_seconds", said, ["stage"], buckets=SECONDS, registry=r)
+        self._written = Counter("anomaly_checkpoint_bytes", "State written.", ["stage"], registry=r)
+        self._checkpoints = Counter(
+            "anomaly_checkpoints", "Checkpoints, by what became of them.", ["stage", "result"], registry=r
+        )
+        self._state = Gauge("anomaly_state_bytes", "State kept, compressed.", ["stage", "partition"], registry=r)
+        self._restore = Gauge("anomaly_restore_seconds", "Time of the last restore of state.", ["stage"], registry=r)
+        self._state_lost = Counter(
+            "anomaly_state_lost", "Partitions whose checkpoints were gone or damaged.", ["stage"], registry=r
+        )
+        self._lost = Counter("anomaly_records_lost", "Records that were gone from a topic before they were read.", ["stage"],
+                             registry=r)  # fmt: skip
         info = Gauge("anomaly_build_info", "1, with the version.", ["version", "python"], registry=r)
         info.labels(__version__, platform.python_version()).set(1)
 
@@ -89,6 +102,32 @@ class Health:
         """Points up to this event time (ms) have been judged."""
         self.newest = max(time_ms, self.newest or 0)
         self._newest.set(self.newest / 1000.0)
+
+    def checkpoint_pause(self, stage: str, seconds: float) -> None:
+        """So long nothing was judged, because what changed was copied."""
+        self._pause.labels(stage).observe(seconds)
+
+    def checkpoint(self, stage: str, partition: int, written: int, kept: int) -> None:
+        """A checkpoint of so many bytes was written; so many are kept of the partition."""
+        self._checkpoints.labels(stage, "written").inc()
+        self._written.labels(stage).inc(written)
+        self._state.labels(stage, str(partition)).set(kept)
+
+    def checkpoint_failed(self, stage: str, result: str) -> None:
+        """A checkpoint was not written."""
+        self._checkpoints.labels(stage, result).inc()
+
+    def restored(self, stage: str, seconds: float) -> None:
+        """State was restored."""
+        self._restore.labels(stage).set(seconds)
+
+    def state_lost(self, stage: str) -> None:
+        """The checkpoints of a partition are gone or damaged: it begins anew."""
+        self._state_lost.labels(stage).inc()
+
+    def lost(self, stage: str, records: int) -> None:
+        """Records were deleted before we read them."""
+        self._lost.labels(stage).inc(records)
 
     def set_aside(self, letters: Iterable[DeadLetter]) -> None:
         """Records were set aside, or points of them: a record whose other points were read is no sign of blindness."""

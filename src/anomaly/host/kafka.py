@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from aiokafka.errors import KafkaError
 
@@ -19,14 +20,17 @@ from anomaly.dispatch.delivery import Delivery
 from anomaly.engine import Engine
 from anomaly.host import connect, topics
 from anomaly.host.blind import watched
+from anomaly.host.blocks import Place
+from anomaly.host.checkpoint import Checkpoints
 from anomaly.host.compile import compile_kernels
 from anomaly.host.consumer_source import ConsumerSource
 from anomaly.host.faust_source import FaustSource
 from anomaly.host.health import Health
 from anomaly.host.outputs import Outputs
-from anomaly.host.source import Intake, Place, Source, Stage
+from anomaly.host.source import Intake, Source, Stage
 from anomaly.host.stages import DecodeStage, DetectStage, Wiring
 from anomaly.host.stages_alerts import CorrelateStage, DeliverStage
+from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import MissingTopics, Names
 
 log = logging.getLogger(__name__)
@@ -113,9 +117,8 @@ class Worker:
     async def _read(self, wiring: Wiring, stages: Sequence[Stage]) -> None:
         """All stages side by side; when one cannot go on, or we are asked to stop, each finishes what it has in hand."""
         adapter = FaustSource if self.kafka.driver is Driver.FAUST else ConsumerSource
-        self.sources = [
-            adapter(self.kafka, self._group(stage.name), Intake(stage, wiring.set_aside, self.health)) for stage in stages
-        ]
+        intakes = [Intake(stage, wiring.set_aside, self.health, await self._checkpoints(stage)) for stage in stages]
+        self.sources = [adapter(self.kafka, self._group(intake.stage.name), intake) for intake in intakes]
         log.info("running", extra={"stages": ",".join(s.name for s in stages), "driver": self.kafka.driver.value})
         if not any(stage.reads_sources for stage in stages):
             self.health.assigned(())  # nothing of the users' to wait for, and no silence of theirs to notice
@@ -128,6 +131,18 @@ class Worker:
         for end in ends:
             if isinstance(end, BaseException):
                 raise end
+
+    async def _checkpoints(self, stage: Stage) -> Checkpoints | None:
+        """Of a stage that has state: in a topic beside each that it reads."""
+        if not stage.keeps_state:
+            return None
+        for topic in stage.topics:
+            await connect.patiently(partial(topics.prepare_state, self.kafka, self.names.state_of(topic), topic), "starting")
+        return Checkpoints(stage.name, self._store, self.settings.checkpoint, self.health)
+
+    def _store(self, place: Place) -> StateTopic:
+        transaction = f"{self.kafka.application}.{place.topic}-{place.partition}"
+        return StateTopic(self.kafka, self.names.state_of(place.topic), place.partition, transaction)
 
     async def _report(self, stages: Sequence[Stage]) -> None:
         """Tell health, now and then, what is nobody's event."""

@@ -1,22 +1,28 @@
 """What reads Kafka, and what is done with a block, apart from which client reads.
 
 An adapter (Faust transport or plain consumer) tells an Intake what it is assigned and hands it blocks. A block is settled
-when its outputs are on the brokers; then, and not before, its offset may be committed. State belongs to a
-partition: it is restored before the partition's first block, and dropped when another worker owns it.
+when its outputs are on the brokers and, where the stage's state is kept, a checkpoint covers it; then, and not before, its
+offset may be committed. State belongs to a partition: it is restored before the partition's first block, and dropped when
+another worker owns it. What a checkpoint says was judged is not judged again: records below its offset are cut off, and
+what lies ahead of it has to wait until everything before it was read.
 """
 
 import asyncio
 import logging
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
+import numpy as np
 from aiokafka.errors import KafkaError
 
 from anomaly.decode.records import BadRecord, DeadLetter
-from anomaly.host.blocks import Fetched
+from anomaly.host.blocks import Fetched, Place, Ticket
+from anomaly.host.checkpoint import Checkpoints
 from anomaly.host.health import Health
+from anomaly.state import Stateful
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +34,8 @@ FETCH_WAIT = 0.05
 FETCH_BYTES = 4 << 20  # of a partition, at once
 # Without a sign of life for so long a worker is dead, and its partitions go to others; a block takes tens of milliseconds.
 SESSION, HEARTBEAT = 10.0, 3.0
+LOOK_EVERY = 1.0  # seconds between looks at partitions on which nothing comes
 REBALANCE = 60.0  # what a worker has to finish its blocks in hand when another joins
-
-
-class Place(NamedTuple):
-    """A partition of a topic."""
-
-    topic: str
-    partition: int
 
 
 class Stage(Protocol):
@@ -44,10 +44,14 @@ class Stage(Protocol):
     name: str
     topics: tuple[str, ...]
     reads_sources: bool  # not ours but the users' topics: their silence is blindness
+    keeps_state: bool  # checkpoints are made of it
     settles_later: bool  # sets `settled` of a block itself, some time after it was taken
 
+    def state(self, place: Place) -> Stateful | None:
+        """The fresh state of a partition, where checkpoints are to be made of it."""
+
     async def restore(self, places: Sequence[Place]) -> None:
-        """Bring back what must be remembered about these partitions, before their first block."""
+        """Bring back what must be remembered about partitions of which there is no checkpoint, before their first block."""
 
     def drop(self, place: Place) -> None:
         """Forget a partition."""
@@ -75,103 +79,79 @@ class Source(Protocol):
         """Records not yet read, by assigned partition."""
 
 
-class Progress:
-    """Which offsets may be committed: those below the first delivered block that is not settled."""
-
-    def __init__(self) -> None:
-        self._delivered: dict[Place, deque[Fetched]] = defaultdict(deque)
-        self._done: dict[Place, int] = {}
-
-    def deliver(self, block: Fetched) -> None:
-        """A block was read. After a seek, blocks come again with other borders: a new one replaces what it covers."""
-        place = Place(block.source, block.partition)
-        self._prune(place)
-        waiting = self._delivered[place]
-        while waiting and waiting[-1].next_offset > block.first_offset:
-            waiting.pop()
-        waiting.append(block)
-
-    def committable(self, place: Place) -> int | None:
-        """The offset to commit, None if nothing was settled."""
-        self._prune(place)
-        return self._done.get(place)
-
-    def places(self) -> set[Place]:
-        """Partitions with blocks delivered or settled."""
-        return {place for place, waiting in self._delivered.items() if waiting} | set(self._done)
-
-    def forget(self, places: Iterable[Place]) -> None:
-        """Other workers' partitions now."""
-        for place in places:
-            self._delivered.pop(place, None)
-            self._done.pop(place, None)
-
-    def _prune(self, place: Place) -> None:
-        """A settled block is let go at once, it is megabytes."""
-        waiting = self._delivered[place]
-        while waiting and waiting[0].settled:
-            self._done[place] = waiting.popleft().next_offset
-
-
-def positions(consumer: Any, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
-    """(the offset that a consumer reads next, the end), of its partitions, as far as it knows them."""
-    subscription = consumer._subscription.subscription if consumer else None
-    if subscription is None or subscription.assignment is None:
-        return {}
-    found = {}
-    for tp in subscription.assignment.tps:
-        state = subscription.assignment.state_value(tp)
-        if state and state.has_valid_position and state.highwater is not None and tp.topic in topics:
-            found[Place(tp.topic, tp.partition)] = state.position, state.highwater
-    return found
-
-
-def unread(consumer: Any, topics: Sequence[str]) -> dict[Place, int]:
-    """Records between a consumer's positions and the ends of its partitions."""
-    return {place: max(end - at, 0) for place, (at, end) in positions(consumer, topics).items()}
-
-
 SetAside = Callable[[Sequence[DeadLetter]], Awaitable[None]]
 
 
 class Intake:
     """Hands blocks to a stage: one at a time, each partition restored first, nothing lost to a fault."""
 
-    def __init__(self, stage: Stage, set_aside: SetAside, health: Health) -> None:
-        self.stage, self.set_aside, self.health = stage, set_aside, health
+    def __init__(self, stage: Stage, set_aside: SetAside, health: Health, checkpoints: Checkpoints | None = None) -> None:
+        self.stage, self.set_aside, self.health, self.checkpoints = stage, set_aside, health, checkpoints
         self._turn = asyncio.Lock()
         self._held: set[Place] = set()
         self._next: dict[Place, int] = {}  # the offset that must come next, where it is known
         self._stale: set[Place] = set()  # what we remember of these is too old: another worker went on meanwhile
+        self._fenced: dict[Place, float] = {}  # another worker writes their state; since when we know
         self._refused: dict[Place, tuple[int, int]] = {}  # (offset that had to come, offset that came)
+        self._taken: defaultdict[Place, deque[Ticket]] = defaultdict(deque)  # and not covered by a checkpoint yet
+        self._one_by_one_until: dict[Place, int] = {}  # a block below this offset met a fault: which record of it?
+        self._poison: defaultdict[Place, set[int]] = defaultdict(set)  # offsets of records that were set aside
         self._closed = False
+        self._watching: asyncio.Task[None] | None = None
+        if checkpoints:
+            checkpoints.done, checkpoints.fenced = self._covered, self._shut_out
 
     async def assigned(self, places: Iterable[Place]) -> None:
         """From now on exactly these partitions are ours."""
         now = {p for p in places if p.topic in self.stage.topics}
         async with self._turn:
-            for place in sorted(self._held - now):
+            ours = self._held - set(self._fenced)
+            for place in sorted(self._held - (now & ours)):
                 self._forget(place)
-            if new := sorted(now - self._held):
-                await self.stage.restore(new)
+            if new := sorted(now - ours):
+                await self._restore(new)
             self._held = now
         if self.stage.reads_sources:
             self.health.assigned({p.topic for p in now})
+        if self.checkpoints and self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
+
+    async def _restore(self, places: Sequence[Place]) -> None:
+        """From their checkpoints, and where there is none, by what the stage itself remembers."""
+        offsets: dict[Place, int] = {}
+        if self.checkpoints:
+            states = {place: state for place in places if (state := self.stage.state(place)) is not None}
+            offsets = await self.checkpoints.restore(states)
+        self._next.update(offsets)
+        if without := [place for place in places if place not in offsets]:
+            await self.stage.restore(without)
 
     def _forget(self, place: Place) -> None:
         self.stage.drop(place)
-        self._next.pop(place, None)
+        if self.checkpoints:
+            self.checkpoints.drop(place)
+        for known in (self._next, self._fenced, self._taken, self._one_by_one_until, self._poison):
+            known.pop(place, None)
         self._stale.discard(place)
 
     def begin(self, committed: Mapping[Place, int | None]) -> None:
-        """After a rebalance, where each partition is read from; None: nobody has committed yet."""
+        """After a rebalance, where each partition is read from; None: nobody has committed yet.
+
+        A checkpoint knows better: the group's offset follows it.
+        """
         for place, offset in committed.items():
+            kept = self.checkpoints is not None and self.checkpoints.knows(place)
+            if kept and self.checkpoints and self.checkpoints.is_fresh(place) and offset:
+                self.health.state_lost(self.stage.name)
+                log.error("no checkpoint where there was one: what was learned is lost", extra=place._asdict())
             if offset is None:
-                self._next.pop(place, None)
+                if not kept:
+                    self._next.pop(place, None)
             elif place in self._held:
                 if offset > self._next.get(place, offset):
                     self._stale.add(place)
-                self._next[place] = offset
+                if not (kept and place in self._next):
+                    self._next[place] = offset
 
     def expected(self) -> dict[Place, int]:
         """The offset that must come next, of our partitions where it is known; nothing while a block is in hand."""
@@ -179,21 +159,30 @@ class Intake:
 
     async def take(self, block: Fetched) -> bool:
         """Work off a block; False if it is not ours to take. Raises if the brokers refuse what follows from it."""
-        place = Place(block.source, block.partition)
+        place = block.place
         async with self._turn:
-            if self._closed or place not in self._held or not self._follows(place, block):
-                return False
-            if place in self._stale:
+            if place in self._stale and place in self._held:
                 self._stale.discard(place)
                 await self._afresh(place)
+            if self._closed or place not in self._held or place in self._fenced or not self._follows(place, block):
+                return False
             if block.damaged:
                 await self.set_aside(block.damaged)
-            began = time.perf_counter()
-            points = await self._safely(place, block)
-            self.health.batch(self.stage.name, *place, len(block), points, time.perf_counter() - began)
-            self._next[place] = block.next_offset
-            block.settled |= not self.stage.settles_later
+            if self._is_kept(place):
+                return await self._take_once(place, block)
+            await self._work(place, block, self._safely)
+            block.ticket.settled |= not self.stage.settles_later
             return True
+
+    def _is_kept(self, place: Place) -> bool:
+        return self.checkpoints is not None and self.checkpoints.knows(place)
+
+    async def _work(self, place: Place, block: Fetched, work: Callable[[Place, Fetched], Awaitable[int]]) -> None:
+        """Have a block worked off, and count it."""
+        began = time.perf_counter()
+        points = await work(place, block)
+        self.health.batch(self.stage.name, *place, len(block), points, time.perf_counter() - began)
+        self._next[place] = block.next_offset
 
     def _follows(self, place: Place, block: Fetched) -> bool:
         """Whether nothing is missing before the block.
@@ -202,14 +191,60 @@ class Intake:
         The same gap a second time is one in the topic: what was there is past its retention.
         """
         wanted, came = self._next.get(place, block.first_offset), block.first_offset
-        if came <= wanted or self._refused.pop(place, None) == (wanted, came):
+        if came <= wanted:
+            return True
+        if self._refused.pop(place, None) == (wanted, came):
+            self.health.lost(self.stage.name, came - wanted)
+            log.error("records are gone from the topic before they were read", extra={**place._asdict(), "n": came - wanted})
             return True
         self._refused[place] = wanted, came
         return False
 
+    async def _take_once(self, place: Place, block: Fetched) -> bool:
+        """Take what the state does not hold yet; what it holds need not be judged again, and settles with the rest."""
+        wanted = self._next.get(place, block.first_offset)
+        fresh = block if wanted <= block.first_offset else cut(block, wanted)
+        try:
+            if block.next_offset > wanted:
+                await self._work(place, fresh, self._strictly)
+        except (KafkaError, OSError):
+            raise
+        except Exception:
+            log.exception("%s failed on %s [%d, %d)", self.stage.name, place, block.first_offset, block.next_offset)
+            self._one_by_one_until[place] = max(block.next_offset, self._one_by_one_until.get(place, 0))
+            await self._afresh(place)
+            return False
+        self._taken[place].append(block.ticket)
+        assert self.checkpoints is not None
+        self.checkpoints.took(place, max(block.next_offset, wanted))
+        return True
+
+    async def _strictly(self, place: Place, block: Fetched) -> int:
+        """A fault leaves the state half changed: it is restored, and everything since is read again, this time record by
+        record; the one that meets the fault again is set aside, and skipped the third time."""
+        if self._one_by_one_until.get(place, 0) <= block.first_offset:
+            return await self.stage.take(block)
+        points = 0
+        for one in (single(block, i) for i in range(len(block)) if int(block.offset[i]) not in self._poison[place]):
+            try:
+                points += await self.stage.take(one)
+            except (KafkaError, OSError):
+                raise
+            except Exception as error:
+                bad = error if isinstance(error, BadRecord) else BadRecord("internal_error", repr(error))
+                await self.set_aside([one.dead(0, bad)])
+                self._poison[place].add(one.first_offset)
+                raise
+        return points
+
     async def _afresh(self, place: Place) -> None:
+        """Forget what we think we know of a partition, and begin again from what was kept."""
         self.stage.drop(place)
-        await self.stage.restore([place])
+        self._taken.pop(place, None)
+        if self.checkpoints:
+            self.checkpoints.drop(place)
+            await self.checkpoints.settled()
+        await self._restore([place])
 
     async def _safely(self, place: Place, block: Fetched) -> int:
         try:
@@ -236,6 +271,35 @@ class Intake:
         await self.set_aside(dead)
         return points
 
+    def _covered(self, place: Place, offset: int) -> None:
+        """A checkpoint covers everything below the offset."""
+        taken = self._taken[place]
+        while taken and taken[0].next_offset <= offset:
+            taken.popleft().settled = True
+
+    def _shut_out(self, place: Place) -> None:
+        """Another worker has opened the partition's state. Our group will tell us, unless it is we who own it."""
+        self._fenced[place] = time.monotonic()
+
+    async def _watch(self) -> None:
+        """Checkpoints of partitions on which nothing comes any more, and partitions that are ours after all."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            async with self._turn:
+                for place in sorted(self._held):
+                    if self.checkpoints:
+                        self.checkpoints.look(place)
+                    if time.monotonic() - self._fenced.get(place, math.inf) > SESSION:
+                        # Who was thought dead learns within a session that he is out; who is still in, is the owner.
+                        del self._fenced[place]
+                        await self._afresh(place)
+
+    async def keep(self, places: Iterable[Place]) -> None:
+        """These partitions are about to leave us: a last checkpoint of each."""
+        async with self._turn:
+            if self.checkpoints:
+                await self.checkpoints.finish(places, REBALANCE / 2)
+
     def refuse(self) -> None:
         """Take no other block."""
         self._closed = True
@@ -246,10 +310,22 @@ class Intake:
             pass
 
     async def close(self) -> None:
-        """Finish the block in hand and take no other."""
+        """Finish the block in hand and take no other; a last checkpoint."""
         self.refuse()
         await self.idle()
+        if self._watching:
+            self._watching.cancel()
         await self.stage.finish()
+        if self.checkpoints:
+            await self.keep(self._held)
+            await self.checkpoints.close()
+
+
+def cut(block: Fetched, offset: int) -> Fetched:
+    """The records of a block from an offset on."""
+    rest = slice(int(np.searchsorted(block.offset, offset)), None)
+    columns = (block.offset[rest], block.time[rest], block.value_at[rest], block.value_len[rest])
+    return Fetched(block.source, block.partition, block.buffer, *columns, block.next_offset, offset)
 
 
 def single(block: Fetched, i: int) -> Fetched:

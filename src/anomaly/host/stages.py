@@ -20,11 +20,11 @@ from anomaly.decode.stage import PAST_LIMIT
 from anomaly.detect.anomaly import Anomaly, Event, Tick
 from anomaly.engine import Engine
 from anomaly.host import compacted, wire_points
-from anomaly.host.blocks import Fetched
+from anomaly.host.blocks import Fetched, Place
 from anomaly.host.health import Health
 from anomaly.host.outputs import Message, Outputs, dead_letter
-from anomaly.host.source import Place
 from anomaly.host.topics import Names
+from anomaly.state import Stateful
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,16 @@ class DecodeStage:
     """Raw records of the sources -> blocks of points by group."""
 
     name, reads_sources, settles_later = "decode", True, False
+    keeps_state = False
 
     def __init__(self, wiring: Wiring, sources: Sequence[SourceSettings]) -> None:
         self.wiring = wiring
         self.sources = {source.topic: source for source in sources}
         self.topics: tuple[str, ...] = tuple(self.sources)
         self._told: dict[tuple[Place, int], int] = {}  # (source, points partition) -> how far it was told to be heard
+
+    def state(self, place: Place) -> None:
+        """None: what is known of series can be built anew."""
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Nothing: series are announced anew."""
@@ -104,6 +108,7 @@ class DetectStage:
     """Blocks of points -> anomalies, and ticks for the correlators, which see all partitions' time go on."""
 
     name, reads_sources, settles_later = "detect", False, False
+    keeps_state = True
 
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
@@ -111,6 +116,11 @@ class DetectStage:
         self._held: set[int] = set()
         self._ticked: dict[int, int] = {}
         self._counted: dict[int, Counter[str]] = {}
+
+    def state(self, place: Place) -> Stateful | None:
+        """The partition's detector."""
+        del place
+        return None
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Open anomalies, so that none is opened or closed twice; told again, since a crash may have come between."""

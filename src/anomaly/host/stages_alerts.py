@@ -11,16 +11,18 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from anomaly.correlate.correlator import Memory
 from anomaly.correlate.incident import Incident, State
 from anomaly.decode.records import BadRecord
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.dispatch.alert import Alert, What, cloudevent
 from anomaly.dispatch.delivery import Delivery
 from anomaly.host import compacted, connect
-from anomaly.host.blocks import Fetched
+from anomaly.host.blocks import Fetched, Place
 from anomaly.host.outputs import Message
-from anomaly.host.source import Place
 from anomaly.host.stages import Wiring, readable, to_json
+from anomaly.host.statelog import Whole
+from anomaly.state import Stateful
 
 # How long a resolved incident stays in .incidents, in ms of event time: somebody looks at what woke him.
 KEEP_RESOLVED = 3_600_000
@@ -34,6 +36,14 @@ class Kept(Struct, frozen=True):
     alert: Alert | None
 
 
+class Remembered(Struct, frozen=True):
+    """All that a partition of this stage knows."""
+
+    memory: Memory
+    kept: list[Kept]
+
+
+_memory_to, _memory_from = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Remembered).decode
 _event = msgspec.json.Decoder(Anomaly | Tick)
 _kept = msgspec.json.Decoder(Kept)
 _alert = msgspec.json.Decoder(Alert)
@@ -43,12 +53,27 @@ class CorrelateStage:
     """Anomalies of the environments of a partition -> incidents, and alerts about their changes."""
 
     name, reads_sources, settles_later = "correlate", False, False
+    keeps_state = True
 
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
         self.topics: tuple[str, ...] = (wiring.names.anomalies,)
         self._suppressed: Counter[str] = Counter()
         self._kept: dict[int, dict[str, Kept]] = {}  # by partition and dedup_key: what .incidents holds
+
+    def state(self, place: Place) -> Stateful:
+        """Incidents, and what has been told of them: small enough to be written whole."""
+        self._kept.setdefault(place.partition, {})
+        return Whole(lambda: self._dump(place.partition), lambda data: self._load(place.partition, data))
+
+    def _dump(self, partition: int) -> bytes:
+        memory = self.wiring.engine.correlator(partition).memory()
+        return _memory_to(Remembered(memory, list(self._kept.get(partition, {}).values())))
+
+    def _load(self, partition: int, data: bytes) -> None:
+        read = _memory_from(data)
+        self.wiring.engine.correlator(partition).remember(read.memory)
+        self._kept[partition] = {kept.incident.dedup_key: kept for kept in read.kept}
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Incidents as they stood, with the alerts that were decided."""
@@ -117,6 +142,7 @@ class DeliverStage:
     """Alerts -> receivers. A block is settled when nothing waits in any outbox: a slow receiver holds back commits alone."""
 
     name, reads_sources, settles_later = "delivery", False, True
+    keeps_state = False
 
     def __init__(self, wiring: Wiring, delivery: Delivery, group: str) -> None:
         self.wiring, self.delivery, self.group = wiring, delivery, group
@@ -124,6 +150,9 @@ class DeliverStage:
         self._handed: list[Fetched] = []
         self._before: dict[int, int] = {}  # partition -> offset up to which another worker may have sent alerts
         self._settling: asyncio.Task[None] | None = None
+
+    def state(self, place: Place) -> None:
+        """None: the alerts topic is what survives."""
 
     async def restore(self, places: Sequence[Place]) -> None:
         """What is firing at the receivers: alerts that were committed, and not one more.
@@ -168,7 +197,7 @@ class DeliverStage:
             handed = list(self._handed)
             await self.delivery.settled()
             for block in handed:
-                block.settled = True
+                block.ticket.settled = True
             del self._handed[: len(handed)]
 
     def report(self) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
+from msgspec import structs
 
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import connect
@@ -40,6 +41,11 @@ class Names(NamedTuple):
     def of(cls, prefix: str) -> "Names":
         """`anomaly.points` and so on."""
         return cls(*(f"{prefix}.{n}" for n in ("points", "anomalies", "alerts", "incidents", "dead", "state.open")))
+
+    def state_of(self, topic: str) -> str:
+        """The topic that keeps the state of the stage that reads a topic: anomaly.state.points of anomaly.points."""
+        own = self.points.rpartition(".")[0]
+        return f"{own}.state.{topic.removeprefix(own + '.')}"
 
     def configs(self) -> dict[str, dict[str, str]]:
         """How each is kept. Points are read within seconds: a day is for the one who looks into an outage of ours."""
@@ -72,6 +78,32 @@ async def prepare(kafka: KafkaSettings, names: Names) -> dict[str, int]:
     if faults:
         raise MissingTopics("our own topics are not as they must be:\n  " + "\n  ".join(faults))
     return found
+
+
+async def prepare_state(kafka: KafkaSettings, topic: str, of: str) -> None:
+    """A topic for the checkpoints of a stage that reads the topic `of`; raises MissingTopics where we may not make it.
+
+    A log whose low end we move ourselves (so `delete`, without which that is refused), in segments small enough that
+    what is freed is freed soon; retention by age or size would delete what still is the state.
+    """
+    kept = {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "segment.bytes": str(64 << 20),
+    }
+    wanted = {topic: kept | {"max.message.bytes": str(LARGEST_MESSAGE)}}
+    async with connect.admin(kafka) as client:
+        partitions = (await _counts(client, [of]))[of]
+        plan = structs.replace(kafka, topics=structs.replace(kafka.topics, partitions=partitions))
+        found = await _counts(client, [topic])
+        if topic not in found and kafka.topics.create:
+            await _create(client, plan, wanted)
+            found = await _until_there(client, [topic])
+    if topic not in found:
+        raise MissingTopics(f"our own topics are not as they must be:\n  {_command(plan, topic, wanted[topic])}")
+    if found[topic] < partitions:
+        raise MissingTopics(f"{topic} has {found[topic]} partitions and needs {partitions}: add the others")
 
 
 async def await_sources(

@@ -1,0 +1,194 @@
+"""When the state of a stage's partitions is written, and what follows when it was.
+
+Between two blocks what changed is gathered, which is the only pause; it is packed and written in the background, one
+checkpoint of a partition at a time. A partition is due `every` so often, or as much later as keeps what is written below
+`bytes_per_second`; partitions take turns. What is written again after a crash is read again: the source offset stands in the
+checkpoint, and only what a checkpoint covers counts as done.
+"""
+
+import asyncio
+import logging
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from aiokafka.errors import KafkaError
+
+from anomaly import __version__
+from anomaly.config.settings import Checkpoint
+from anomaly.host.blocks import Place
+from anomaly.host.health import Health
+from anomaly.host.statelog import Damaged, Fenced, Found, Generation, Manifest, Store, pack, put
+from anomaly.state import Snapshot, Stateful
+
+log = logging.getLogger(__name__)
+
+
+class Pending(NamedTuple):
+    """What was gathered, up to which source offset, and what its bytes mean."""
+
+    snapshot: Snapshot
+    next_offset: int
+    layouts: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Keeper:
+    """The state of a partition and where it is kept. Times are of the monotonic clock, seconds."""
+
+    store: Store
+    state: Stateful
+    manifest: Manifest | None = None
+    due: float = 0.0
+    next_offset: int = 0
+    changed: bool = False
+    writing: "asyncio.Task[None] | None" = None
+    pending: "Pending | None" = None  # gathered and not kept yet: what it holds is in no later snapshot
+
+    @property
+    def generation(self) -> int:
+        """The one to be written next."""
+        return self.manifest.generation + 1 if self.manifest else 1
+
+
+class Checkpoints:
+    """The keepers of a stage. `done(place, offset)`: what lies below is safe; `fenced(place)`: another one writes by now."""
+
+    def __init__(
+        self, stage: str, store: Callable[[Place], Store], settings: Checkpoint, health: Health,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.stage, self.store, self.settings, self.health, self.now = stage, store, settings, health, now
+        self.done: Callable[[Place, int], None] = lambda place, offset: None
+        self.fenced: Callable[[Place], None] = lambda place: None
+        self._keepers: dict[Place, Keeper] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+
+    async def restore(self, states: Mapping[Place, Stateful]) -> dict[Place, int]:
+        """Bring fresh states to their last checkpoints; the offset at which each goes on, those without one left out.
+
+        One that cannot be read is as good as none, and said: nothing is guessed from half a state.
+        """
+        began = self.now()
+        stores = {place: self.store(place) for place in states}
+        found = dict(zip(stores, await asyncio.gather(*map(self._opened, stores.values())), strict=True))
+        offsets: dict[Place, int] = {}
+        for i, (place, state) in enumerate(states.items()):
+            keeper = self._keepers[place] = Keeper(stores[place], state)
+            keeper.due = self.now() + self.settings.every * (1.0 + i / len(states))
+            if (held := found[place]) is not None:
+                put(held, state)
+                keeper.manifest = held.manifest
+                keeper.next_offset = offsets[place] = held.manifest.next_offset
+        if offsets:
+            self.health.restored(self.stage, self.now() - began)
+            log.info("state restored", extra={"stage": self.stage, "partitions": len(offsets)})
+        return offsets
+
+    async def _opened(self, store: Store) -> Found | None:
+        try:
+            return await store.open()
+        except Damaged as error:
+            self.health.state_lost(self.stage)
+            log.error("a checkpoint cannot be read: what was learned is lost", extra={"reason": str(error)})
+            return None
+
+    def knows(self, place: Place) -> bool:
+        """Whether the partition's state is kept."""
+        return place in self._keepers
+
+    def is_fresh(self, place: Place) -> bool:
+        """Whether no checkpoint of it was ever written or found."""
+        return self._keepers[place].manifest is None
+
+    def took(self, place: Place, next_offset: int) -> None:
+        """A block was taken: everything below the offset is in the state."""
+        keeper = self._keepers[place]
+        keeper.next_offset, keeper.changed = next_offset, True
+        self.look(place)
+
+    def look(self, place: Place) -> None:
+        """Begin a checkpoint if one is due. To be called between two blocks."""
+        keeper = self._keepers.get(place)
+        if keeper and keeper.changed and self.now() >= keeper.due and (keeper.writing is None or keeper.writing.done()):
+            self._begin(place, keeper)
+
+    def _begin(self, place: Place, keeper: Keeper) -> None:
+        if keeper.pending is None:
+            began = time.perf_counter()
+            snapshot = keeper.state.gather(keeper.generation)
+            keeper.pending = Pending(snapshot, keeper.next_offset, dict(keeper.state.layouts()))
+            self.health.checkpoint_pause(self.stage, time.perf_counter() - began)
+            keeper.changed = False
+        keeper.writing = asyncio.create_task(self._write(place, keeper, keeper.pending))
+
+    async def _write(self, place: Place, keeper: Keeper, pending: Pending) -> None:
+        body = await asyncio.to_thread(pack, pending.snapshot)
+        own = Generation(keeper.generation, 0, zlib.crc32(body), len(body))
+        manifest = Manifest(
+            generation=own.number, next_offset=pending.next_offset, layouts=pending.layouts,
+            live=(*(keeper.manifest.live if keeper.manifest else ()), own), written_by=__version__,
+        )  # fmt: skip
+        try:
+            keeper.manifest = await keeper.store.write(manifest, body, pending.snapshot.low)
+        except Fenced:
+            log.warning("another worker writes the state by now", extra={"stage": self.stage, **place._asdict()})
+            self.health.checkpoint_failed(self.stage, "fenced")
+            self.drop(place)
+            self.fenced(place)
+        except (KafkaError, OSError) as error:
+            log.error("checkpoint not written, tried again", extra={"stage": self.stage, "reason": str(error)})
+            self.health.checkpoint_failed(self.stage, "failed")
+            keeper.changed, keeper.due = True, self.now() + self.settings.every
+        else:
+            keeper.pending = None
+            self._written(place, keeper, len(body))
+            self.done(place, pending.next_offset)
+
+    def _written(self, place: Place, keeper: Keeper, size: int) -> None:
+        assert keeper.manifest is not None
+        self.health.checkpoint(self.stage, place.partition, size, keeper.manifest.size)
+        share = self.settings.bytes_per_second / max(len(self._keepers), 1)
+        keeper.due = self.now() + max(self.settings.every, size / share)
+
+    async def finish(self, places: Iterable[Place], within: float) -> None:
+        """Write what is not written yet, of partitions that are about to leave us."""
+        leaving = [(place, self._keepers[place]) for place in places if place in self._keepers]
+        try:
+            async with asyncio.timeout(within):
+                await asyncio.gather(*(self._last(place, keeper) for place, keeper in leaving))
+        except TimeoutError:
+            log.warning("no last checkpoint in time; the next owner reads again", extra={"stage": self.stage})
+
+    async def _last(self, place: Place, keeper: Keeper) -> None:
+        if keeper.writing is not None:
+            await asyncio.shield(keeper.writing)
+        if keeper.changed and self._keepers.get(place) is keeper:
+            self._begin(place, keeper)
+            assert keeper.writing is not None
+            await asyncio.shield(keeper.writing)
+
+    def drop(self, place: Place) -> None:
+        """Forget a partition; what is being written of it may end as it will."""
+        keeper = self._keepers.pop(place, None)
+        if keeper is not None:
+            self._closing.add(task := asyncio.ensure_future(_closed(keeper)))
+            task.add_done_callback(self._closing.discard)
+
+    async def settled(self) -> None:
+        """Return when what was dropped is closed."""
+        await asyncio.gather(*self._closing)
+
+    async def close(self) -> None:
+        """Let go of all stores."""
+        for place in list(self._keepers):
+            self.drop(place)
+        await self.settled()
+
+
+async def _closed(keeper: Keeper) -> None:
+    if keeper.writing is not None and keeper.writing is not asyncio.current_task():
+        await asyncio.wait([keeper.writing])
+    await keeper.store.close()

@@ -1,0 +1,160 @@
+"""Checkpoints in a Kafka topic: one transaction each, under an id that is fixed for the partition.
+
+The broker refuses whoever wrote under that id before (a worker that was thought dead and is not), and a reader of committed
+records sees a checkpoint whole or not at all. The topic is a log with a moving low end: what is dead is deleted up to the
+first record of the oldest generation that lives.
+Records: a generation's body in chunks under the keys `generation/chunk`, then the manifest under MANIFEST.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.structs import RecordMetadata
+
+from anomaly.config.settings import KafkaSettings
+from anomaly.host import compacted, connect
+from anomaly.host.statelog import Fenced, Found, Manifest, checked, read_manifest, to_manifest
+
+log = logging.getLogger(__name__)
+
+MANIFEST = b"manifest"
+CHUNK = 900_000  # bytes: brokers refuse more than 1 MB in a record unless told otherwise
+TRANSACTION = 60.0  # seconds after which the broker gives up one that does not end
+FENCED = ("InvalidProducerEpoch", "ProducerFenced", "InvalidProducerIdMapping")
+
+
+class StateTopic:
+    """The checkpoints of one partition. `transaction` is the id."""
+
+    reached: Callable[[str], None] = staticmethod(lambda step: None)  # the fault tests end the process between the steps
+
+    def __init__(self, kafka: KafkaSettings, topic: str, partition: int, transaction: str) -> None:
+        self.kafka, self.place, self.transaction = kafka, TopicPartition(topic, partition), transaction
+        self._producer: AIOKafkaProducer | None = None
+        self._may_delete = True
+
+    async def open(self) -> Found | None:
+        """Shut out whoever wrote before, then read what is committed: nothing can be added to that any more."""
+        await connect.patiently(self._reopen, f"opening {self.place.topic}")
+        return await connect.patiently(self._read, f"reading {self.place.topic}")
+
+    async def write(self, manifest: Manifest, body: bytes, low: int) -> Manifest:
+        """One transaction; again with growing pauses while the brokers do not answer."""
+        written = await connect.patiently(lambda: self._write(manifest, body, low), f"writing {self.place.topic}")
+        await self._free(written)
+        return written
+
+    async def close(self) -> None:
+        """Leave the id to others."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stopped(producer)
+
+    async def _reopen(self) -> None:
+        await self.close()
+        producer = AIOKafkaProducer(
+            **connect.options(self.kafka),
+            transactional_id=self.transaction,
+            transaction_timeout_ms=int(TRANSACTION * 1000),
+            max_request_size=2 * CHUNK,
+            linger_ms=0,
+        )
+        try:
+            await producer.start()
+            await producer.begin_transaction()  # asks for the id, which ends its former owner's rights
+            await producer.abort_transaction()
+        except BaseException:
+            await _stopped(producer)
+            raise
+        self._producer = producer
+
+    async def _write(self, manifest: Manifest, body: bytes, low: int) -> Manifest:
+        if self._producer is None:
+            await self._reopen()
+        try:
+            return await self._transact(manifest, body, low)
+        except ProducerFenced as error:
+            await self.close()
+            raise Fenced(self.transaction) from error
+        except KafkaError as error:
+            await self.close()
+            if type(error).__name__ in FENCED:
+                raise Fenced(self.transaction) from error
+            raise
+
+    async def _transact(self, manifest: Manifest, body: bytes, low: int) -> Manifest:
+        producer = self._producer
+        assert producer is not None
+        await producer.begin_transaction()
+        chunks = [body[at : at + CHUNK] for at in range(0, len(body), CHUNK)]
+        key = f"{manifest.generation}/".encode()
+        sent = [await self._send(producer, key + str(i).encode(), chunk) for i, chunk in enumerate(chunks)]
+        where = [told.offset for told in await asyncio.gather(*sent)]
+        self.reached("chunks")
+        written = manifest.kept(where[0], low)
+        await (await self._send(producer, MANIFEST, to_manifest(written)))
+        self.reached("manifest")
+        await producer.commit_transaction()
+        self.reached("commit")
+        return written
+
+    async def _send(self, producer: AIOKafkaProducer, key: bytes, value: bytes) -> "asyncio.Future[RecordMetadata]":
+        future: asyncio.Future[RecordMetadata] = await producer.send(self.place.topic, value, key, self.place.partition)
+        future.add_done_callback(_seen)
+        return future
+
+    async def _free(self, manifest: Manifest) -> None:
+        """Delete what lies before the oldest living generation. Without the right to do so the log only grows."""
+        if not self._may_delete:
+            return
+        before = manifest.live[0].begins
+        try:
+            async with connect.admin(self.kafka) as client:
+                await client.delete_records({self.place: RecordsToDelete(before_offset=before)})
+        except (KafkaError, OSError) as error:
+            self._may_delete = connect.passing(error)
+            log.warning("old checkpoints of %s stay: %s", self.place.topic, connect.brief([], error))
+
+    async def _read(self) -> Found | None:
+        manifest, chunks = None, dict[int, list[bytes]]()
+        async for key, value in records(self.kafka, self.place):
+            if key == MANIFEST:
+                manifest = value
+            else:
+                chunks.setdefault(int(key.partition(b"/")[0]), []).append(value)
+        if manifest is None:
+            return None
+        read = read_manifest(manifest)
+        return Found(read, [checked(each, b"".join(chunks.get(each.number, []))) for each in read.live])
+
+
+async def records(kafka: KafkaSettings, place: TopicPartition) -> Any:
+    """(key, value) of the committed records of a partition, to its end as of now."""
+    async with compacted.reader(kafka, isolation_level="read_committed") as consumer:
+        consumer.assign([place])
+        end = (await consumer.end_offsets([place]))[place]
+        await consumer.seek_to_beginning(place)
+        while await consumer.position(place) < end:
+            for found in (await consumer.getmany(timeout_ms=100)).values():
+                for record in found:
+                    yield record.key or b"", record.value or b""
+
+
+def _seen(future: "asyncio.Future[Any]") -> None:
+    """A fenced producer fails everything that waits: nobody needs to be told of each."""
+    if not future.cancelled():
+        future.exception()
+
+
+async def _stopped(producer: AIOKafkaProducer) -> None:
+    """Stop a producer, whatever state it is in."""
+    try:
+        await asyncio.wait_for(producer.stop(), 5.0)
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) and task.cancelling():
+            raise

@@ -1,0 +1,164 @@
+"""A checkpoint as bytes: what a store keeps, whether it is a Kafka topic or a directory.
+
+A generation is one compressed body: its parts and the rest. A manifest says which generations are alive, which source
+offset the state stands for, and what the bytes mean. The state is what the generations of the newest manifest give, put
+in order; a generation without a manifest never was.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import cramjam
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from anomaly.state import Layout, Part, Snapshot, Stateful
+
+VERSION = 1
+FRESH = -1  # the next offset of a state that stands for no offset (files, OTLP over HTTP)
+
+
+class Damaged(Exception):
+    """A checkpoint that cannot be read; the message says which and why."""
+
+
+class Generation(Struct, frozen=True, array_like=True):
+    """What a checkpoint wrote. `begins`: where it is in the store; `crc` of its body, which has `size` bytes."""
+
+    number: int
+    begins: int
+    crc: int
+    size: int
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What a checkpoint is. `live` are the generations that are needed, oldest first, its own the last."""
+
+    version: int = VERSION
+    generation: int
+    next_offset: int
+    layouts: dict[str, Any]
+    live: tuple[Generation, ...] = ()
+    written_by: str = ""  # version of the program
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that lives."""
+        return sum(each.size for each in self.live)
+
+    def kept(self, begins: int, low: int) -> "Manifest":
+        """As it is written: its own generation begins there, and those before `low` are dead."""
+        *others, own = self.live
+        living = [each for each in others if each.number >= low]
+        return msgspec.structs.replace(self, live=(*living, msgspec.structs.replace(own, begins=begins)))
+
+
+class Found(NamedTuple):
+    """What a store holds: the newest manifest and the bodies of its living generations, oldest first."""
+
+    manifest: Manifest
+    bodies: Sequence[tuple[int, bytes]]
+
+
+class Store(Protocol):
+    """Keeps the checkpoints of one partition of a stage. Only one may write: `open` shuts out whoever did before."""
+
+    async def open(self) -> Found | None:
+        """Become the one that writes; what is kept, None where nothing is. Raises Damaged."""
+
+    async def write(self, manifest: Manifest, body: bytes, low: int) -> Manifest:
+        """Keep a generation, all or nothing; the manifest with `live` as it stands now. Frees what lies before `low`.
+
+        Raises Fenced where another one writes by now.
+        """
+
+    async def close(self) -> None:
+        """Write no more."""
+
+
+class Fenced(Exception):
+    """Another worker has taken over the partition's state."""
+
+
+class _Body(Struct, array_like=True, frozen=True):
+    parts: list[tuple[str, bytes, bytes]]
+    rest: bytes
+
+
+_to_body, _from_body = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(_Body).decode
+to_manifest, _from_manifest = msgspec.json.Encoder().encode, msgspec.json.Decoder(Manifest).decode
+
+
+def pack(snapshot: Snapshot) -> bytes:
+    """The body of a generation. Each part is compressed by itself, so that no step holds up other threads for long."""
+    parts = [(p.table, _small(p.rows.astype("<u4").tobytes()), _small(p.data)) for p in snapshot.parts if p.rows.size]
+    return _to_body(_Body(parts, _small(snapshot.rest)))
+
+
+def unpack(body: bytes) -> tuple[list[Part], bytes]:
+    """Parts and rest of a body; raises Damaged."""
+    try:
+        read = _from_body(body)
+        parts = [Part(table, np.frombuffer(_large(rows), "<u4"), _large(data)) for table, rows, data in read.parts]
+        return parts, _large(read.rest)
+    except (cramjam.DecompressionError, msgspec.DecodeError) as error:
+        raise Damaged(str(error)) from error
+
+
+def _small(data: bytes) -> bytes:
+    return bytes(cramjam.zstd.compress(data, level=1))
+
+
+def _large(data: bytes) -> bytes:
+    return bytes(cramjam.zstd.decompress(data))
+
+
+def read_manifest(text: bytes) -> Manifest:
+    """A manifest; raises Damaged for one that is none, or from a version of ours that does not exist yet."""
+    try:
+        manifest = _from_manifest(text)
+    except msgspec.DecodeError as error:
+        raise Damaged(f"manifest: {error}") from error
+    if manifest.version > VERSION:
+        raise Damaged(f"manifest of version {manifest.version}, this program reads {VERSION}: update it")
+    return manifest
+
+
+def checked(generation: Generation, body: bytes) -> tuple[int, bytes]:
+    """Number and body of a generation, if it is what was written."""
+    if len(body) != generation.size or zlib.crc32(body) != generation.crc:
+        raise Damaged(f"generation {generation.number} is not what was written")
+    return generation.number, body
+
+
+def put(found: Found, state: Stateful) -> None:
+    """Bring a fresh state to where the checkpoint left it; raises Damaged."""
+    rest = b""
+    for generation, body in found.bodies:
+        parts, rest = unpack(body)
+        state.put(generation, parts, found.manifest.layouts)
+    state.settle(rest)
+
+
+class Whole:
+    """State that is small enough to be written whole each time."""
+
+    def __init__(self, dump: Callable[[], bytes], load: Callable[[bytes], None]) -> None:
+        self.dump, self.load = dump, load
+
+    def layouts(self) -> dict[str, Layout]:
+        """No tables."""
+        return {}
+
+    def gather(self, generation: int) -> Snapshot:
+        """Everything; nothing older is needed."""
+        return Snapshot([], self.dump(), generation)
+
+    def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
+        """Nothing: there are no rows."""
+
+    def settle(self, rest: bytes) -> None:
+        """Everything."""
+        self.load(rest)

@@ -1,0 +1,260 @@
+"""State is what one undisturbed pass gives, whatever happened on the way; on a real broker, with both adapters."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from tests.host.sums import Summing, Sums
+from tests.host.test_sources import DRIVERS
+
+from anomaly.config.settings import Checkpoint, KafkaSettings
+from anomaly.decode.records import DeadLetter
+from anomaly.host.blocks import Place
+from anomaly.host.checkpoint import Checkpoints
+from anomaly.host.health import Health
+from anomaly.host.source import Intake, Source
+from anomaly.host.state_topic import StateTopic
+from anomaly.host.statelog import Fenced, Generation, Manifest
+from anomaly.host.topics import prepare_state
+
+pytestmark = pytest.mark.kafka
+
+MakeTopic = Callable[..., Awaitable[str]]
+SOON = Checkpoint(every=0.1)
+NEVER = Checkpoint(every=10_000.0)
+
+
+class Worker:
+    """A source at work on a summing stage, with checkpoints."""
+
+    def __init__(self, driver: str, bootstrap: str, topic: str, settings: Checkpoint = SOON) -> None:
+        self.stage, self.dead, self.health = Summing(topic), list[DeadLetter](), Health()
+        kafka = KafkaSettings(bootstrap=[bootstrap])
+
+        def store(place: Place) -> StateTopic:
+            return StateTopic(kafka, f"{topic}.state", place.partition, f"{topic}-{place.partition}")
+
+        self.checkpoints = Checkpoints("sums", store, settings, self.health)
+        self.intake = Intake(self.stage, self.set_aside, self.health, self.checkpoints)
+        self.source: Source = DRIVERS[driver](kafka, f"{topic}.sums", self.intake)
+        self.task = asyncio.create_task(self.source.run())
+
+    async def set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        self.dead += letters
+
+    async def stop(self) -> None:
+        """As SIGTERM would."""
+        await self.source.stop()
+        await self.task
+
+
+async def send(bootstrap: str, topic: str, numbers: Sequence[int], partition: int = 0) -> None:
+    """Write numbers, ten a batch."""
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        for at in range(0, len(numbers), 10):
+            batch = producer.create_batch()
+            for n in numbers[at : at + 10]:
+                batch.append(key=None, value=str(n).encode(), timestamp=None)
+            await producer.send_batch(batch, topic, partition=partition)
+        await producer.flush()
+
+
+def one_pass(numbers: Sequence[int]) -> list[Any]:
+    """What the state must be."""
+    sums = Sums()
+    for n in numbers:
+        sums.add(n)
+    return sums.digest()
+
+
+@pytest.fixture
+async def source(bootstrap: str, topic: MakeTopic) -> str:
+    """A topic of one partition, with one for its state beside it."""
+    made = await topic(1, "sums")
+    await prepare_state(KafkaSettings(bootstrap=[bootstrap]), f"{made}.state", made)
+    return made
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_worker_goes_on_where_the_one_before_it_stopped(bootstrap: str, source: str, driver: str) -> None:
+    """Nothing is judged twice and nothing is left out."""
+    await send(bootstrap, source, range(500))
+    first = Worker(driver, bootstrap, source)
+    await first.stage.until(500)
+    await first.stop()
+    await send(bootstrap, source, range(500, 800))
+    second = Worker(driver, bootstrap, source)
+    await second.stage.until(800)
+    assert second.stage.sums[Place(source, 0)].digest() == one_pass(range(800))
+    assert [offset for _, offset in second.stage.taken] == list(range(500, 800))
+    assert not second.stage.restored, "a checkpoint was there"
+    await second.stop()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_the_group_follows_the_checkpoint_and_not_the_reader(bootstrap: str, source: str, driver: str) -> None:
+    """What no checkpoint covers is not committed: a crash would leave it out."""
+    await send(bootstrap, source, range(100))
+    worker = Worker(driver, bootstrap, source, NEVER)
+    await worker.stage.until(100)
+    await asyncio.sleep(2.5)  # two rounds of commits
+    assert await committed(bootstrap, f"{source}.sums", source) in (None, 0)
+    await worker.stop()
+    assert await committed(bootstrap, f"{source}.sums", source) == 100
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_what_a_checkpoint_holds_is_not_judged_again_though_the_group_lost_its_offset(
+    bootstrap: str, source: str, driver: str
+) -> None:
+    """Group offsets expire, or a commit fails after the checkpoint: the topic is read from its beginning, and cut off."""
+    await send(bootstrap, source, range(300))
+    first = Worker(driver, bootstrap, source)
+    await first.stage.until(300)
+    await first.stop()
+    await forget(bootstrap, f"{source}.sums", source)
+    await send(bootstrap, source, range(300, 400))
+    second = Worker(driver, bootstrap, source)
+    await second.stage.until(400)
+    assert second.stage.sums[Place(source, 0)].digest() == one_pass(range(400))
+    await second.stop()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_records_that_are_gone_are_counted_and_jumped_over(bootstrap: str, source: str, driver: str) -> None:
+    """Retention was faster than we: the partition must not stand still for ever."""
+    await send(bootstrap, source, range(100))
+    first = Worker(driver, bootstrap, source)
+    await first.stage.until(100)
+    await first.stop()
+    await send(bootstrap, source, range(100, 300))
+    await delete(bootstrap, source, 200)
+    second = Worker(driver, bootstrap, source)
+    await second.stage.until(200)
+    assert second.stage.sums[Place(source, 0)].digest() == one_pass([*range(100), *range(200, 300)])
+    assert second.health.registry.get_sample_value("anomaly_records_lost_total", {"stage": "sums"}) == 100
+    await second.stop()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_record_that_meets_a_fault_of_ours_is_set_aside_and_spoils_nothing(
+    bootstrap: str, source: str, driver: str
+) -> None:
+    """The fault comes when the state is changed already: it is restored, and the record is as if it never was."""
+    await send(bootstrap, source, range(50))
+    worker = Worker(driver, bootstrap, source)
+
+    def fault(value: bytes) -> None:
+        if value == b"25":
+            raise ZeroDivisionError
+
+    worker.stage.fault = fault
+    await worker.stage.until(49)
+    assert worker.stage.sums[Place(source, 0)].digest() == one_pass([n for n in range(50) if n != 25])
+    assert [(letter.offset, letter.reason) for letter in worker.dead] == [(25, "internal_error")]
+    await worker.stop()
+
+
+def state_topic(bootstrap: str, source: str) -> StateTopic:
+    """The only partition's."""
+    return StateTopic(KafkaSettings(bootstrap=[bootstrap]), f"{source}.state", 0, f"{source}-0")
+
+
+def manifest(number: int, *live: Generation) -> Manifest:
+    """One that stands for offset 10 times its number."""
+    return Manifest(generation=number, next_offset=10 * number, layouts={}, live=live)
+
+
+def generation(number: int, body: bytes) -> Generation:
+    """As a checkpoint names it before it is written."""
+    import zlib
+
+    return Generation(number, 0, zlib.crc32(body), len(body))
+
+
+async def test_whoever_opens_shuts_out_the_one_before(bootstrap: str, source: str) -> None:
+    """A worker that was frozen and is not dead may not write; what it had written is there."""
+    old, new = state_topic(bootstrap, source), state_topic(bootstrap, source)
+    assert await old.open() is None
+    kept = await old.write(manifest(1, generation(1, b"one")), b"one", 1)
+    found = await new.open()
+    assert found is not None
+    assert (found.manifest, found.bodies) == (kept, [(1, b"one")])
+    with pytest.raises(Fenced):
+        await old.write(manifest(2, *kept.live, generation(2, b"two")), b"two", 1)
+    again = await new.write(manifest(2, *kept.live, generation(2, b"TWO")), b"TWO", 1)
+    assert again.live[-1].crc == generation(2, b"TWO").crc
+    await old.close()
+    await new.close()
+
+
+async def test_a_checkpoint_that_did_not_come_to_its_end_never_was(
+    bootstrap: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended between the chunks and the manifest, and between the manifest and the commit."""
+    store = state_topic(bootstrap, source)
+    await store.open()
+    kept = await store.write(manifest(1, generation(1, b"one")), b"one", 1)
+    for step in ("chunks", "manifest"):
+
+        def end(reached: str, at: str = step) -> None:
+            if reached == at:
+                raise ZeroDivisionError
+
+        monkeypatch.setattr(StateTopic, "reached", staticmethod(end))
+        with pytest.raises(ZeroDivisionError):
+            await store.write(manifest(2, *kept.live, generation(2, b"two")), b"two", 1)
+        monkeypatch.undo()
+        store = state_topic(bootstrap, source)
+        found = await store.open()
+        assert found is not None
+        assert (found.manifest, found.bodies) == (kept, [(1, b"one")])
+
+
+async def test_what_is_dead_is_deleted_and_a_large_generation_comes_back_whole(bootstrap: str, source: str) -> None:
+    """Several chunks; the log begins with the oldest generation that lives."""
+    store = state_topic(bootstrap, source)
+    await store.open()
+    large = bytes(range(256)) * 8_000
+    one = await store.write(manifest(1, generation(1, b"one")), b"one", 1)
+    two = await store.write(manifest(2, *one.live, generation(2, large)), large, 2)
+    assert [each.number for each in two.live] == [2]
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    place = TopicPartition(f"{source}.state", 0)
+    assert (await consumer.beginning_offsets([place]))[place] == two.live[0].begins
+    await consumer.stop()
+    found = await state_topic(bootstrap, source).open()
+    assert found is not None
+    assert found.bodies == [(2, large)]
+
+
+async def committed(bootstrap: str, group: str, topic: str) -> int | None:
+    """The group's offset."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        found = (await admin.list_consumer_group_offsets(group)).get(TopicPartition(topic, 0))
+        return None if found is None else int(found.offset)
+    finally:
+        await admin.close()
+
+
+async def forget(bootstrap: str, group: str, topic: str) -> None:
+    """Set the group's offset back to the beginning."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    consumer.assign([TopicPartition(topic, 0)])
+    await consumer.commit({TopicPartition(topic, 0): 0})
+    await consumer.stop()
+
+
+async def delete(bootstrap: str, topic: str, before: int) -> None:
+    """As retention would."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=before)})
+    await admin.close()

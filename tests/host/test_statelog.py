@@ -1,0 +1,110 @@
+"""What a checkpoint writes comes back, or is refused."""
+
+import zlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomaly.host.state_folder import StateFolder
+from anomaly.host.statelog import Damaged, Found, Generation, Manifest, pack, read_manifest, to_manifest, unpack
+from anomaly.state import Part, Snapshot
+
+parts = st.builds(
+    Part,
+    st.text(max_size=5),
+    st.lists(st.integers(0, 1 << 31), max_size=4).map(lambda r: np.array(r, np.uint32)),
+    st.binary(),
+)
+
+
+@given(st.lists(parts, max_size=4), st.binary())
+@settings(deadline=None)
+def test_a_generation_comes_back_as_it_was(held: list[Part], rest: bytes) -> None:
+    """Tables, rows, bytes and the rest; parts without rows say nothing and are left out."""
+    read, again = unpack(pack(Snapshot(held, rest, 1)))
+    assert again == rest
+    assert [(p.table, p.rows.tolist(), p.data) for p in read] == [
+        (p.table, p.rows.tolist(), p.data) for p in held if p.rows.size
+    ]
+
+
+@given(st.binary(max_size=64))
+@settings(deadline=None)
+def test_what_is_no_generation_is_refused(data: bytes) -> None:
+    """Damaged, nothing else."""
+    with pytest.raises(Damaged):
+        unpack(data)
+
+
+def manifest(generation: int, *live: Generation) -> Manifest:
+    """One that stands for offset 10 times its number."""
+    return Manifest(generation=generation, next_offset=10 * generation, layouts={}, live=live)
+
+
+def test_a_manifest_of_a_version_to_come_is_refused_by_name() -> None:
+    """After a rollback nobody guesses what the newer program meant."""
+    text = to_manifest(msgspec.structs.replace(manifest(1), version=99))
+    with pytest.raises(Damaged, match="version 99"):
+        read_manifest(text)
+
+
+async def write(store: StateFolder, before: Manifest | None, body: bytes, low: int) -> Manifest:
+    """One more generation."""
+    number = before.generation + 1 if before else 1
+    own = Generation(number, 0, zlib.crc32(body), len(body))
+    return await store.write(manifest(number, *(before.live if before else ()), own), body, low)
+
+
+async def opened(folder: Path) -> Found:
+    """What a new process finds."""
+    found = await StateFolder(folder).open()
+    assert found is not None
+    return found
+
+
+async def test_a_directory_gives_back_the_generations_that_live(tmp_path: Path) -> None:
+    """In order; what is dead is deleted one checkpoint after nobody needs it."""
+    store, last = StateFolder(tmp_path), None
+    assert await store.open() is None
+    for body, low in ((b"one", 1), (b"two", 1), (b"three", 2), (b"four", 3)):
+        last = await write(store, last, body, low)
+    found = await opened(tmp_path)
+    assert found.bodies == [(3, b"three"), (4, b"four")]
+    assert found.manifest.next_offset == 40
+    assert sorted(p.stem for p in tmp_path.glob("*.state")) == ["00000002", "00000003", "00000004"]
+
+
+@pytest.mark.parametrize("torn", ["00000003.state", "manifest.json"])
+async def test_a_torn_file_falls_back_to_the_checkpoint_before(tmp_path: Path, torn: str) -> None:
+    """Cut in the middle, whichever of its files it is."""
+    store, last = StateFolder(tmp_path), None
+    await store.open()
+    for body in (b"one", b"two", b"three"):
+        last = await write(store, last, body, 1)
+    path = tmp_path / torn
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = await opened(tmp_path)
+    assert (found.manifest.generation, found.bodies) == (2, [(1, b"one"), (2, b"two")])
+
+
+async def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is told; what was there is there, and the next write goes through."""
+    store = StateFolder(tmp_path)
+    await store.open()
+    last = await write(store, None, b"one", 1)
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        await write(store, last, b"two", 1)
+    monkeypatch.undo()
+    assert (await opened(tmp_path)).bodies == [(1, b"one")]
+    assert not list(tmp_path.glob("*.new"))
+    await write(store, last, b"two", 1)
+    assert (await opened(tmp_path)).bodies == [(1, b"one"), (2, b"two")]
