@@ -121,7 +121,7 @@ class Table:
     def put(self, generation: int, part: Part, layout: Layout) -> None:
         """Rows as `gather` gave them, perhaps in the layout of another version: fields are found by their names."""
         rows, at = part.rows, 0
-        self.reserve(int(rows.max(initial=-1)) + 1)
+        self.reserve(int(rows.max(initial=0)) + 1)
         theirs = {}
         for name, kind in layout["columns"].items():
             dtype, shape = np.dtype(kind["dtype"]), (rows.size, kind["width"]) if kind["width"] else (rows.size,)

@@ -90,6 +90,7 @@ class Intake:
         self._turn = asyncio.Lock()
         self._held: set[Place] = set()
         self._next: dict[Place, int] = {}  # the offset that must come next, where it is known
+        self._from: dict[Place, int] = {}  # where a state began of which there is no checkpoint yet
         self._stale: set[Place] = set()  # what we remember of these is too old: another worker went on meanwhile
         self._fenced: dict[Place, float] = {}  # another worker writes their state; since when we know
         self._refused: dict[Place, tuple[int, int]] = {}  # (offset that had to come, offset that came)
@@ -122,7 +123,7 @@ class Intake:
         if self.checkpoints:
             states = {place: state for place in places if (state := self.stage.state(place)) is not None}
             offsets = await self.checkpoints.restore(states)
-        self._next.update(offsets)
+        self._next |= {place: self._from[place] for place in places if place in self._from} | offsets
         if without := [place for place in places if place not in offsets]:
             await self.stage.restore(without)
 
@@ -130,7 +131,7 @@ class Intake:
         self.stage.drop(place)
         if self.checkpoints:
             self.checkpoints.drop(place)
-        for known in (self._next, self._fenced, self._taken, self._one_by_one_until, self._poison):
+        for known in (self._next, self._from, self._fenced, self._taken, self._one_by_one_until, self._poison):
             known.pop(place, None)
         self._stale.discard(place)
 
@@ -202,7 +203,8 @@ class Intake:
 
     async def _take_once(self, place: Place, block: Fetched) -> bool:
         """Take what the state does not hold yet; what it holds need not be judged again, and settles with the rest."""
-        wanted = self._next.get(place, block.first_offset)
+        wanted = self._next.setdefault(place, block.first_offset)
+        self._from.setdefault(place, wanted)
         fresh = block if wanted <= block.first_offset else cut(block, wanted)
         try:
             if block.next_offset > wanted:
