@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import orjson
+
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.points import Flag, Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
@@ -64,9 +66,10 @@ class Parsed:
         return Decoded(columns(samples, catalog), dead, overflow)
 
 
-def key(described: Description) -> tuple[object, ...]:
+def key(described: Description) -> bytes:
     """The wire key of a parsed series: attribute order does not matter."""
-    return described.metric, described.unit, frozenset(described.attributes.items()), described.kind, described.bounds
+    parts = described.metric, described.unit, described.attributes, int(described.kind), described.bounds
+    return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
 
 
 def columns(samples: list[tuple[int, int, Sample]], catalog: Catalog) -> Points:
