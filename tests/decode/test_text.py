@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from anomaly.decode.decimal_scan import decimal
 from anomaly.decode.records import BadRecord
 from anomaly.decode.text import epoch, instant, number, rfc3339
-from anomaly.decode.decimal_scan import decimal
 from anomaly.decode.text_scan import NEVER, moment
 
 

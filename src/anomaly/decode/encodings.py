@@ -68,9 +68,7 @@ class Parsed:
         return Decoded(columns(samples, catalog), dead, overflow)
 
 
-def behind(
-    complete: Parsed, records: Records, left: NDArray[np.intp], catalog: Catalog, decoded: Decoded
-) -> Decoded:
+def behind(complete: Parsed, records: Records, left: NDArray[np.intp], catalog: Catalog, decoded: Decoded) -> Decoded:
     """What a scanner took, with what the complete decoder makes of the records at `left`; arrival order is kept."""
     index = left.astype(np.int32)
     columns = {name: getattr(records, name)[index] for name in ("offset", "time", "value_at", "value_len")}

@@ -36,9 +36,7 @@ class Known:
             self._seeds[given] = np.uint64(fingerprint(given, "wire", self.name))
         return self._seeds[given]
 
-    def rows(
-        self, keys: NDArray[np.uint64], catalog: Catalog, describe: Callable[[int], Description]
-    ) -> NDArray[np.int32]:
+    def rows(self, keys: NDArray[np.uint64], catalog: Catalog, describe: Callable[[int], Description]) -> NDArray[np.int32]:
         """Row of each key, or OVERFLOW; MISSING where `describe(i)`, the complete decoder, raised BadRecord."""
         self._use(catalog)
         asked: list[int] = []

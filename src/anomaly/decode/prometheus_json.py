@@ -85,10 +85,9 @@ class PrometheusJson:
 
     def _decoded(self, block: "_Block", catalog: Catalog) -> Decoded:
         dead = sorted(block.dead, key=lambda d: d.offset)
-        held: NDArray[np.intp] | slice = np.flatnonzero(block.row >= 0)
-        n, record = held.size, held.astype(np.int32)
-        if n == block.row.size:
-            held = slice(None)
+        good = np.flatnonzero(block.row >= 0)
+        n, record = good.size, good.astype(np.int32)
+        held = good if n < block.row.size else slice(None)
         row = block.row[held]
         points = Points.empty(n)
         points.series, points.kind = catalog.hash[row], self._known.kinds(row, catalog)
