@@ -30,10 +30,10 @@ def bare_block(value):
     return records
 
 def prometheus(value):
-    return prometheus_json._Block(bare_block(value), np.uint64(1)).form[0] != 0
+    return prometheus_json.Messages(bare_block(value), np.uint64(1)).form[0] != 0
 
 def telegraf(value):
-    return telegraf_json._Scanned(bare_block(value), np.uint64(1)).form[0] != 0
+    return telegraf_json.Fields(bare_block(value), np.uint64(1)).form[0] != 0
 
 def remote_write(value):
     room = 8

@@ -44,7 +44,7 @@ class RemoteWrite:
         parts: list[Points] = []
         overflow = 0
         for bodies in self._decompressor.bodies(records, dead):
-            some = _Some(bodies, self._known, catalog)
+            some = Requests(bodies, self._known, catalog)
             parts.append(some.points())
             overflow += some.overflow
             for j, error in sorted(some.broken.items()):
@@ -63,7 +63,7 @@ class _Odd:
     place: list[int] = field(default_factory=list)
 
 
-class _Some:
+class Requests:
     """Some requests on their way to points, scanned; `faults` and `broken` are by index of the request."""
 
     def __init__(self, bodies: Bodies, known: Known, catalog: Catalog) -> None:

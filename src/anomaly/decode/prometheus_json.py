@@ -43,13 +43,13 @@ class PrometheusJson:
 
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """Decode a block; arrival order is kept."""
-        block = _Block(records, self._known.seed(catalog))
+        block = Messages(records, self._known.seed(catalog))
         self._find(block, catalog)
         self._numbers(block)
         self._others(block, catalog)
         return self._decoded(block, catalog)
 
-    def _find(self, block: "_Block", catalog: Catalog) -> None:
+    def _find(self, block: "Messages", catalog: Catalog) -> None:
         """Rows of the scanned messages; the first one of each unknown key is read wholly."""
         scanned = np.flatnonzero(block.form != REFUSED)
         if not scanned.size:
@@ -62,7 +62,7 @@ class PrometheusJson:
         else:
             block.row[scanned] = rows
 
-    def _numbers(self, block: "_Block") -> None:
+    def _numbers(self, block: "Messages") -> None:
         """Numbers that the scanner left: ties of two doubles, NaN, infinities."""
         for i in np.flatnonzero((block.form == NUMBER) & (block.row >= 0)).tolist():
             try:
@@ -70,7 +70,7 @@ class PrometheusJson:
             except BadRecord as error:
                 block.refuse(i, error)
 
-    def _others(self, block: "_Block", catalog: Catalog) -> None:
+    def _others(self, block: "Messages", catalog: Catalog) -> None:
         """Messages of another form."""
         for i in np.flatnonzero((block.row == MISSING) & (block.records.value_len > 0) & ~block.refused).tolist():
             try:
@@ -83,7 +83,7 @@ class PrometheusJson:
             except BadRecord as error:
                 block.refuse(i, error)
 
-    def _decoded(self, block: "_Block", catalog: Catalog) -> Decoded:
+    def _decoded(self, block: "Messages", catalog: Catalog) -> Decoded:
         dead = sorted(block.dead, key=lambda d: d.offset)
         good = np.flatnonzero(block.row >= 0)
         n, record = good.size, good.astype(np.int32)
@@ -95,7 +95,7 @@ class PrometheusJson:
         return Decoded(points, dead, int(np.count_nonzero(block.row == OVERFLOW)) if n < block.row.size else 0)
 
 
-class _Block:
+class Messages:
     """The columns of one block of messages on their way to points."""
 
     def __init__(self, records: Records, seed: np.uint64) -> None:

@@ -80,7 +80,7 @@ class TelegrafJson:
 
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """Decode a block; arrival order is kept."""
-        scanned = _Scanned(records, self._known.seed(catalog))
+        scanned = Fields(records, self._known.seed(catalog))
         rows = self._known.rows(scanned.key, catalog, scanned.describe)
         scanned.form[scanned.record[rows == MISSING]] = REFUSED  # no UTF-8, or what only looked like labels
         left = scanned.form != SCANNED
@@ -95,7 +95,7 @@ class TelegrafJson:
         return behind(self._complete, records, np.flatnonzero(left), catalog, decoded) if left.any() else decoded
 
 
-class _Scanned:
+class Fields:
     """The columns of a block as `telegraf_scan` has them."""
 
     def __init__(self, records: Records, seed: np.uint64) -> None:
