@@ -164,8 +164,9 @@ class Typed(msgspec.Struct, gc=False):
 def forms() -> list[Form]:
     """What is measured."""
     seed = np.uint64(7)
-    typed = {"msgspec": msgspec.json.Decoder(Typed).decode}
-    metric, loads = {"msgspec": msgspec.json.Decoder(telegraf_json.Message).decode}, {"orjson": orjson.loads}
+    typed: dict[str, Callable[[bytes], object]] = {"msgspec": msgspec.json.Decoder(Typed).decode}
+    metric: dict[str, Callable[[bytes], object]] = {"msgspec": msgspec.json.Decoder(telegraf_json.Message).decode}
+    loads: dict[str, Callable[[bytes], object]] = {"orjson": orjson.loads}
     upb = {"upb": ExportMetricsServiceRequest.FromString, "walk": walked}
     decompressor, catalog = Decompressor(1 << 26), Catalog(Identity(Settings().identity))
 
