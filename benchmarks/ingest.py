@@ -44,17 +44,17 @@ OTLP_POINTS = 6  # for each JSON record
 MARK = b"\xa7time-at"  # stands in a request where the time of a point is to be written
 
 
-def json_records(n: int) -> Iterator[tuple[int, bytes]]:
+def json_records(n: int, series: int = GROUPS * PER_GROUP) -> Iterator[tuple[int, bytes]]:
     """(partition, record): each series in turn, a point every ten seconds."""
-    stamps = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(BEGIN + EVERY * i)) for i in range(n // 12_000 + 1)]
+    stamps = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(BEGIN + EVERY * i)) for i in range(n // series + 1)]
     labels = [
         f'{{"__name__":"http_requests_in_flight","instance":"10.0.{g}.{i}:9090","job":"service-{g:03d}","path":"/v{i}"}}'
         for g in range(GROUPS)
         for i in range(PER_GROUP)
     ]
     for k in range(n):
-        s, value = k % 12_000, (k * 7919 % 1000) / 10
-        head = f'{{"timestamp":"{stamps[k // 12_000]}","value":"{value}","name":"http_requests_in_flight"'
+        s, value = k % series, (k * 7919 % 1000) / 10
+        head = f'{{"timestamp":"{stamps[k // series]}","value":"{value}","name":"http_requests_in_flight"'
         yield s // PER_GROUP % PARTITIONS, f'{head},"labels":{labels[s]}}}'.encode()
 
 
@@ -89,7 +89,8 @@ async def fill(bootstrap: str, topic: str, records: Iterator[tuple[int, bytes]])
     """Write records in batches of a producer's usual size; returns how many."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
-    await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+    # The records are dated in the past: the broker would delete them as too old when it comes round to look.
+    await admin.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs={"retention.ms": "-1"})])
     await admin.close()
     n = 0
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type="lz4", max_batch_size=256 << 10) as producer:

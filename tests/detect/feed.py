@@ -8,7 +8,7 @@ import numpy as np
 
 from anomaly.config.models import Match, ModelSpec
 from anomaly.config.settings import Limits, Settings
-from anomaly.decode.block import Block
+from anomaly.decode.block import Announced, Block
 from anomaly.decode.identity import Identity, Series
 from anomaly.decode.points import Flag, Kind, Points
 from anomaly.detect.anomaly import Anomaly, Tick
@@ -92,7 +92,7 @@ class Feed:
         self._announced |= set(new)
         place = source, partition
         self.heard[place] = max([self.heard.get(place, 0), *(ms(p.at) for p in points)])
-        return Block(source, partition, 0, 0, self.heard[place], self.lateness, columns(points), list(new.values()))
+        return Block(source, partition, 0, 0, self.heard[place], self.lateness, columns(points), Announced.of(new.values()))
 
     def send(self, *points: P, source: str = "metrics", partition: int = 0, announce: bool = True) -> list[Anomaly]:
         """Detect one block of points; the anomalies it said."""

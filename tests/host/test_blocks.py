@@ -35,13 +35,16 @@ def rows(found: Sequence[Fetched]) -> list[Row]:
     ]
 
 
-async def read(bootstrap: str, topic: str, isolation: str, start: int, as_blocks: bool) -> tuple[list[Row], int]:
+async def read(
+    bootstrap: str, topic: str, isolation: str, start: int, as_blocks: bool, reset: str = "latest"
+) -> tuple[list[Row], int]:
     """What a consumer from `start` to the end gives, and the position that it reaches."""
     blocks.install()
     deserializer = BLOCKS if as_blocks else None
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, value_deserializer=deserializer, isolation_level=isolation, enable_auto_commit=False
-    )
+        bootstrap_servers=bootstrap, value_deserializer=deserializer, isolation_level=isolation, enable_auto_commit=False,
+        auto_offset_reset=reset,
+    )  # fmt: skip
     await consumer.start()
     try:
         place = TopicPartition(topic, 0)
@@ -109,10 +112,13 @@ async def test_blocks_equal_the_records_that_aiokafka_reads(bootstrap: str, topi
 
 
 @pytest.mark.kafka
-async def test_the_brokers_clock_is_the_time_where_the_topic_says_so(bootstrap: str, topic: MakeTopic) -> None:
-    """message.timestamp.type=LogAppendTime."""
+@pytest.mark.parametrize("codec", [None, "gzip", "snappy", "lz4", "zstd"])
+async def test_the_brokers_clock_is_the_time_where_the_topic_says_so(
+    bootstrap: str, topic: MakeTopic, codec: str | None
+) -> None:
+    """message.timestamp.type=LogAppendTime, which the broker writes into the head of a batch, whatever its codec."""
     name = await topic(message_timestamp_type="LogAppendTime")
-    await fill(bootstrap, name, "zstd")
+    await fill(bootstrap, name, codec)
     expected = await read(bootstrap, name, "read_uncommitted", 0, as_blocks=False)
     assert await read(bootstrap, name, "read_uncommitted", 0, as_blocks=True) == expected
     assert all(time != 1_700_000_000_000 + offset for offset, time, _ in expected[0])
@@ -134,6 +140,98 @@ async def test_holes_left_by_compaction_are_stepped_over(bootstrap: str, topic: 
         await asyncio.sleep(0.2)
     assert len(expected[0]) < expected[1], "the broker did not compact"
     assert await read(bootstrap, name, "read_uncommitted", 0, as_blocks=True) == expected
+
+
+async def equal_from(bootstrap: str, topic: str, starts: Sequence[int]) -> None:
+    """From each start and under both isolation levels, blocks are what aiokafka reads."""
+    for isolation in ("read_committed", "read_uncommitted"):
+        for start in starts:
+            expected = await read(bootstrap, topic, isolation, start, as_blocks=False)
+            assert await read(bootstrap, topic, isolation, start, as_blocks=True) == expected, (isolation, start)
+
+
+@pytest.mark.kafka
+async def test_interleaved_transactions_are_told_apart(bootstrap: str, topic: MakeTopic) -> None:
+    """Two producers abort and commit in turn, a third writes without a transaction; starts within and between them."""
+    name = await topic()
+    a, b, plain = (
+        AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type=codec, transactional_id=transaction)
+        for codec, transaction in (("lz4", f"a-{name}"), ("zstd", f"b-{name}"), ("gzip", None))
+    )
+    for producer in (a, b, plain):
+        await producer.start()
+
+    async def send(producer: AIOKafkaProducer, text: str, n: int) -> None:
+        for i in range(n):
+            await producer.send_and_wait(name, f"{text}{i}".encode(), partition=0, timestamp_ms=1_700_000_000_000 + i)
+
+    try:
+        await a.begin_transaction()
+        await send(a, "aborted ", 3)
+        await b.begin_transaction()
+        await send(b, "kept ", 2)
+        await send(plain, "plain ", 2)
+        await a.abort_transaction()
+        await a.begin_transaction()
+        await send(a, "kept as well ", 2)
+        await send(b, "kept ", 1)
+        await a.commit_transaction()
+        await b.commit_transaction()
+        await b.begin_transaction()
+        await send(b, "aborted too ", 2)
+        await a.begin_transaction()
+        await send(a, "aborted again ", 2)
+        await b.abort_transaction()
+        await a.abort_transaction()
+        await send(plain, "the end ", 1)
+    finally:
+        for producer in (a, b, plain):
+            await producer.stop()
+
+    kept, end = await read(bootstrap, name, "read_committed", 0, as_blocks=True)
+    assert not [value for _, _, value in kept if value and value.startswith(b"aborted")]
+    assert (len(kept), end) == (8, 20)  # of 15 records and 5 markers
+    await equal_from(bootstrap, name, range(20))
+
+
+@pytest.mark.kafka
+async def test_a_hole_inside_of_a_batch_keeps_the_offsets_of_its_neighbours(bootstrap: str, topic: MakeTopic) -> None:
+    """Three keys of ten are written again, so compaction takes the middle of a batch; a start may lie in the hole."""
+    name = await topic(
+        cleanup_policy="compact", segment_ms="100", min_cleanable_dirty_ratio="0.0", max_compaction_lag_ms="100",
+        min_compaction_lag_ms="0",
+    )  # fmt: skip
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type="lz4") as producer:
+        for i, keys in enumerate((range(10), range(3, 6), range(20, 21))):
+            made = producer.create_batch()
+            for key in keys:
+                time = 1_700_000_000_000 + 1000 * i + key
+                made.append(key=b"%d" % key, value=None if key == 7 else b"v" * (key + 1), timestamp=time)
+            made.close()
+            await (await producer.send_batch(made, name, partition=0))
+            await asyncio.sleep(0.2)  # segments end by the broker's clock as well
+    async with asyncio.timeout(30):
+        while len((await read(bootstrap, name, "read_uncommitted", 0, as_blocks=False))[0]) > 11:
+            await asyncio.sleep(0.2)
+    left = [offset for offset, _, _ in (await read(bootstrap, name, "read_uncommitted", 0, as_blocks=True))[0]]
+    assert [offset for offset in left if offset < 10 and offset != 7] == [0, 1, 2, 6, 8, 9]
+    await equal_from(bootstrap, name, (0, 2, 3, 4, 5, 6, 10, 12))
+
+
+@pytest.mark.kafka
+async def test_what_retention_took_is_stepped_over(bootstrap: str, topic: MakeTopic) -> None:
+    """A position below the topic's first record goes on at that record, for both ways of reading."""
+    name = await topic()
+    await fill(bootstrap, name, "snappy", n=50)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.delete_records({TopicPartition(name, 0): RecordsToDelete(before_offset=31)})
+    await admin.close()
+    (first, *_), end = await read(bootstrap, name, "read_committed", 0, as_blocks=True, reset="earliest")
+    assert (first[0], end) == (31, 50)
+    for start in (0, 30, 31, 40):
+        expected = await read(bootstrap, name, "read_committed", start, as_blocks=False, reset="earliest")
+        assert await read(bootstrap, name, "read_committed", start, as_blocks=True, reset="earliest") == expected
 
 
 @pytest.mark.kafka

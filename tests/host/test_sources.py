@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from anomaly.config.settings import KafkaSettings
 from anomaly.decode.records import DeadLetter
@@ -211,6 +212,46 @@ async def test_a_partition_moves_to_a_worker_that_joins_and_comes_back(
     taken = first.taken + second.taken
     assert {(place, offset) for place, offset, _ in taken} == {(place, i) for place in places for i in range(30)}
     assert len(taken) == 60
+
+
+async def test_what_retention_took_while_nobody_read_is_stepped_over(
+    bootstrap: str, topic: MakeTopic, driver: str, group: str
+) -> None:
+    """The committed offset is below the first record that is left: reading goes on there, and commits past it."""
+    name = await topic()
+    await produce(bootstrap, name, numbers(10))
+    stage = Recorder(name)
+    async with Running(driver, bootstrap, group, stage):
+        await stage.until(10)
+    await produce(bootstrap, name, numbers(20, 10))
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.delete_records({TopicPartition(name, 0): RecordsToDelete(before_offset=25)})
+    await admin.close()
+    again = Recorder(name)
+    async with Running(driver, bootstrap, group, again):
+        await again.until(5)
+    assert [offset for _, offset, _ in again.taken] == [25, 26, 27, 28, 29]
+    assert await committed(bootstrap, group, name) == 30
+
+
+async def test_aborted_records_are_not_taken_and_their_offsets_are_committed(
+    bootstrap: str, topic: MakeTopic, driver: str, group: str
+) -> None:
+    """Neither they nor the markers of transactions hold a partition back."""
+    name = await topic()
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=group) as producer:
+        for text, ends in ((b"kept", producer.commit_transaction), (b"aborted", producer.abort_transaction)):
+            await producer.begin_transaction()
+            for _ in range(3):
+                await producer.send_and_wait(name, text, partition=0)
+            await ends()
+    await produce(bootstrap, name, [b"last"])
+    stage = Recorder(name)
+    async with Running(driver, bootstrap, group, stage):
+        await stage.until(4)
+    assert [value for _, _, value in stage.taken] == [b"kept"] * 3 + [b"last"]
+    assert await committed(bootstrap, group, name) == 9
 
 
 async def test_a_slow_stage_slows_its_reader(bootstrap: str, topic: MakeTopic, driver: str, group: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly.decode.block import Block
+from anomaly.decode.block import Announced, Block
 from anomaly.decode.identity import Series
 from anomaly.decode.points import Kind, Points
 from anomaly.decode.records import BadRecord
@@ -49,7 +49,7 @@ def plain(block: Block) -> list[object]:
 
 blocks = st.builds(
     Block, text, st.integers(0, 1 << 30), int64, int64, int64, int64, st.lists(point, max_size=6).map(points),
-    st.lists(series, max_size=3),
+    st.lists(series, max_size=3).map(Announced.of),
 )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def test_a_block_arrives_as_it_was_sent(block: Block) -> None:
     (record,) = wire.encode(block)
     received = wire.decode(record)
     assert plain(received) == plain(block)
-    assert received.series == list(block.series)
+    assert list(received.series) == list(block.series)
 
 
 @given(blocks, st.data())
@@ -90,7 +90,7 @@ def test_a_block_too_large_for_a_record_is_cut_and_only_its_last_part_was_heard(
     big = Points.empty(n)
     big.value[:], big.series[:] = rng.normal(size=n), rng.integers(0, 1 << 63, n, np.uint64)
     known = [Series(i, i, "prod", f"g{rng.integers(1 << 60)}", "m", "", (), (), Kind.GAUGE) for i in range(50_000)]
-    block = Block("s", 1, 2, 3, 4, 5, big, known)
+    block = Block("s", 1, 2, 3, 4, 5, big, Announced.of(known))
     records = wire.encode(block)
     assert len(records) > 2
     assert max(len(r) for r in records) <= wire.LARGEST

@@ -1,10 +1,36 @@
 """What decode hands to detect: the points of the groups of one partition, and how far their source was heard."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from anomaly.decode.identity import Series
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.decode.identity import Series, pack, unpack
 from anomaly.decode.points import Points
+
+
+@dataclass(slots=True)
+class Announced:
+    """Series that come for the first time, or again now and then: hash uint64 (n,), and each one's text (`identity.pack`).
+
+    Whoever knows a hash does not look at its text.
+    """
+
+    hash: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    text: Sequence[bytes] = ()
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def __iter__(self) -> Iterator[Series]:
+        return (unpack(hashed, text) for hashed, text in zip(self.hash.tolist(), self.text, strict=True))
+
+    @classmethod
+    def of(cls, series: Iterable[Series]) -> "Announced":
+        """Of series one has at hand."""
+        held = list(series)
+        return cls(np.fromiter((s.hash for s in held), np.uint64, len(held)), [pack(s) for s in held])
 
 
 @dataclass(slots=True)
@@ -23,4 +49,4 @@ class Block:
     heard: int
     lateness: int
     points: Points
-    series: Sequence[Series] = field(default_factory=list)
+    series: Announced = field(default_factory=Announced)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+import msgspec
 import orjson
 
 from anomaly.config.settings import IdentitySettings
@@ -38,6 +39,37 @@ class Series:
     instance: Labels
     kind: Kind
     bounds: tuple[float, ...] = ()
+
+
+class _Text(msgspec.Struct, array_like=True, frozen=True):
+    """A series without its hashes, which others can compute: what `pack` writes."""
+
+    environment: str
+    group: str
+    metric: str
+    unit: str
+    labels: Labels
+    instance: Labels
+    kind: int
+    bounds: tuple[float, ...]
+    group_hash: int
+
+
+_to_text, _from_text = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(_Text).decode
+
+
+def pack(s: Series) -> bytes:
+    """A series as MessagePack, without its hash: JSON has no word for an infinite bound."""
+    return _to_text(
+        _Text(s.environment, s.group, s.metric, s.unit, s.labels, s.instance, int(s.kind), s.bounds, s.group_hash)
+    )
+
+
+def unpack(hashed: int, text: bytes) -> Series:
+    """What `pack` wrote; raises msgspec.DecodeError for what it did not."""
+    t = _from_text(text)
+    who = t.environment, t.group, t.metric, t.unit, t.labels, t.instance
+    return Series(hashed, t.group_hash, *who, Kind(t.kind), t.bounds)
 
 
 def fingerprint(seed: int, *parts: object) -> int:

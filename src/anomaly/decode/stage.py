@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from anomaly.config.settings import Settings, SourceSettings
 from anomaly.decode import csv, influx, otlp, prometheus, prometheus_json, telegraf_json
-from anomaly.decode.block import Block
+from anomaly.decode.block import Announced, Block
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import ENCODINGS, Decoded, Encoding
-from anomaly.decode.identity import Identity, Series
+from anomaly.decode.identity import Identity
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 
@@ -117,13 +117,13 @@ class Announcements:
         self.catalog = catalog
         self._until: NDArray[np.int64] = np.zeros(1 << 10, np.int64)
 
-    def due(self, rows: NDArray[np.int32], time: NDArray[np.int64]) -> list[Series]:
+    def due(self, rows: NDArray[np.int32], time: NDArray[np.int64]) -> Announced:
         """The series among these points that must be announced with them, in order of appearance."""
         if self._until.size < len(self.catalog.series):
             self._until = np.concatenate([self._until, np.zeros(self.catalog.hash.size - self._until.size, np.int64)])
         late = np.flatnonzero(time >= self._until[rows])
         if not late.size:
-            return []
+            return Announced()
         fresh, first = np.unique(rows[late], return_index=True)
         self._until[fresh] = time[late[first]] + ANNOUNCE_EVERY
-        return [self.catalog.series[r] for r in fresh[np.argsort(first)].tolist()]
+        return Announced.of(self.catalog.series[r] for r in fresh[np.argsort(first)].tolist())

@@ -7,7 +7,6 @@ register -> convert and put on the grid -> judge -> report, then silence, then t
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Block
+from anomaly.decode.identity import unpack
 from anomaly.decode.points import Points
 from anomaly.decode.table import MISSING, Table
 from anomaly.detect import quantile
@@ -26,8 +26,6 @@ from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells, grown
 from anomaly.detect.waiting import Waiting
-
-HASH = attrgetter("hash")
 
 TICK = 1_000  # ms of data time without a word
 CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
@@ -85,13 +83,13 @@ class Detector:
 
     def _announce(self, block: Block, source: int) -> None:
         """Give new series their rows."""
-        if not block.series:
+        if not len(block.series):
             return
-        hashes = np.fromiter(map(HASH, block.series), np.uint64, len(block.series))
+        hashes = block.series.hash
         unknown = np.flatnonzero(self._table.find(hashes) == MISSING)
         if not unknown.size:  # nearly always: what is known is announced again every minute
             return
-        new = {s.hash: s for s in (block.series[i] for i in unknown.tolist())}
+        new = {int(hashes[i]): unpack(int(hashes[i]), block.series.text[i]) for i in unknown.tolist()}
         rows = [self.register.add(s, source, block.lateness, not self._waiting.holds(s.hash)) for s in new.values()]
         self._table.insert(np.array(list(new), np.uint64), np.array(rows, np.int32))
         self.report.introduce()

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
-from anomaly.decode.block import Block
+from anomaly.decode.block import Announced, Block
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.csv import points_of_csv
 from anomaly.decode.identity import Identity
@@ -115,7 +115,7 @@ def in_time_order(points: Points, catalog: Catalog, together: int = TOGETHER) ->
         part = ordered.take(slice(at, at + together))
         rows = [row for row in np.unique(catalog.rows_of(part.series)).tolist() if row not in announced]
         announced.update(rows)
-        new = [catalog.series[row] for row in rows]
+        new = Announced.of(catalog.series[row] for row in rows)
         yield Block("files", 0, at, at + len(part), int(part.time[-1]), 0, part, new)
 
 

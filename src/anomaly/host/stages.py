@@ -94,7 +94,7 @@ class DecodeStage:
     def _says_something(self, partition: int, block: Block) -> bool:
         key = Place(block.source, block.partition), partition
         told = self._told.get(key, 0)
-        if not (len(block.points) or block.series or block.heard >= told + TICK_EVERY):
+        if not (len(block.points) or len(block.series) or block.heard >= told + TICK_EVERY):
             return False
         self._told[key] = max(told, block.heard)
         return True

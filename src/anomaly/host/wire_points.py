@@ -18,8 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.decode.block import Block
-from anomaly.decode.identity import Series
+from anomaly.decode.block import Announced, Block
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord
 
@@ -36,7 +35,7 @@ COLUMNS = ("series", "time", "start", "value", "count", "kind", "flags", "record
 KINDS = tuple(np.dtype(k) for k in ("u8", "i8", "i8", "f8", "f8", "u1", "u1", "i4", "i4"))
 
 _series_to = msgspec.msgpack.Encoder()
-_series_from = msgspec.msgpack.Decoder(list[Series])
+_series_from = msgspec.msgpack.Decoder(tuple[list[int], list[bytes]])
 
 
 def encode(block: Block) -> list[bytes]:
@@ -51,20 +50,24 @@ def encode(block: Block) -> list[bytes]:
 
 
 def _halves(block: Block) -> Iterator[Block]:
-    points, series = block.points, list(block.series)
-    if len(points) and series:
+    points, series = block.points, block.series
+    if len(points) and len(series):
         yield replace(block, heard=0, points=Points.empty())
-        yield replace(block, series=[])
+        yield replace(block, series=Announced())
     elif max(len(points), len(series)) < 2:
         raise BadRecord("too_large", f"one point or series does not go into a record of {LARGEST} bytes")
     else:
         p, s = len(points) // 2, len(series) // 2
-        yield replace(block, heard=0, points=points.take(slice(None, p)), series=series[:s])
-        yield replace(block, points=points.take(slice(p, None)), series=series[s:])
+        yield replace(block, heard=0, points=points.take(slice(None, p)), series=Announced(series.hash[:s], series.text[:s]))
+        yield replace(block, points=points.take(slice(p, None)), series=Announced(series.hash[s:], series.text[s:]))
 
 
 def _encode(block: Block) -> bytes:
-    points, name, series = block.points, block.source.encode(), _series_to.encode(list(block.series))
+    points, name, series = (
+        block.points,
+        block.source.encode(),
+        _series_to.encode((block.series.hash.tolist(), list(block.series.text))),
+    )
     buckets = _gathered(points)
     constant, columns = 0, []
     for i, column in enumerate(getattr(points, c) for c in COLUMNS):
@@ -118,9 +121,10 @@ def decode(record: bytes) -> Block:
     return Block(source, partition, offset, next_offset, heard, lateness, points, announced)
 
 
-def _announced(raw: bytes) -> list[Series]:
+def _announced(raw: bytes) -> Announced:
     try:
-        return _series_from.decode(raw)
+        hashes, text = _series_from.decode(raw)
+        return Announced(np.array(hashes, np.uint64), text)
     except msgspec.DecodeError as error:
         raise BadRecord("bad_block", str(error)) from error
 

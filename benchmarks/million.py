@@ -1,0 +1,354 @@
+"""A million series on one worker: how fast, how large, how soon back after a kill, how late an alert comes.
+
+A real broker and a real `anomaly run`, all stages in the one process, on a source that is keyed by group: 1,000 services
+of 998 gauges, a counter of requests and one of failed requests each, 1,000 points an OTLP request, every ten seconds of
+data time. In order:
+
+fill      ROUNDS rounds are written to the topic; the worker is started and reads them: series registered and points judged
+          per second of wall and of CPU time, memory
+pace      RATE points a second in real time; one service in ten seconds' time fails half of its requests for one round. An
+          alert is late by what lies between producing the request that completes the evidence and its trigger on the
+          alerts topic
+kill      the worker is killed and started at once, the pace goes on: until points are judged again
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+import numpy as np  # noqa: E402
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # noqa: E402
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest  # noqa: E402
+from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
+from tests.host import broker as kafka  # noqa: E402
+
+ABSENT, PARTITIONS, SIZE, STEP = 3, 4, 1_000, 10
+MARK, NUMBER = b"\xa7time-at", b"\xa7value-a"
+SERVED, FAILED, AFTER = 100, 50, 5  # requests a round, failed ones of them in a bad one, rounds before the first bad one
+
+CONFIG = """\
+kafka:
+  bootstrap: ["{bootstrap}"]
+  application: {name}
+  topics: {{prefix: {name}, partitions: {partitions}}}
+sources:
+  - {{topic: {name}, encoding: otlp_proto{keyed}}}
+limits: {{series: 2_000_000}}
+blind: {{lag: 100000d, no_input: 1d}}
+health: {{listen: "127.0.0.1:{port}"}}
+receivers:
+  - {{name: file, file: {{path: "{folder}/alerts.jsonl"}}, at_least: info}}
+"""
+
+
+class Service:
+    """The request of one service, with the places of its times and values: building each anew would take minutes."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.served, self.failed = number, 0, 0
+        raw = template(number)
+        self.request = np.frombuffer(raw, np.uint8).copy()
+        self.times, self.values = places(raw, MARK), places(raw, NUMBER)
+
+    def export(self, second: int, failing: bool) -> bytes:
+        """What it has to say at a second since the epoch."""
+        self.failed += FAILED if failing else 0
+        self.served += SERVED - (FAILED if failing else 0)
+        noise = (np.arange(SIZE) * 7919 + second * 31 + self.number * 17) % 1000 / 10.0
+        noise[-2:] = self.served, self.failed
+        self.request[self.times] = np.frombuffer((second * 10**9).to_bytes(8, "little"), np.uint8)
+        self.request[self.values] = noise.view(np.uint8).reshape(SIZE, 8)
+        return self.request.tobytes()
+
+
+def template(number: int) -> bytes:
+    """A request with marks where times and values stand."""
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = f"service-{number:04d}"
+    metrics = resource.scope_metrics.add().metrics
+    mark, value = int.from_bytes(MARK, "little"), float(np.frombuffer(NUMBER, np.float64)[0])
+    depth = metrics.add(name="queue.depth", unit="{message}")
+    for i in range(SIZE - 2):
+        point = depth.gauge.data_points.add(time_unix_nano=mark, as_double=value)
+        point.attributes.add(key="queue").value.string_value = f"queue-{i:03d}"
+    requests = metrics.add(name="http_requests_total").sum
+    requests.is_monotonic, requests.aggregation_temporality = True, 2
+    for code in ("200", "500"):
+        point = requests.data_points.add(time_unix_nano=mark, as_double=value)
+        point.attributes.add(key="code").value.string_value = code
+    return request.SerializeToString()
+
+
+def places(raw: bytes, mark: bytes) -> NDArray[np.int64]:
+    """Where eight bytes stand, (SIZE, 8)."""
+    at = np.array([found.start() for found in re.finditer(re.escape(mark), raw)])
+    assert at.size == SIZE
+    return at[:, None] + np.arange(8)
+
+
+class Feeder:
+    """Writes rounds of all services. `due` has, by service, when the request that completes its evidence was produced."""
+
+    def __init__(self, bootstrap: str, topic: str, services: int) -> None:
+        self.bootstrap, self.topic = bootstrap, topic
+        self.services = [Service(i) for i in range(services)]
+        self.due: dict[str, float] = {}
+        self.points = 0
+        self._producer: AIOKafkaProducer | None = None
+
+    async def __aenter__(self) -> "Feeder":
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap, compression_type="lz4", max_request_size=4 << 20, linger_ms=0
+        )
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._producer
+        await self._producer.stop()
+
+    async def round(self, second: int, failing: frozenset[int], seconds: float = 0.0) -> None:
+        """One export of every service, spread evenly over so many seconds; 0: as fast as it goes."""
+        assert self._producer
+        began = time.perf_counter()
+        for i, service in enumerate(self.services):
+            wait = began + seconds * i / len(self.services) - time.perf_counter()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            value = service.export(second, i in failing)
+            if i in failing:
+                self.due[f"service-{i:04d}"] = time.time()
+            sent = await self._producer.send(self.topic, value, partition=i % PARTITIONS, timestamp_ms=second * 1000)
+            self.points += SIZE
+        await sent
+        if not seconds:
+            await self._producer.flush()
+
+
+class Worker:
+    """`anomaly run`."""
+
+    def __init__(self, bootstrap: str, name: str, folder: Path, keyed: bool) -> None:
+        self.folder, self.port, self.log = folder, kafka.free_port(), folder / "worker.log"
+        self.config = folder / "anomaly.yaml"
+        said = {"keyed": ", keyed: group" if keyed else "", "partitions": PARTITIONS, "port": self.port, "folder": folder}
+        self.config.write_text(CONFIG.format(bootstrap=bootstrap, name=name, **said))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin, or begin again."""
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "anomaly", "run", "--config", str(self.config)]
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}
+            )
+
+    def kill(self) -> None:
+        """As the kernel would."""
+        assert self.process
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def metrics(self) -> dict[str, float]:
+        """Sums of its metrics by name; nothing while it does not answer."""
+        assert self.process
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the worker ended:\n{self.log.read_text()[-3000:]}")
+        with suppress(OSError):
+            text = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5).read().decode()
+            found: dict[str, float] = {}
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    found[sample.name] = found.get(sample.name, 0.0) + sample.value
+            return found
+        return {}
+
+    def judged(self) -> float:
+        """Points that have their outcome."""
+        return self.metrics().get("anomaly_points_total", 0.0)
+
+    def cpu(self) -> float:
+        """CPU seconds so far."""
+        assert self.process
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes resident now, and at most so far."""
+        assert self.process
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        now, most = (int(re.findall(rf"{name}:\s+(\d+)", text)[0]) << 10 for name in ("VmRSS", "VmHWM"))
+        return now, most
+
+
+class Reading(NamedTuple):
+    """When so many points had been judged, and what that had cost."""
+
+    wall: float
+    cpu: float
+    points: float
+    rss: int
+
+
+def readings(worker: Worker, until: float, every: float = 0.25) -> list[Reading]:
+    """Read until so many points are judged."""
+    found: list[Reading] = []
+    while not found or found[-1].points < until:
+        points = worker.judged()
+        found.append(Reading(time.perf_counter(), worker.cpu(), points, worker.memory()[0]))
+        time.sleep(every)
+    return found
+
+
+def speed(found: list[Reading], low: float, high: float) -> tuple[float, float]:
+    """Points a second of wall and of CPU time, between two counts of points."""
+    within = [r for r in found if low <= r.points <= high]
+    a, b = within[0], within[-1]
+    return (b.points - a.points) / (b.wall - a.wall), (b.points - a.points) / (b.cpu - a.cpu)
+
+
+async def triggers(bootstrap: str, topic: str, arrived: dict[str, float], stop: asyncio.Event) -> None:
+    """When the trigger of each group came."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50)
+    await consumer.start()
+    places_ = [TopicPartition(topic, p) for p in range(PARTITIONS)]
+    consumer.assign(places_)
+    await consumer.seek_to_end(*places_)
+    while not stop.is_set():
+        for records in (await consumer.getmany(timeout_ms=20)).values():
+            now = time.time()
+            for alert in (json.loads(r.value) for r in records):
+                if alert["event"] == "trigger":
+                    arrived.setdefault(alert["group"], now)
+    await consumer.stop()
+
+
+async def pace(feeder: Feeder, worker: Worker, name: str, rounds: int, rate: int, second: int) -> dict[str, float]:
+    """The paced part, its latencies; and the kill in the middle of as many rounds more."""
+    arrived: dict[str, float] = {}
+    stop = asyncio.Event()
+    listening = asyncio.create_task(triggers(feeder.bootstrap, f"{name}.alerts", arrived, stop))
+    n, seconds = len(feeder.services), len(feeder.services) * SIZE / rate
+    each = max(n // (2 * rounds), 1)  # services that fail in a round; each fails once
+    for k in range(rounds):
+        await feeder.round(second + STEP * k, frozenset(range(k * each, (k + 1) * each)), seconds)
+    await asyncio.sleep(2.0)
+    stop.set()
+    await listening
+    late = np.array([arrived[g] - due for g, due in feeder.due.items() if g in arrived])
+    result = {"samples": float(late.size), "missed": float(len(feeder.due) - late.size)}
+    if late.size:
+        result |= {f"p{q}_s": float(np.percentile(late, q)) for q in (50, 99)}
+    going_on = asyncio.create_task(feeder.round(second + STEP * rounds, frozenset(), max(2.0 * seconds, 20.0)))
+    await asyncio.sleep(3.0)
+    worker.kill()
+    began = time.perf_counter()
+    worker.start()
+    while not await asyncio.to_thread(worker.judged):
+        await asyncio.sleep(0.02)
+    result["restart_s"] = time.perf_counter() - began
+    await going_on
+    return result
+
+
+async def measure(bootstrap: str, args: argparse.Namespace) -> dict[str, Any]:
+    """All of it; prints as it goes."""
+    name, services = f"million-{uuid4().hex[:6]}", args.series // SIZE
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs={"retention.ms": "-1"})])
+    await admin.close()
+    begin = int(time.time()) // STEP * STEP - STEP * args.rounds
+    with tempfile.TemporaryDirectory(prefix="anomaly-million-") as folder:
+        worker = Worker(bootstrap, name, Path(folder), not args.two_stages)
+        async with Feeder(bootstrap, name, services) as feeder:
+            for k in range(args.rounds):
+                await feeder.round(begin + STEP * k, frozenset())
+            say(f"{feeder.points:,} points of {services * SIZE:,} series are in the topic")
+            worker.start()
+            found = await asyncio.to_thread(readings, worker, float(feeder.points))
+            result = fill_result(found, services * SIZE, worker)
+            if args.rate:
+                result |= await pace(feeder, worker, name, args.paced, args.rate, begin + STEP * args.rounds)
+                say(
+                    f"paced at {args.rate:,} points/s: "
+                    + ", ".join(f"{k} {v:.3g}" for k, v in result.items() if k[0] in "psmr")
+                )
+        worker.kill()
+    return result
+
+
+def fill_result(found: list[Reading], series: int, worker: Worker) -> dict[str, Any]:
+    """What the backlog says."""
+    empty = next(r.rss for r in found if r.points == 0)
+    total = found[-1].points
+    wall, cpu = speed(found, 2.0 * series, 0.99 * total)
+    began, registered = max(r.wall for r in found if r.points == 0), next(r.wall for r in found if r.points >= series)
+    now, most = worker.memory()
+    metrics = worker.metrics()
+    result: dict[str, Any] = {
+        "series": series, "points_per_s": wall, "points_per_cpu_s": cpu, "registered_per_s": series / (registered - began),
+        "rss_bytes": now, "peak_rss_bytes": most, "total_bytes_per_series": (now - empty) / series,
+    }  # fmt: skip
+    if "anomaly_state_bytes" in metrics:
+        result["state_bytes_per_series"] = metrics["anomaly_state_bytes"] / series
+    say(f"registered {result['registered_per_s']:,.0f} series/s; judged {wall:,.0f} points/s, {cpu:,.0f} a CPU second")
+    say(f"resident {now / 1e9:.2f} GB (at most {most / 1e9:.2f}), {result['total_bytes_per_series']:.0f} bytes a series")
+    return result
+
+
+def say(text: str) -> None:
+    """A line as it becomes known."""
+    print(text, flush=True)
+
+
+@contextmanager
+def brokers() -> Iterator[str]:
+    """A broker, or the one that is named."""
+    if "KAFKA_BOOTSTRAP" not in os.environ:
+        kafka.jars()
+    with kafka.broker() as bootstrap:
+        yield bootstrap
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="the figures as the last line")
+    parser.add_argument("--series", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=12, help="rounds in the backlog")
+    parser.add_argument("--rate", type=int, default=100_000, help="points a second of the paced part; 0 leaves it out")
+    parser.add_argument("--paced", type=int, default=8, help="rounds of the paced part")
+    parser.add_argument("--two-stages", action="store_true", help="with anomaly.points between decode and detect")
+    args = parser.parse_args()
+    try:
+        with brokers() as bootstrap:
+            result = asyncio.run(measure(bootstrap, args))
+    except kafka.Missing as missing:
+        print(missing, file=sys.stderr)
+        return ABSENT
+    if args.json:
+        print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
