@@ -142,20 +142,32 @@ class Judge:
         never = math.inf
         limits = [(s.min_events, never if s.bad is None else s.bad, s.bad_events) for s in specs]
         self._limits = np.array(limits, np.float64).reshape(-1, 3)
+        self._season = np.array([s.season for s in specs], np.uint8)
+        self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)  # 1: changed since the last checkpoint
         self._slots = 0
 
-    def add(self, spec: int, ratio: bool, traffic: bool = False) -> int:
-        """A new judged row: of a ratio, of a rate of events, or of any other value."""
-        row, self.size = self.size, self.size + 1
-        self.table = grown(self.table, self.size)
+    def ensure(self, size: int) -> None:
+        """Make the judged rows below `size` exist."""
+        self.size = max(self.size, size)
+        self.table, self.touched = grown(self.table, self.size), grown(self.touched, self.size)
         for each in (self.bank, self.episodes, self.recent):
             each.ensure(self.size)
+
+    def add(self, row: int, spec: int, ratio: bool, traffic: bool = False) -> None:
+        """A new judged row: of a ratio, of a rate of events, or of any other value."""
+        self.ensure(row + 1)
         slot = -1
         if ratio:
             slot, self._slots = self._slots, self._slots + 1
             self.ratios.ensure(self._slots)
-        self.table[row] = (slot, spec, self.specs[spec].season, traffic, 0)
-        return row
+        self.table[row], self.touched[row] = (slot, spec, self.specs[spec].season, traffic, 0), 1
+
+    def adopt(self, rows: NDArray[np.int32], spec: NDArray[np.int16], traffic: NDArray[np.uint8]) -> None:
+        """New judged rows of values, by the batch."""
+        self.ensure(int(rows.max()) + 1)
+        one = np.zeros(rows.size, JUDGED)
+        one["slot"], one["spec"], one["season"], one["traffic"] = -1, spec, self._season[spec], traffic
+        self.table[rows], self.touched[rows] = one, 1
 
     def restore(self, row: int, a: Anomaly) -> None:
         """Go on with an episode known from before a restart."""
@@ -174,6 +186,7 @@ class Judge:
         events = tuple(np.empty(n, kind) for kind in EVENT_KINDS)
         bank = self.bank.state, self.bank.anchor, self.bank.last
         episodes = self.episodes.parameters, self.episodes.open_at, self.episodes.table, self.episodes.is_open
+        self.touched[batch.row] = 1
         m = walk(*batch[1:], self.table, self._limits, bank, self.ratios.state, *episodes, out, events)
         happened = EpisodeEvents(*(column[:m].copy() for column in events))  # type: ignore[arg-type]
         return Verdicts(*out, happened)

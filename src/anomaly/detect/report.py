@@ -19,7 +19,7 @@ from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.detect.episodes import OPENED, REASONS, RECORD
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
 from anomaly.detect.recent import KEPT
-from anomaly.detect.register import Subject
+from anomaly.detect.subject import Subject
 
 CELLS_KEPT = 64  # of a ratio, to tell how many events an episode began with
 SILENCE, HEARD = "group", "heard"  # metric and quantity of a silent group
@@ -34,7 +34,7 @@ def identity(key: Sequence[object], started: int) -> str:
 class Report:
     """Open anomalies by judged row, and silent groups by their name."""
 
-    def __init__(self, specs: Sequence[ModelSpec], subjects: list[Subject], judge: Judge) -> None:
+    def __init__(self, specs: Sequence[ModelSpec], subjects: Sequence[Subject], judge: Judge) -> None:
         self.specs, self.subjects, self.judge = specs, subjects, judge
         self.open: dict[int, Anomaly] = {}
         self.silent: dict[tuple[str, str], Anomaly] = {}
