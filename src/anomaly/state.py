@@ -23,6 +23,7 @@ Rows = NDArray[np.uint32]
 Layout = Mapping[str, Any]  # of a table: what its bytes mean, for the version that reads them; plain JSON
 
 USED, FREE = 0, 1  # of a table's `count`
+LAYOUT = {"at", "slot", "spare"}  # fields that say where something lies, or nothing; so does <pool>_at
 LINE = 64  # bytes that memory gives at once: a row of as many begins where one does
 
 
@@ -172,6 +173,7 @@ class Table:
 
     def gather(self, generation: int, share: float) -> Part:
         """The touched rows and a rolling share of all, copied, in rising order."""
+        self.reserve(self.used)
         step = min(int(np.ceil(share * self.used)), self.used)
         self.touched[(self.cursor + np.arange(step)) % max(self.used, 1)] = 1
         self.cursor = (self.cursor + step) % max(self.used, 1)
@@ -184,7 +186,7 @@ class Table:
     def put(self, generation: int, part: Part, layout: Layout) -> None:
         """Rows as `gather` gave them, perhaps in the layout of another version: fields are found by their names."""
         rows, at = part.rows, 0
-        self.reserve(int(rows.max(initial=-1)) + 1)
+        self.reserve(int(rows.max(initial=0)) + 1)
         held = [self._range(pool, rows) for pool in self.pools]
         theirs = {}
         for name, kind in layout["columns"].items():
@@ -223,7 +225,7 @@ class Table:
         """CRC-32 of all rows that were ever in use; marks and places in pools left out."""
         for name, column in sorted(self.columns().items()):
             fields = column.dtype.names or ()
-            values = [column[f] for f in fields if not f.endswith("_at")] if fields else [column]
+            values = [column[f] for f in fields if f not in LAYOUT and not f.endswith("_at")] if fields else [column]
             for each in values:
                 sum_ = zlib.crc32(
                     np.ascontiguousarray(each[: self.used]).view(np.uint8).data, sum_ ^ zlib.crc32(name.encode())
@@ -265,20 +267,36 @@ class Table:
 
 
 class Borrowed(Table):
-    """A table whose columns another object holds and grows, as the models do."""
+    """A table whose columns, and perhaps marks, another object holds and grows, as the models do."""
 
-    def __init__(self, name: str, columns: Callable[[], dict[str, NDArray[Any]]], grow: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        columns: Callable[[], dict[str, NDArray[Any]]],
+        grow: Callable[[int], None],
+        marks: Callable[[], NDArray[np.uint8]] | None = None,
+    ) -> None:
+        self._columns_of, self._grow, self._marks = columns, grow, marks
         super().__init__(name, {})
-        self._columns_of, self._grow = columns, grow
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """All columns by name."""
         return self._columns_of()
 
+    @property
+    def touched(self) -> NDArray[np.uint8]:
+        """1: changed since the last checkpoint."""
+        return self._marks() if self._marks else self._touched
+
+    @touched.setter
+    def touched(self, marks: NDArray[np.uint8]) -> None:
+        self._touched = marks
+
     def reserve(self, rows: int) -> None:
         """Make room for at least `rows` rows."""
-        super().reserve(rows)
         self._grow(rows)
+        if rows > self.written.size:
+            self.written, self._touched = _grown(self.written, rows), _grown(self._touched, rows)
 
 
 def gather(tables: Iterable[Table], generation: int) -> tuple[list[Part], int]:
@@ -330,17 +348,26 @@ def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 def _plain(dtype: np.dtype[Any]) -> Any:
-    """A dtype as JSON: its code, or names, codes, offsets and size of a structured one."""
-    if dtype.names is None:
+    """A dtype as JSON: its code, or names, formats (code, shape), offsets and size of a structured one."""
+    if dtype.fields is None:
         return dtype.str
-    fields = [dtype.fields[n] for n in dtype.names] if dtype.fields else []
-    return {"names": list(dtype.names), "formats": [f[0].str for f in fields], "offsets": [f[1] for f in fields],
-            "itemsize": dtype.itemsize}  # fmt: skip
+    fields = [(name, *dtype.fields[name][:2]) for name in dtype.names or ()]
+    return {
+        "names": [name for name, _, _ in fields],
+        "formats": [[kind.base.str, list(kind.shape)] for _, kind, _ in fields],
+        "offsets": [at for _, _, at in fields],
+        "itemsize": dtype.itemsize,
+    }
 
 
 def _dtype(plain: Any) -> np.dtype[Any]:
     """What `_plain` wrote."""
-    return np.dtype(plain)
+    if isinstance(plain, str):
+        return np.dtype(plain)
+    kinds = [np.dtype((code, tuple(shape))) for code, shape in plain["formats"]]
+    whole = {"names": plain["names"], "formats": kinds, "offsets": plain["offsets"], "itemsize": plain["itemsize"]}
+    found: np.dtype[Any] = np.dtype(whole)  # type: ignore[call-overload]
+    return found
 
 
 def _adopted(theirs: NDArray[Any], ours: NDArray[Any]) -> NDArray[Any]:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
 CHECK = 5_000  # ms of data time between looks
 LEAST = 45_000.0
 GAPS = 5.0

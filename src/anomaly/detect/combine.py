@@ -7,6 +7,7 @@ aggregate, but for the ratio, which has its own.
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.config.models import Model, ModelSpec, Signal, Sum
 from anomaly.decode.identity import Series, pack
@@ -153,7 +154,7 @@ class Combine:
         members.reserve(members.used + 1)
         join(row, a, role, lane, resolved, self.tables.state(), members.count)
 
-    def _bounds(self, a: int) -> np.ndarray:  # type: ignore[type-arg]
+    def _bounds(self, a: int) -> NDArray[np.void]:
         one = self.tables.aggregates["aggregate"][a]
         return self.tables.bounds.array[one["bounds_at"] : one["bounds_at"] + one["bounds_len"]]
 

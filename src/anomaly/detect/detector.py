@@ -5,7 +5,7 @@ register -> convert and put on the grid -> judge -> report, then silence, then t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -15,7 +15,7 @@ from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.points import Kind, Points
-from anomaly.detect import quantile
+from anomaly.detect import keep, quantile
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.convert import OUTCOMES, SCORED, WARMING, Columns, Values, convert, passed, room
@@ -25,7 +25,9 @@ from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
 from anomaly.detect.waiting import Waiting
+from anomaly.state import Layout, Part, Snapshot, gather
 
+REPEATED = keep.REPEATED
 TICK = 1_000  # ms of data time without a word
 CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
 
@@ -46,6 +48,7 @@ class Detector:
         self.waiting = Waiting(settings.limits.waiting_points)
         self.sources: dict[str, int] = {}
         self.said = 0  # ms to which time was told to have gone on, in whole ticks
+        self._keep = keep.Keep(self.register, self.judge)
         self._missed = next((spec for spec in self.specs if spec.absence), None)
         self._closed = cells(CLOSED_CELLS, 1)
         self._delta = np.zeros(1)
@@ -64,6 +67,41 @@ class Detector:
         """Take over anomalies that were open before a restart: no second opening, and the frozen band decides the end."""
         self.report.restore(anomalies)
         self._reopen()
+
+    def layouts(self) -> Mapping[str, Layout]:
+        """What the bytes of each table mean."""
+        return {name: table.layout() for name, table in self._keep.tables.items()}
+
+    def gather(self, generation: int) -> Snapshot:
+        """What changed since the last call, and a rolling share of the rest. Called between two blocks."""
+        self._keep.mark()
+        parts, low = gather(self._keep.tables.values(), generation)
+        return Snapshot(parts, keep.write(self._rest()), low)
+
+    def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
+        """Rows that a generation wrote, by the layouts of its writer; called on a fresh state, in order of generations."""
+        tables = self._keep.tables
+        for part in parts:
+            if part.table in tables:
+                tables[part.table].put(generation, part, layouts[part.table])
+
+    def settle(self, rest: bytes) -> None:
+        """After the last `put`: the rest, and whatever follows from the rows."""
+        read = keep.read(rest)
+        self._keep.settle(read.tables)
+        self.said = read.said
+        keep.take_over(self._parts(), read)
+
+    def digest(self) -> int:
+        """CRC-32 of all state: equal for detectors that took the same input, however it was cut and often interrupted."""
+        return keep.digest(self._rest(), self._keep.digest())
+
+    def _rest(self) -> keep.Rest:
+        return keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep.tables)
+
+    def _parts(self) -> keep.Parts:
+        small = self.inputs, self.absence, self.waiting, self.report, self.sources, self.counts, self.said
+        return keep.Parts(*small)
 
     def detect(self, block: Block) -> list[Anomaly | Tick]:
         """What a block changed, in order of event time, and a tick if time went on."""
@@ -93,11 +131,11 @@ class Detector:
         self.inputs.next[place] = max(expected, block.next_offset)
         if block.offset >= expected:
             return block.points
-        self.counts["repeated"] += len(block.points)
+        self.counts[REPEATED] += len(block.points)
         if block.next_offset <= expected:
             return None
         points = block.points.take(block.offset + block.points.record >= expected)
-        self.counts["repeated"] -= len(points)
+        self.counts[REPEATED] -= len(points)
         return points
 
     def _announce(self, block: Block, source: int) -> None:

@@ -53,7 +53,7 @@ class Book(NamedTuple):
     aggregate_text: NDArray[np.uint8]
     touched_labels: NDArray[np.uint8]
     touched_subjects: NDArray[np.uint8]
-    count: tuple[NDArray[np.int64], ...]  # as in state.Table: rows, members, aggregates, groups, families, subjects
+    counts: tuple[NDArray[np.int64], ...]  # as in state.Table: rows, members, aggregates, groups, families, subjects
     used: tuple[NDArray[np.int64], ...]  # as in state.Pool: texts of labels, of groups, of aggregates, and lanes
     slots: tuple[NDArray[np.int32], ...]  # of Index: rows, kin, aggregates, groups, families
     known: tuple[NDArray[np.int64], ...]  # how many each of these knows
@@ -104,7 +104,7 @@ def group_of(new, parts, state, book):  # type: ignore[no-untyped-def]
     slot = slot_of(slots, state.groups.key, key)
     if slots[slot] != 0:
         return np.int64(slots[slot] - 1)
-    g = taken(book.count[GROUPS], state.groups.source)
+    g = taken(book.counts[GROUPS], state.groups.source)
     group = state.groups[g]
     group.key, group.source = key, 0
     group.text_at = copied(new.text, parts[ENVIRONMENT], parts[METRIC], book.group_text, book.used[GROUP_TEXT])
@@ -121,7 +121,7 @@ def family_of(group, new, parts, seed, state, book):  # type: ignore[no-untyped-
     slots = book.slots[BY_FAMILY]
     slot = slot_of(slots, state.families.key, key)
     if slots[slot] == 0:
-        f = taken(book.count[FAMILIES], state.families.next)
+        f = taken(book.counts[FAMILIES], state.families.next)
         state.families[f].key, state.families[f].next = key, 0
         slots[slot], book.known[BY_FAMILY][0] = f + 1, book.known[BY_FAMILY][0] + 1
     f = np.int64(slots[slot] - 1)
@@ -133,7 +133,7 @@ def family_of(group, new, parts, seed, state, book):  # type: ignore[no-untyped-
 @bare
 def subject(of, whole, quantity, spec, traffic, book, judges):  # type: ignore[no-untyped-def]
     """A new judged row."""
-    j = taken(book.count[SUBJECTS], book.subjects.of)
+    j = taken(book.counts[SUBJECTS], book.subjects.of)
     one = book.subjects[j]
     one.of, one.whole, one.quantity = of, whole, quantity
     book.touched_subjects[j] = 1
@@ -171,7 +171,7 @@ def aggregate_of(key, row, plan, quantity, lateness, new, parts, state, book, ju
         agg.lateness = max(agg.lateness, lateness)
         state.touched_aggregates[slots[slot] - 1] = 1
         return np.int64(slots[slot] - 1)
-    a = taken(book.count[AGGREGATES], state.aggregates.head)
+    a = taken(book.counts[AGGREGATES], state.aggregates.head)
     slots[slot], book.known[BY_AGGREGATE][0] = a + 1, book.known[BY_AGGREGATE][0] + 1
     agg = state.aggregates[a]
     agg.key, agg.lateness, agg.head, agg.width, agg.group = key, lateness, -1, LANES, row.group
@@ -223,8 +223,8 @@ def feed_value(r, plan, lateness, new, parts, seed, state, book, judges):  # typ
             return
     a = aggregate_of(key, row, plan, quantity, lateness, new, parts, state, book, judges)
     if plan.members != 0 and plan.sum == INSTANCES:
-        join(label.sibling, a, AMOUNT, 1, 0, state, book.count[MEMBERS])
-    join(r, a, AMOUNT, 1, 0, state, book.count[MEMBERS])
+        join(label.sibling, a, AMOUNT, 1, 0, state, book.counts[MEMBERS])
+    join(r, a, AMOUNT, 1, 0, state, book.counts[MEMBERS])
 
 
 @bare
@@ -247,7 +247,7 @@ def enter(begin, new, source, lateness, seed, names, plans, planned, state, book
             parts[0] = np.int64(shape)
             return i
         plan = plans[at]
-        r = taken(book.count[ROWS], state.rows.members)
+        r = taken(book.counts[ROWS], state.rows.members)
         slots[slot], book.known[BY_KEY][0] = r + 1, book.known[BY_KEY][0] + 1
         row, label = state.rows[r], book.labels[r]
         row.key, row.judged, row.members, row.family, row.histogram = key, -1, -1, -1, -1

@@ -11,7 +11,7 @@ Values that are not finite are not known: they are neither judged nor learned.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,7 +144,7 @@ class Judge:
         self._limits = np.array(limits, np.float64).reshape(-1, 3)
         self._season = np.array([s.season for s in specs], np.uint8)
         self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)  # 1: changed since the last checkpoint
-        self._slots = 0
+        self.slots = 0
 
     def ensure(self, size: int) -> None:
         """Make the judged rows below `size` exist."""
@@ -158,8 +158,8 @@ class Judge:
         self.ensure(row + 1)
         slot = -1
         if ratio:
-            slot, self._slots = self._slots, self._slots + 1
-            self.ratios.ensure(self._slots)
+            slot, self.slots = self.slots, self.slots + 1
+            self.ratios.ensure(self.slots)
         self.table[row], self.touched[row] = (slot, spec, self.specs[spec].season, traffic, 0), 1
 
     def adopt(self, rows: NDArray[np.int32], spec: NDArray[np.int16], traffic: NDArray[np.uint8]) -> None:
@@ -168,6 +168,15 @@ class Judge:
         one = np.zeros(rows.size, JUDGED)
         one["slot"], one["spec"], one["season"], one["traffic"] = -1, spec, self._season[spec], traffic
         self.table[rows], self.touched[rows] = one, 1
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """All that is kept by judged row."""
+        bank, recent = self.bank, self.recent
+        return {
+            "judged": self.table, "model": bank.state, "anchor": bank.anchor, "last": bank.last,
+            "episode": self.episodes.table, "open": self.episodes.is_open, "second": recent.second, "value": recent.value,
+            "kept": recent.count,
+        }  # fmt: skip
 
     def restore(self, row: int, a: Anomaly) -> None:
         """Go on with an episode known from before a restart."""

@@ -77,6 +77,16 @@ class Register:
         """Make room for the last counts of histograms that come for the first time, or with more buckets than before."""
         give_sides(self.tables, rows, lengths)
 
+    def settle(self) -> None:
+        """Know all rows again by their keys."""
+        t = self.tables
+        self.index.rows.build(t.rows.used, t.rows["row"]["key"])
+        self.index.kin.build(t.rows.used, t.labels["label"]["kin"], t.labels["label"]["sibling"])
+        self.index.aggregates.build(t.aggregates.used, t.aggregates["aggregate"]["key"])
+        self.index.groups.build(t.groups.used, t.groups["group"]["key"])
+        self.index.families.build(t.families.used, t.families["family"]["key"])
+        self.series = int(np.count_nonzero(t.rows["row"]["key"][: t.rows.used]))
+
     def _announce(
         self, key: NDArray[np.uint64], text: Sequence[bytes], source: int, lateness: int, fresh: NDArray[np.uint8]
     ) -> None:
@@ -130,12 +140,10 @@ class Register:
         t = self.tables
         counted = t.rows, t.members, t.aggregates, t.groups, t.families, t.subjects
         pools = t.label_text, t.group_text, t.aggregate_text
-        return Book(
-            t.labels["label"], t.aggregates["judged"], t.subjects["subject"], *(pool.array for pool in pools),
-            t.labels.touched, t.subjects.touched, tuple(table.count for table in counted),
-            tuple(pool.count for pool in (*pools, t.lanes)), tuple(index.slots for index in self.index),
-            tuple(index.count for index in self.index),
-        )  # fmt: skip
+        columns = t.labels["label"], t.aggregates["judged"], t.subjects["subject"], *(pool.array for pool in pools)
+        counts = tuple(table.count for table in counted), tuple(pool.count for pool in (*pools, t.lanes))
+        indexes = tuple(index.slots for index in self.index), tuple(index.count for index in self.index)
+        return Book._make([*columns, t.labels.touched, t.subjects.touched, *counts, *indexes])
 
     def _adopt(self) -> None:
         """Give new judged rows their models, started from what a sibling knows: the newest that knows something."""

@@ -39,8 +39,8 @@ class Report:
         self.open: dict[int, Anomaly] = {}
         self.silent: dict[tuple[str, str], Anomaly] = {}
         self._known: dict[tuple[object, ...], Anomaly] = {}  # from before a restart, not announced again yet
-        self._cells: defaultdict[int, deque[tuple[int, float, float]]] = defaultdict(lambda: deque(maxlen=CELLS_KEPT))
-        self._tally: dict[int, tuple[float, float]] = {}
+        self.cells: defaultdict[int, deque[tuple[int, float, float]]] = defaultdict(lambda: deque(maxlen=CELLS_KEPT))
+        self.tally: dict[int, tuple[float, float]] = {}
         self._introduced = 0
 
     def restore(self, anomalies: Iterable[Anomaly]) -> None:
@@ -54,13 +54,22 @@ class Report:
         self._introduced = 0
         self.introduce()
 
+    def known(self) -> list[Anomaly]:
+        """Anomalies from before a restart whose series was not announced again."""
+        return sorted(self._known.values(), key=lambda a: a.id)
+
+    def take_over(self, opened: dict[int, Anomaly], silent: Iterable[Anomaly], known: Iterable[Anomaly]) -> None:
+        """Go on where another process stopped, with the rows that it had."""
+        self.open = opened
+        self.restore([*silent, *known])
+
     def introduce(self) -> None:
         """Go on with the episodes of judged rows that are new, where they were known before."""
         for row in range(self._introduced, len(self.subjects) if self._known else 0):
             a = self._known.pop(self.subjects[row].key, None)
             if a is not None and row not in self.open:
                 self.open[row] = a
-                self._tally[row] = a.events or (0.0, 0.0)
+                self.tally[row] = a.events or (0.0, 0.0)
                 self.judge.restore(row, a)
         self._introduced = len(self.subjects)
 
@@ -89,7 +98,7 @@ class Report:
         """The series of an open anomaly is no more."""
         self.judge.episodes.close(row, time, "series ended")
         a = self.open.pop(row)
-        self._tally.pop(row, None)
+        self.tally.pop(row, None)
         return msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason="series ended")
 
     def silence(self, key: tuple[str, str], s: Silence, spec: ModelSpec) -> Anomaly | None:
@@ -120,9 +129,9 @@ class Report:
     def _count(self, batch: Batch, at: int) -> None:
         """Remember the events of a ratio's cell."""
         row, k, n = int(batch.row[at]), float(batch.value[at]), float(batch.total[at])
-        self._cells[row].append((int(batch.time[at]), k, n))
-        if row in self._tally:
-            self._tally[row] = self._tally[row][0] + k, self._tally[row][1] + n
+        self.cells[row].append((int(batch.time[at]), k, n))
+        if row in self.tally:
+            self.tally[row] = self.tally[row][0] + k, self.tally[row][1] + n
 
     def _event(self, batch: Batch, verdicts: Verdicts, at: int, i: int) -> Anomaly:
         row, e = int(batch.row[at]), verdicts.events
@@ -137,7 +146,7 @@ class Report:
             self.open[row] = msgspec.structs.replace(a, event=Event.RECORD)
             return self.open[row]
         del self.open[row]
-        self._tally.pop(row, None)
+        self.tally.pop(row, None)
         return msgspec.structs.replace(a, event=Event.CLOSE, ended=a.time, reason=REASONS[e.reason[i]])
 
     def _turned_bad(self, batch: Batch, verdicts: Verdicts, at: int) -> Anomaly:
@@ -155,7 +164,7 @@ class Report:
             time=int(batch.time[at]),
             current=float(verdicts.value[at]),
             bad=a.bad or bool(verdicts.bad[at]),
-            events=self._tally.get(row),
+            events=self.tally.get(row),
             points=self.judge.recent.last(row, batch.time[mine], verdicts.value[mine]),
         )
 
@@ -164,8 +173,8 @@ class Report:
         subject, started = self.subjects[row], int(e.started[i])
         spec = self.specs[subject.spec]
         if self.judge.table["slot"][row] >= 0:
-            since = [(k, n) for time, k, n in self._cells[row] if time >= started]
-            self._tally[row] = sum(k for k, _ in since), sum(n for _, n in since)
+            since = [(k, n) for time, k, n in self.cells[row] if time >= started]
+            self.tally[row] = sum(k for k, _ in since), sum(n for _, n in since)
         low, high = (float(x) if math.isfinite(x) else float(verdicts.value[at]) for x in (e.low[i], e.high[i]))
         return Anomaly(
             id=identity(subject.key, started), event=Event.OPEN, time=started, environment=subject.environment,

@@ -29,7 +29,7 @@ thing is; 0 in a row that is free.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from anomaly.state import Pool, Table
 
@@ -116,7 +116,7 @@ class Tables:
         self.labels.count = self.rows.count  # the same rows
         self.histograms = Table("histograms", {"histogram": (BUCKETS, 0)}, (self.buckets,), ("histogram", "row"))
         self.members = Table("members", {"member": (MEMBER, 0)}, (), ("member", "next_of_row"))
-        columns = {"aggregate": (AGGREGATE, 0), "judged": (np.int32, 4)}
+        columns: dict[str, tuple[DTypeLike, int]] = {"aggregate": (AGGREGATE, 0), "judged": (np.int32, 4)}
         self.aggregates = Table("aggregates", columns, pools, ("aggregate", "head"))
         self.groups = Table("groups", {"group": (GROUP, 0)}, (self.group_text,), ("group", "source"))
         self.families = Table("families", {"family": (FAMILY, 0)}, (), ("family", "next"))
@@ -132,7 +132,7 @@ class Tables:
         held = self.rows, self.members, self.aggregates, self.groups, self.families, self.histograms
         names = "row", "member", "aggregate", "group", "family", "histogram"
         arrays = [table[name] for table, name in zip(held, names, strict=True)]
-        return State(*arrays, self.lanes.array, self.buckets.array, *(table.touched for table in held))
+        return State._make([*arrays, self.lanes.array, self.buckets.array, *(table.touched for table in held)])
 
 
 class Cells(NamedTuple):
