@@ -221,18 +221,16 @@ class Table:
         for pool in self.pools:
             self._lay_out(pool)
 
-    def digest(self, sum_: int = 0) -> int:
-        """CRC-32 of all rows that were ever in use; marks and places in pools left out."""
+    def digest(self, sum_: int = 0, rows: NDArray[np.integer[Any]] | None = None) -> int:
+        """CRC-32 of these rows, or of all that were ever in use; marks and places in pools left out."""
+        at = np.arange(self.used) if rows is None else rows
         for name, column in sorted(self.columns().items()):
             fields = column.dtype.names or ()
             values = [column[f] for f in fields if f not in LAYOUT and not f.endswith("_at")] if fields else [column]
             for each in values:
-                sum_ = zlib.crc32(
-                    np.ascontiguousarray(each[: self.used]).view(np.uint8).data, sum_ ^ zlib.crc32(name.encode())
-                )
+                sum_ = zlib.crc32(np.ascontiguousarray(each[at]).view(np.uint8).data, sum_ ^ zlib.crc32(name.encode()))
         for pool in self.pools:
-            rows = np.arange(self.used, dtype=np.uint32)
-            sum_ = zlib.crc32(_collected(pool.array, *self._range(pool, rows)).view(np.uint8).data, sum_)
+            sum_ = zlib.crc32(_collected(pool.array, *self._range(pool, at.astype(np.uint32))).view(np.uint8).data, sum_)
         return sum_
 
     def _range(self, pool: Pool, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

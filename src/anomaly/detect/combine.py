@@ -144,7 +144,7 @@ class Combine:
         one["of"], one["whole"], one["quantity"] = a, 1, which
         alone = spec.sum is not Sum.NONE
         traffic = spec.signal is Signal.TRAFFIC and quantity == "rate" and alone
-        self.judge.add(row, number, quantity == "error ratio", traffic)
+        self.judge.give(row, number, quantity == "error ratio", traffic)
         table["judged"][a, which if which < 4 else 0] = row
         table.touched[a] = 1
 

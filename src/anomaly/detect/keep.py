@@ -11,15 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.config.models import ModelSpec
 from anomaly.detect.absence import Absence, Clock, Inputs
 from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.episode import EVER
 from anomaly.detect.judge import Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.waiting import Waiting
-from anomaly.state import Borrowed, Table
+from anomaly.state import USED, Borrowed, Table
 
 VERSION = 1
 REPEATED = "repeated"  # points that were taken before: how many come again is no state
@@ -44,8 +47,6 @@ class Rest(msgspec.Struct, kw_only=True):
     open: list[tuple[int, Anomaly]]
     silent: list[Anomaly]
     known: list[Anomaly]
-    tallies: list[tuple[int, float, float]]
-    cells: list[tuple[int, list[tuple[int, float, float]]]]
     version: int = VERSION
 
 
@@ -65,34 +66,48 @@ class Keep:
         self.models = Borrowed("models", judge.columns, judge.ensure, lambda: judge.touched)
         self.models.count = register.tables.subjects.count  # the same rows
         self.ratios = Borrowed("ratios", lambda: {"ratio": judge.ratios.state}, judge.ratios.ensure)
+        self.live = Borrowed("live", lambda: {"live": judge.episodes.live}, judge.episodes.make_room)
 
     @property
     def tables(self) -> dict[str, Table]:
         """All tables by name."""
-        self.ratios.count[0] = self.judge.slots
-        return {table.name: table for table in (*self.register.tables.all(), self.models, self.ratios)}
+        self.ratios.count[USED], self.live.count[USED] = self.judge.slots, self.judge.episodes.places[EVER]
+        return {t.name: t for t in (*self.register.tables.all(), self.models, self.ratios, self.live)}
 
     def mark(self) -> None:
         """Mark what is reached from a judged row: it carries the mark for all."""
-        self.ratios.reserve(self.judge.slots)
-        size = self.judge.size
-        slots = self.judge.table["slot"][:size][self.judge.touched[:size] != 0]
-        self.ratios.touched[slots[slots >= 0]] = 1
+        rows = np.flatnonzero(self.judge.touched[: self.judge.size])
+        tables, reached = self.tables, {"ratios": self._ratios(rows), "live": self._live(rows)}
+        for name, places in reached.items():
+            table = tables[name]
+            table.reserve(table.used)
+            table.touched[places] = 1
 
     def settle(self, rests: Mapping[str, Sequence[int]]) -> None:
         """Take over what `Table.rest` gave, and make what follows from the rows."""
         for name, table in self.tables.items():
             table.settle(list(rests[name]))
-        self.judge.slots = int(self.ratios.count[0])
-        self.judge.ensure(self.register.tables.subjects.used)
+        judge, used = self.judge, self.register.tables.subjects.used
+        judge.ensure(used)
+        judge.slots = int(self.ratios.count[USED])
+        judge.episodes.settle(int(self.live.count[USED]))
         self.register.settle()
 
     def digest(self) -> int:
-        """CRC-32 of all rows."""
-        found = 0
-        for table in self.tables.values():
-            found = table.digest(found)
+        """CRC-32 of all rows; the places of ratios and live episodes are no state."""
+        found, rows = 0, np.arange(self.judge.size)
+        for name, table in self.tables.items():
+            places = {"ratios": self._ratios(rows), "live": self._live(rows)}.get(name)
+            found = table.digest(found, places)
         return found
+
+    def _ratios(self, rows: NDArray[np.intp]) -> NDArray[np.int32]:
+        slots: NDArray[np.int32] = self.judge.table["slot"][rows]
+        return slots[slots >= 0]
+
+    def _live(self, rows: NDArray[np.intp]) -> NDArray[np.int32]:
+        at: NDArray[np.int32] = self.judge.episodes.table["at"][rows]
+        return at[at > 0] - 1
 
 
 @dataclass(slots=True)
@@ -127,8 +142,6 @@ def rest_of(p: Parts, seed: int, specs: Sequence[ModelSpec], tables: Mapping[str
         open=sorted(p.report.open.items()),
         silent=[p.report.silent[key] for key in sorted(p.report.silent)],
         known=p.report.known(),
-        tallies=[(row, *tally) for row, tally in sorted(p.report.tally.items())],
-        cells=[(row, list(held)) for row, held in sorted(p.report.cells.items())],
     )
 
 
@@ -143,9 +156,6 @@ def take_over(p: Parts, rest: Rest) -> None:
     p.counts.update(rest.counts)
     p.waiting.restore(rest.waiting, rest.lost)
     p.report.take_over(dict(rest.open), rest.silent, rest.known)
-    p.report.tally.update({row: (k, n) for row, k, n in rest.tallies})
-    for row, held in rest.cells:
-        p.report.cells[row].extend(held)
 
 
 def write(rest: Rest) -> bytes:
