@@ -26,9 +26,8 @@ CHECKED = os.environ.get("ANOMALY_BOUNDSCHECK", "") == "1"
 def cache_folder() -> Path:
     """The folder for kernels compiled from the sources as they are now."""
     package = Path(__file__).parent
-    sources = b"".join(
-        path.read_bytes() for stage in ("decode", "detect") for path in sorted((package / stage).glob("*.py"))
-    )
+    stages = [path for stage in ("decode", "detect") for path in sorted((package / stage).glob("*.py"))]
+    sources = b"".join(path.read_bytes() for path in (Path(__file__), *stages))
     own = package if os.access(package, os.W_OK) else Path(tempfile.gettempdir()) / "anomaly"
     above = Path(os.environ.get("NUMBA_CACHE_DIR", own / "__pycache__"))
     return above / f"kernels-{hashlib.sha256(sources).hexdigest()[:16]}"

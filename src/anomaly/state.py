@@ -1,20 +1,30 @@
 """State as tables of rows, and what of it a checkpoint writes.
 
-A checkpoint has a number, its generation. Of each table it holds the rows touched since the one before and, at a cursor
-that goes round, as many others. So it costs twice what was touched, nothing while nothing happens, and never a full copy;
-every row is written again within one round, and what lies before `low`, the oldest generation that still is the last one
-of some row, can be thrown away: what is kept is at most about twice the state.
+A checkpoint has a number, its generation. It holds the rows touched since the one before and, at a cursor that goes round,
+of every table as large a share as was touched of all state. So it costs at most twice what was touched, nothing while
+nothing happens, and never a full copy; every row is written again by the time that as much as the whole state was touched,
+tables that never change included, and what lies before `low`, the oldest generation that still is the last one of some row,
+can be thrown away: what is kept is at most about twice the state.
 Restored are the generations from `low` on, in order, and then the `rest` of the last one: what is small and written whole.
+
+Where in a pool a row's values lie is no state: a restored pool lays them out anew, and the digest does not see it.
 """
 
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from anomaly.compiled import kernel
+
 Rows = NDArray[np.uint32]
 Layout = Mapping[str, Any]  # of a table: what its bytes mean, for the version that reads them; plain JSON
+
+USED, FREE = 0, 1  # of a table's `count`
+LAYOUT = {"at", "slot", "spare"}  # fields that say where something lies, or nothing; so does <pool>_at
+LINE = 64  # bytes that memory gives at once: a row of as many begins where one does
 
 
 class Part(NamedTuple):
@@ -52,19 +62,14 @@ class Stateful(Protocol):
 class Pool:
     """Values of which each row of a table owns a range, such as the buckets of a histogram: one array that grows.
 
-    The owner's column `column` has integer fields `<name>_at` and `<name>_len`.
+    The owner's column `column` has integer fields `<name>_at` and `<name>_len`. `count` int64 (1,): places in use, those
+    that were left behind by ranges that moved included.
     """
 
     def __init__(self, name: str, column: str, dtype: DTypeLike) -> None:
         self.name, self.column = name, column
         self.array: NDArray[Any] = np.zeros(0, dtype)
-        self.used = 0
-
-    def new(self, n: int) -> int:
-        """The first of `n` new places."""
-        at, self.used = self.used, self.used + n
-        self.reserve(self.used)
-        return at
+        self.count = np.zeros(1, np.int64)
 
     def reserve(self, size: int) -> None:
         """Make at least `size` places exist; new ones are zero."""
@@ -77,44 +82,104 @@ class Table:
 
     touched uint8 (rows,)    1: changed since the last checkpoint; whoever changes a row sets it, kernels too
     written uint32 (rows,)   the generation that last wrote the row
-    A kernel is handed `table["name"]` anew at each call, because growing makes new arrays.
+    count int64 (2,)         USED: rows that were ever in use; FREE: the newest row to be used again, -1 none
+    A kernel is handed `table["name"]` anew at each call, because growing makes new arrays. Free rows are zero, but for the
+    field `chain` (column, field), int32, which leads to the next free one.
     """
 
-    def __init__(self, name: str, columns: Mapping[str, tuple[DTypeLike, int]], pools: Iterable[Pool] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        columns: Mapping[str, tuple[DTypeLike, int]],
+        pools: Iterable[Pool] = (),
+        chain: tuple[str, str] | None = None,
+    ) -> None:
         """`columns`: name -> (dtype, width); width 0 is one value a row, else an array of so many."""
-        self.name, self.pools, self.used, self.cursor = name, tuple(pools), 0, 0
-        self._columns = {c: np.zeros((0, width) if width else 0, dtype) for c, (dtype, width) in columns.items()}
+        self.name, self.pools, self.cursor = name, tuple(pools), 0
+        self.count = np.array([0, -1], np.int64)
+        self._own = {c: np.zeros((0, width) if width else 0, dtype) for c, (dtype, width) in columns.items()}
+        self._chain = chain
         self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.written: Rows = np.zeros(0, np.uint32)
 
     def __getitem__(self, column: str) -> NDArray[Any]:
-        return self._columns[column]
+        return self.columns()[column]
 
-    def new(self, n: int = 1) -> int:
-        """The first of `n` new rows, all zero and touched."""
-        at, self.used = self.used, self.used + n
-        self.reserve(self.used)
-        self.touched[at : self.used] = 1
-        return at
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """All columns by name."""
+        return self._own
+
+    @property
+    def used(self) -> int:
+        """Rows that were ever in use."""
+        return int(self.count[USED])
+
+    @property
+    def chain(self) -> NDArray[np.int32]:
+        """Where each free row names the next."""
+        column, field = self._chain or ("", "")
+        found: NDArray[np.int32] = self[column][field]
+        return found
+
+    def new(self) -> int:
+        """A row, all zero and touched: the one set free last, or one more."""
+        row = int(self.count[FREE])
+        if row < 0:
+            row = self.used
+            self.count[USED] += 1
+            self.reserve(self.used)
+        else:
+            self.count[FREE], self.chain[row] = self.chain[row], 0
+        self.touched[row] = 1
+        return row
+
+    def release(self, row: int) -> None:
+        """Set a row free."""
+        for column in self.columns().values():
+            column[row] = np.zeros((), column.dtype)
+        self.chain[row], self.count[FREE], self.touched[row] = self.count[FREE], row, 1
 
     def reserve(self, rows: int) -> None:
         """Make room for at least `rows` rows; new ones are zero."""
         if rows > self.touched.size:
-            for name, column in self._columns.items():
-                self._columns[name] = _grown(column, rows)
+            for name, column in self._own.items():
+                self._own[name] = _grown(column, rows)
             self.touched, self.written = _grown(self.touched, rows), _grown(self.written, rows)
+
+    def place(self, pool: Pool, n: int) -> int:
+        """The first of `n` more places of a pool; where half of it was left behind, it is laid out anew before it grows."""
+        if int(pool.count[0]) + n > len(pool.array) and 2 * self._live(pool) < int(pool.count[0]):
+            self._lay_out(pool)
+        at = int(pool.count[0])
+        pool.count[0] += n
+        pool.reserve(at + n)
+        return at
 
     def layout(self) -> Layout:
         """Columns and pools, as plain JSON."""
-        columns = {c: {"dtype": _plain(a.dtype), "width": a.shape[1] if a.ndim > 1 else 0} for c, a in self._columns.items()}
-        return {"columns": columns, "pools": {p.name: [p.column, p.array.dtype.str] for p in self.pools}}
+        columns = {
+            c: {"dtype": _plain(a.dtype), "width": a.shape[1] if a.ndim > 1 else 0} for c, a in self.columns().items()
+        }
+        return {"columns": columns, "pools": {p.name: [p.column, _plain(p.array.dtype)] for p in self.pools}}
 
-    def gather(self, generation: int) -> Part:
-        """The touched rows and a rolling share of the others, copied."""
-        rows = self._due()
-        data = [column[rows].tobytes() for column in self._columns.values()]
-        for pool in self.pools:
-            data.append(pool.array[_ranges(*self._range(pool, rows))].tobytes())
+    def row_bytes(self) -> float:
+        """Bytes that a checkpoint writes for a row, on average."""
+        fixed = sum(column[:1].nbytes if len(column) else 0 for column in self.columns().values())
+        return fixed + sum(int(p.count[0]) * p.array.itemsize for p in self.pools) / max(self.used, 1)
+
+    def due(self) -> int:
+        """How many rows were touched."""
+        return int(np.count_nonzero(self.touched[: self.used]))
+
+    def gather(self, generation: int, share: float) -> Part:
+        """The touched rows and a rolling share of all, copied, in rising order."""
+        self.reserve(self.used)
+        step = min(int(np.ceil(share * self.used)), self.used)
+        self.touched[(self.cursor + np.arange(step)) % max(self.used, 1)] = 1
+        self.cursor = (self.cursor + step) % max(self.used, 1)
+        rows = np.flatnonzero(self.touched[: self.used]).astype(np.uint32)
+        data = [column[rows].tobytes() for column in self.columns().values()]
+        data += [_collected(pool.array, *self._range(pool, rows)).tobytes() for pool in self.pools]
         self.touched[rows], self.written[rows] = 0, generation
         return Part(self.name, rows, b"".join(data))
 
@@ -122,21 +187,22 @@ class Table:
         """Rows as `gather` gave them, perhaps in the layout of another version: fields are found by their names."""
         rows, at = part.rows, 0
         self.reserve(int(rows.max(initial=0)) + 1)
+        held = [self._range(pool, rows) for pool in self.pools]
         theirs = {}
         for name, kind in layout["columns"].items():
-            dtype, shape = np.dtype(kind["dtype"]), (rows.size, kind["width"]) if kind["width"] else (rows.size,)
+            dtype, shape = _dtype(kind["dtype"]), (rows.size, kind["width"]) if kind["width"] else (rows.size,)
             size = dtype.itemsize * int(np.prod(shape))
             theirs[name] = np.frombuffer(part.data[at : at + size], dtype).reshape(shape)
             at += size
-        for name, column in self._columns.items():
+        for name, column in self.columns().items():
             if name in theirs:
                 column[rows] = _adopted(theirs[name], column)
-        for pool in self.pools:
-            begin, length = self._range(pool, rows)
-            pool.reserve(int((begin + length).max(initial=0)))
-            kind = np.dtype(layout["pools"].get(pool.name, ["", pool.array.dtype.str])[1])
+        for pool, before in zip(self.pools, held, strict=True):
+            kind = _dtype(layout["pools"][pool.name][1])
+            length = self._range(pool, rows)[1]
             size = kind.itemsize * int(length.sum())
-            pool.array[_ranges(begin, length)] = np.frombuffer(part.data[at : at + size], kind)
+            values = _adopted(np.frombuffer(part.data[at : at + size], kind), pool.array)
+            self._fill(pool, rows, before, length, values)
             at += size
         self.touched[rows], self.written[rows] = 0, generation
 
@@ -145,63 +211,166 @@ class Table:
         return int(self.written[: self.used].min(initial=generation))
 
     def rest(self) -> list[int]:
-        """What `settle` needs: rows in use, the cursor, places in use of each pool."""
-        return [self.used, self.cursor, *(pool.used for pool in self.pools)]
+        """What `settle` needs: rows in use, the first free one, the cursor."""
+        return [*self.count.tolist(), self.cursor]
 
     def settle(self, rest: list[int]) -> None:
         """Take over what `rest` gave."""
-        self.used, self.cursor, *used = rest
+        self.count[USED], self.count[FREE], self.cursor = rest
         self.reserve(self.used)
-        for pool, n in zip(self.pools, used, strict=True):
-            pool.used = n
-            pool.reserve(n)
+        for pool in self.pools:
+            self._lay_out(pool)
 
-    def _due(self) -> Rows:
-        """Touched rows, and as many others from the cursor on, in rising order."""
-        due = np.flatnonzero(self.touched[: self.used])
-        share = min(due.size, self.used)
-        rolling = (self.cursor + np.arange(share)) % max(self.used, 1)
-        self.cursor = (self.cursor + share) % max(self.used, 1)
-        return np.union1d(due, rolling).astype(np.uint32)
+    def digest(self, sum_: int = 0, rows: NDArray[np.integer[Any]] | None = None) -> int:
+        """CRC-32 of these rows, or of all that were ever in use; marks and places in pools left out."""
+        at = np.arange(self.used) if rows is None else rows
+        for name, column in sorted(self.columns().items()):
+            fields = column.dtype.names or ()
+            values = [column[f] for f in fields if f not in LAYOUT and not f.endswith("_at")] if fields else [column]
+            for each in values:
+                sum_ = zlib.crc32(np.ascontiguousarray(each[at]).view(np.uint8).data, sum_ ^ zlib.crc32(name.encode()))
+        for pool in self.pools:
+            sum_ = zlib.crc32(_collected(pool.array, *self._range(pool, at.astype(np.uint32))).view(np.uint8).data, sum_)
+        return sum_
 
     def _range(self, pool: Pool, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        owner = self._columns[pool.column][rows]
-        return owner[f"{pool.name}_at"].astype(np.int64), owner[f"{pool.name}_len"].astype(np.int64)
+        owner = self[pool.column]
+        return owner[f"{pool.name}_at"][rows].astype(np.int64), owner[f"{pool.name}_len"][rows].astype(np.int64)
+
+    def _live(self, pool: Pool) -> int:
+        return int(self[pool.column][f"{pool.name}_len"][: self.used].sum(dtype=np.int64))
+
+    def _fill(
+        self,
+        pool: Pool,
+        rows: Rows,
+        before: tuple[NDArray[np.int64], NDArray[np.int64]],
+        length: NDArray[np.int64],
+        values: NDArray[Any],
+    ) -> None:
+        """Give rows their values: at the place that they had if that has the right size, else at a new one."""
+        moved = np.where(before[1] == length, 0, length)
+        at = np.where(before[1] == length, before[0], int(pool.count[0]) + np.cumsum(moved) - moved)
+        pool.count[0] += int(moved.sum())
+        pool.reserve(int(pool.count[0]))
+        self[pool.column][f"{pool.name}_at"][rows] = at
+        scatter(at, length, values.view(np.uint8), pool.array.view(np.uint8), pool.array.itemsize)
+
+    def _lay_out(self, pool: Pool) -> None:
+        """Lay a pool out anew, in the order of rows, without what was left behind."""
+        begin, length = self._range(pool, np.arange(self.used, dtype=np.uint32))
+        values = _collected(pool.array, begin, length)
+        pool.array, pool.count[0] = values, len(values)
+        self[pool.column][f"{pool.name}_at"][: self.used] = np.cumsum(length) - length
+
+
+class Borrowed(Table):
+    """A table whose columns, and perhaps marks, another object holds and grows, as the models do."""
+
+    def __init__(
+        self,
+        name: str,
+        columns: Callable[[], dict[str, NDArray[Any]]],
+        grow: Callable[[int], None],
+        marks: Callable[[], NDArray[np.uint8]] | None = None,
+    ) -> None:
+        self._columns_of, self._grow, self._marks = columns, grow, marks
+        super().__init__(name, {})
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """All columns by name."""
+        return self._columns_of()
+
+    @property
+    def touched(self) -> NDArray[np.uint8]:
+        """1: changed since the last checkpoint."""
+        return self._marks() if self._marks else self._touched
+
+    @touched.setter
+    def touched(self, marks: NDArray[np.uint8]) -> None:
+        self._touched = marks
+
+    def reserve(self, rows: int) -> None:
+        """Make room for at least `rows` rows."""
+        self._grow(rows)
+        if rows > self.written.size:
+            self.written, self._touched = _grown(self.written, rows), _grown(self._touched, rows)
 
 
 def gather(tables: Iterable[Table], generation: int) -> tuple[list[Part], int]:
-    """Parts of all tables, and the oldest generation that is still needed."""
+    """Parts of all tables that have something to write, and the oldest generation that is still needed."""
     held = list(tables)
-    parts = [table.gather(generation) for table in held]
-    return parts, min((table.low(generation) for table in held), default=generation)
+    touched = sum(table.due() * table.row_bytes() for table in held)
+    share = touched / max(sum(table.used * table.row_bytes() for table in held), 1.0)
+    parts = [table.gather(generation, share) for table in held]
+    return [p for p in parts if p.rows.size], min((table.low(generation) for table in held), default=generation)
 
 
-def _ranges(begin: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of all ranges, one after the other."""
-    before = np.cumsum(length) - length
-    places: NDArray[np.int64] = np.arange(int(length.sum())) + np.repeat(begin - before, length)
-    return places
+@kernel
+def scatter(at, length, values, pool, size):  # type: ignore[no-untyped-def]
+    """Copy values, which lie one range after the other, to their places; arrays are bytes, places counted in `size`."""
+    n = 0
+    for i in range(at.size):
+        begin = at[i] * size
+        for j in range(length[i] * size):
+            pool[begin + j] = values[n]
+            n += 1
+
+
+@kernel
+def collect(at, length, pool, values, size):  # type: ignore[no-untyped-def]
+    """The opposite of `scatter`."""
+    n = 0
+    for i in range(at.size):
+        begin = at[i] * size
+        for j in range(length[i] * size):
+            values[n] = pool[begin + j]
+            n += 1
+
+
+def _collected(pool: NDArray[Any], at: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[Any]:
+    """The values of all ranges, one after the other."""
+    values = np.zeros(int(length.sum()), pool.dtype)
+    collect(at, length, pool.view(np.uint8), values.view(np.uint8), pool.itemsize)
+    return values
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
     """The array, longer: by half at least, so that growing costs little altogether; what is new is zero."""
-    larger = np.zeros((max(size, len(array) + len(array) // 2, 64), *array.shape[1:]), array.dtype)
+    rows = max(size, len(array) + len(array) // 2, 64)
+    raw = np.zeros(rows * array.itemsize * int(np.prod(array.shape[1:])) + LINE, np.uint8)
+    begin = -raw.ctypes.data % LINE
+    larger = raw[begin : begin + raw.size - LINE].view(array.dtype).reshape(rows, *array.shape[1:])
     larger[: len(array)] = array
     return larger
 
 
 def _plain(dtype: np.dtype[Any]) -> Any:
-    """A dtype as JSON: its code, or [names, codes, offsets, size] of a structured one."""
-    if dtype.names is None:
+    """A dtype as JSON: its code, or names, formats (code, shape), offsets and size of a structured one."""
+    if dtype.fields is None:
         return dtype.str
-    fields = [dtype.fields[n] for n in dtype.names] if dtype.fields else []
-    return {"names": list(dtype.names), "formats": [f[0].str for f in fields], "offsets": [f[1] for f in fields],
-            "itemsize": dtype.itemsize}  # fmt: skip
+    fields = [(name, *dtype.fields[name][:2]) for name in dtype.names or ()]
+    return {
+        "names": [name for name, _, _ in fields],
+        "formats": [[kind.base.str, list(kind.shape)] for _, kind, _ in fields],
+        "offsets": [at for _, _, at in fields],
+        "itemsize": dtype.itemsize,
+    }
+
+
+def _dtype(plain: Any) -> np.dtype[Any]:
+    """What `_plain` wrote."""
+    if isinstance(plain, str):
+        return np.dtype(plain)
+    kinds = [np.dtype((code, tuple(shape))) for code, shape in plain["formats"]]
+    whole = {"names": plain["names"], "formats": kinds, "offsets": plain["offsets"], "itemsize": plain["itemsize"]}
+    found: np.dtype[Any] = np.dtype(whole)  # type: ignore[call-overload]
+    return found
 
 
 def _adopted(theirs: NDArray[Any], ours: NDArray[Any]) -> NDArray[Any]:
     """Their rows as ours: of structured ones the fields that both know, the others zero."""
-    if theirs.dtype == ours.dtype:
+    if theirs.dtype == ours.dtype and theirs.shape[1:] == ours.shape[1:]:
         return theirs
     rows = np.zeros((len(theirs), *ours.shape[1:]), ours.dtype)
     if ours.dtype.names is None:

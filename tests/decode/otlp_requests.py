@@ -12,11 +12,14 @@ Request = ExportMetricsServiceRequest
 NOW = 1_700_000_000_000  # ms
 NANO = 1_000_000
 
+KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+
 texts = st.sampled_from(["", "a", "http.route", "/orders", "naïve", "位", "x" * 40])
 keys = st.sampled_from(["service.name", "pod", "zone", "http.route", "quantum", "k" * 20])
 doubles = st.floats(width=64) | st.integers(-5, 5).map(float)
 times = st.integers(NOW, NOW + 100_000).map(lambda ms: ms * NANO + 123)
 counts = st.integers(0, 2**64 - 1) | st.integers(0, 100)
+exact = st.integers(0, 300) | st.integers(2**53 - 3, 2**53)  # counts of which the scanner takes the sum
 flags = st.sampled_from([0, 0, 0, 1, 2, 3, 2**32 - 1])
 
 
@@ -71,15 +74,15 @@ def points(draw: st.DrawFn, into: Any, kind: str) -> None:
         point.bucket_counts.extend(draw(st.lists(counts, min_size=len(bounds) + 1, max_size=len(bounds) + 1)))
         point.min = draw(doubles)
     if kind == "exponential_histogram":
-        point.scale = draw(st.integers(-10, 20))
-        point.zero_count = draw(st.integers(0, 9))
+        point.scale = draw(st.integers(-10, 20) | st.integers(-(2**31), 2**31 - 1))
+        point.zero_count = draw(exact)
         for side in (point.positive, point.negative):
-            side.offset = draw(st.integers(-200, 200))
-            side.bucket_counts.extend(draw(st.lists(st.integers(0, 9), max_size=5)))
+            side.offset = draw(st.integers(-200, 200) | st.integers(-(2**31), 2**31 - 1))
+            side.bucket_counts.extend(draw(st.lists(exact, max_size=5)))
 
 
 @st.composite
-def requests(draw: st.DrawFn, kinds: tuple[str, ...] = ("gauge", "sum", "histogram")) -> Request:
+def requests(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Request:
     request = Request()
     for _ in range(draw(st.integers(0, 2))):
         resource_metrics = request.resource_metrics.add()

@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from tests.decode.otlp_requests import NANO, NOW, Request, field, gauge, requests, wrapped
 
 from anomaly.config.settings import IdentitySettings
-from anomaly.decode import otlp_outline, otlp_scan
+from anomaly.decode import otlp_columns
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import Decoded, Parsed
 from anomaly.decode.identity import Identity
@@ -59,7 +59,7 @@ def complete(*values: bytes) -> tuple[list[tuple[Any, ...]], list[str]]:
 
 def taken(value: bytes) -> bool:
     """Whether the scanner itself understood a record."""
-    return bool(scan(Records.of([value]), 0).refused[0] == otlp_outline.OK)
+    return bool(scan(Records.of([value]), 0).refused[0] == otlp_columns.OK)
 
 
 @given(st.lists(requests(), max_size=3))
@@ -70,11 +70,66 @@ def test_the_scanner_gives_what_the_complete_decoder_gives(drawn: list[Request])
     assert scanned(*values) == complete(*values)
 
 
-@given(st.lists(requests(("gauge", "histogram", "exponential_histogram", "summary")), max_size=3))
+UNUSUAL = field(1, field(2, field(2, field(1, b"a") * 2)))  # a name twice, which the scanner leaves to the complete decoder
+
+
+@given(st.lists(st.tuples(requests(), st.booleans()), max_size=3))
 @settings(max_examples=60, deadline=None)
-def test_records_the_scanner_does_not_take_come_out_in_their_place(drawn: list[Request]):
-    values = [r.SerializeToString() for r in drawn]
+def test_records_the_scanner_does_not_take_come_out_in_their_place(drawn: list[tuple[Request, bool]]):
+    values = [r.SerializeToString() + (UNUSUAL if rare else b"") for r, rare in drawn]
+    assert [taken(v) for v in values] == [not rare for _, rare in drawn]
     assert scanned(*values) == complete(*values)
+
+
+def exponential(scale: int, counts: list[int], negative: tuple[int, ...] = (), zeros: int = 0, points: int = 1) -> bytes:
+    """A request of one exponential histogram."""
+    request = Request()
+    data = request.resource_metrics.add().scope_metrics.add().metrics.add(name="latency").exponential_histogram
+    for _ in range(points):
+        point = data.data_points.add(time_unix_nano=NOW * NANO, scale=scale, zero_count=zeros, count=sum(counts))
+        point.positive.bucket_counts.extend(counts)
+        point.negative.bucket_counts.extend(negative)
+    return request.SerializeToString()
+
+
+def test_a_sender_that_lowers_its_scale_keeps_its_series_and_its_bounds_until_below_the_canonical_one():
+    known = catalog()
+    values = [exponential(scale, [1, 2, 3]) for scale in (20, 5, 1, 0, -3, -9)]
+    points = OtlpProto().decode(Records.of(values), known).points
+    found = [known.series[r] for r in known.rows_of(points.series)]
+    assert len({s.hash for s in found}) == 1
+    assert points.bucket_len.tolist() == [130, 130, 130, 66, 9, 2]
+    assert len(known.series) == 4
+    assert scanned(*values) == complete(*values)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        exponential(3, [2**53 + 1]),
+        exponential(3, [1], (2**53 + 1,)),
+        exponential(3, [1], zeros=2**53 + 1),
+        exponential(3, [1], (2**53,) * 600),
+    ],
+)
+def test_counts_that_a_double_may_not_hold_are_added_by_the_complete_decoder(value: bytes):
+    assert not taken(value)
+    assert scanned(value) == complete(value)
+
+
+def test_many_small_exponential_points_get_the_room_that_they_need():
+    value = exponential(3, [1], points=5000)
+    assert taken(value)
+    assert scanned(value) == complete(value)
+
+
+def test_quantiles_of_a_summary_count_as_points_when_a_flood_is_judged():
+    request = Request()
+    point = request.resource_metrics.add().scope_metrics.add().metrics.add(name="s").summary.data_points.add()
+    for _ in range(10_000):
+        point.quantile_values.add()
+    value = request.SerializeToString()
+    assert scanned(value) == complete(value) == ([], ["malformed"])
 
 
 @given(requests(), st.randoms(use_true_random=False))
@@ -88,7 +143,7 @@ def test_the_order_of_attributes_does_not_change_a_series_nor_its_key_on_the_wir
                 kind = metric.WhichOneof("data")
                 for point in getattr(metric, kind).data_points if kind else ():
                     shuffle(point.attributes, random)
-    a, b = (scan(Records.of([r.SerializeToString()]), 3).out[otlp_scan.WIRE] for r in (request_, other))
+    a, b = (scan(Records.of([r.SerializeToString()]), 3).out[otlp_columns.WIRE] for r in (request_, other))
     np.testing.assert_array_equal(a, b)
     assert scanned(request_.SerializeToString()) == scanned(other.SerializeToString())
 
@@ -104,12 +159,12 @@ def shuffle(pairs: Any, random: Random) -> None:
 @settings(max_examples=60, deadline=None)
 def test_different_series_have_different_keys_and_the_seed_changes_all_of_them(request_: Request, seed: int):
     value = request_.SerializeToString()
-    wire = scan(Records.of([value]), seed).out[otlp_scan.WIRE].tolist()
+    wire = scan(Records.of([value]), seed).out[otlp_columns.WIRE].tolist()
     found = list(parse_protobuf(value))
     identities = {(s.series.metric, s.series.unit, s.series.kind, s.series.bounds, repr(sorted(s.series.attributes.items())))
                   for s in found}  # fmt: skip
     assert len(set(wire)) >= len(identities)
-    assert not set(wire) & set(scan(Records.of([value]), seed ^ 1).out[otlp_scan.WIRE].tolist())
+    assert not set(wire) & set(scan(Records.of([value]), seed ^ 1).out[otlp_columns.WIRE].tolist())
 
 
 def test_a_label_moved_to_the_resource_the_unit_or_the_name_is_another_key():
@@ -118,7 +173,7 @@ def test_a_label_moved_to_the_resource_the_unit_or_the_name_is_another_key():
     moved.resource_metrics[0].resource.attributes.append(KeyValue(key="pod", value=AnyValue(string_value="a")))
     variants = [plain, moved, gauge(1.0, pod="b"), gauge(1.0, unit="s", pod="a"), gauge(1.0, metric="ms", pod="a")]
     variants += [gauge(1.0, metric="s", unit="m"), gauge(1.0, metric="m", unit="s"), gauge(1.0, metric="ms", unit="")]
-    wire = [int(scan(Records.of([v.SerializeToString()]), 0).out[otlp_scan.WIRE, 0]) for v in variants]
+    wire = [int(scan(Records.of([v.SerializeToString()]), 0).out[otlp_columns.WIRE, 0]) for v in variants]
     assert len(set(wire)) == len(variants)
 
 

@@ -1,19 +1,26 @@
 """Remote write, against bytes put together by hand from the encoding's definition."""
 
+import math
 import struct
+from typing import Any
 
 import cramjam
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 
 from anomaly.config.settings import IdentitySettings
-from anomaly.decode import prometheus
+from anomaly.decode import prometheus_native, prometheus_series
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import ENCODINGS, Decoded
+from anomaly.decode.exponential import canonical
 from anomaly.decode.identity import Identity
 from anomaly.decode.points import Flag, Kind
-from anomaly.decode.prometheus import MAX_COUNT, RemoteWrite
+from anomaly.decode.prometheus import RemoteWrite
+from anomaly.decode.prometheus_messages import Histogram
+from anomaly.decode.prometheus_series import MAX_COUNT
 from anomaly.decode.records import Records
 
 MS = 1_767_225_600_000
@@ -150,19 +157,111 @@ def test_the_requests_own_metadata_say_the_kind(family: str, kind: int, metric: 
     assert decoded.points.kind.tolist() == [expected]
 
 
-def test_a_native_histogram_is_set_aside_once_a_record_and_the_other_data_go_on():
-    native = field(4, b"\x08\x05")
-    body = (
-        (timeseries(native, __name__="h") * 3)
-        + timeseries(sample(1), native, __name__="x")
-        + timeseries(sample(2), __name__="y")
-    )
-    value = snappy(body)
-    decoded = decode(value, value)
-    assert decoded.points.value.tolist() == [1.0, 2.0] * 2
-    assert [(d.offset, d.reason, d.detail) for d in decoded.dead] == [
-        (i, "native_histogram", "4 of its series") for i in (0, 1)
+def native(**fields: Any) -> bytes:
+    """A native histogram as a field of a series; spans as (offset, length)."""
+    spans = {k: [{"offset": o, "length": n} for o, n in fields.pop(k)] for k in list(fields) if k.endswith("spans")}
+    return field(4, Histogram(timestamp=MS, **fields, **spans).SerializeToString())
+
+
+def buckets(decoded: Decoded, known: Catalog) -> list[dict[float, float]]:
+    """For each point, the buckets that hold something by their upper bound."""
+    points, found = decoded.points, []
+    for i, row in enumerate(known.rows_of(points.series).tolist()):
+        at, bounds = int(points.bucket_at[i]), (*known.series[row].bounds, math.inf)
+        held = points.buckets[at : at + int(points.bucket_len[i])].tolist()
+        found.append({b: n for b, n in zip(bounds, held, strict=True) if n})
+    return found
+
+
+def test_a_native_histogram_is_a_histogram_of_canonical_bounds():
+    """Schema 0: bucket i holds (2**(i-1), 2**i]; the example of the specification's spans, with a gap of one bucket."""
+    known = catalog()
+    spans = {"positive_spans": [(0, 2), (1, 1)], "negative_spans": [(2, 1)]}
+    counts = {"positive_deltas": [3, 1, -2], "negative_deltas": [5], "zero_count_int": 7, "count_int": 21}
+    decoded = decode(snappy(timeseries(native(schema=0, sum=4.5, **spans, **counts), __name__="d_seconds")), into=known)
+    points, (series,) = decoded.points, known.series
+    assert (series.metric, series.unit, series.kind, decoded.dead) == ("d_seconds", "s", Kind.HISTOGRAM, [])
+    assert (points.value.tolist(), points.count.tolist(), points.time.tolist()) == ([4.5], [21.0], [MS])
+    assert buckets(decoded, known) == [{series.bounds[0]: 12.0, 1.0: 3.0, 2.0: 4.0, 8.0: 2.0}]
+
+
+def test_a_float_histogram_sends_its_counts_as_they_are():
+    known = catalog()
+    body = native(schema=1, count_float=2.5, positive_spans=[(2, 2)], positive_counts=[0.5, 2.0])
+    assert buckets(decode(snappy(timeseries(body, __name__="d")), into=known), known) == [{2.0: 0.5, 2.0**1.5: 2.0}]
+
+
+def test_custom_bounds_are_kept_and_the_last_bucket_is_above_them():
+    known = catalog()
+    body = native(schema=-53, count_int=6, custom_values=[0.1, 0.5], positive_spans=[(0, 3)], positive_deltas=[1, 1, 1])
+    assert buckets(decode(snappy(timeseries(body, __name__="d")), into=known), known) == [
+        {0.1: 1.0, 0.5: 2.0, math.inf: 3.0}
     ]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(-4, 8), st.integers(-60, 60), st.lists(st.integers(0, 9), min_size=1, max_size=9), st.integers(0, 5))
+def test_a_native_histogram_and_an_exponential_one_of_the_same_buckets_are_equal(
+    schema: int, first: int, counts: list[int], zeros: int
+):
+    other = ExponentialHistogramDataPoint(scale=schema, zero_count=zeros)
+    other.positive.offset = first
+    other.positive.bucket_counts.extend(counts)
+    deltas = np.diff([0, *counts]).tolist()
+    span = {"offset": first + 1, "length": len(counts)}
+    made = Histogram(schema=schema, zero_count_int=zeros, positive_deltas=deltas, positive_spans=[span])
+    assert prometheus_native.buckets(made) == canonical(other)
+
+
+def test_a_stale_marker_ends_a_native_histogram_too():
+    stale = struct.unpack("<d", STALE)[0]
+    assert decode(snappy(timeseries(native(sum=stale), __name__="d"))).points.flags.tolist() == [Flag.STALE]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"schema": 9}, "bad_histogram"),
+        ({"schema": -5}, "bad_histogram"),
+        ({"positive_spans": [(0, 2)], "positive_deltas": [1]}, "bad_histogram"),
+        ({"positive_spans": [(0, 2**32 - 1)], "positive_deltas": [1]}, "bad_histogram"),
+        ({"positive_spans": [(0, 1)], "positive_deltas": [-1]}, "bad_histogram"),
+        ({"positive_spans": [(0, 1)], "positive_counts": [math.nan]}, "bad_histogram"),
+        ({"schema": -53, "custom_values": [2.0, 1.0]}, "bad_histogram"),
+        ({"schema": -53, "custom_values": [1.0], "positive_spans": [(2, 1)], "positive_deltas": [1]}, "bad_histogram"),
+        ({"reset_hint": 3}, "gauge_histogram"),
+    ],
+)
+def test_a_bad_native_histogram_sets_its_series_aside_once_a_record_and_the_others_go_on(
+    fields: dict[str, Any], reason: str
+):
+    body = timeseries(sample(1), native(**fields), __name__="x") * 2 + timeseries(sample(2), __name__="y")
+    decoded = decode(snappy(body), snappy(body))
+    assert decoded.points.value.tolist() == [2.0, 2.0]
+    assert [(d.offset, d.reason, d.detail) for d in decoded.dead] == [(i, reason, "2 of its series") for i in (0, 1)]
+
+
+def test_a_request_of_nothing_but_empty_histograms_takes_no_more_memory_than_it_may():
+    flood = timeseries(b"\x22\x00" * 400_000, __name__="d")
+    assert [d.reason for d in decode(snappy(flood), limit=4 << 20).dead] == ["too_large"]
+
+
+def test_an_odd_series_is_read_completely_and_its_neighbours_are_scanned_all_in_their_order(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prometheus_series, "read", lambda body: pytest.fail("the whole request was parsed"))
+    exemplar = field(3, b"")
+    body = GOOD + timeseries(sample(2), exemplar, __name__="b") + timeseries(sample(3), __name__="c")
+    decoded = decode(snappy(body), snappy(timeseries(native(sum=4.0), __name__="h") + GOOD))
+    assert decoded.points.value.tolist() == [1.5, 2.0, 3.0, 4.0, 1.5]
+    assert decoded.points.record.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_metadata_alone_and_unknown_fields_of_a_request_leave_the_scanner_on_its_path(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prometheus_series, "samples", lambda *_: pytest.fail("the complete decoder was asked"))
+    known, encoding = catalog(), RemoteWrite()
+    body = metadata(COUNTER, "up") + GOOD + field(9, b"new")
+    decoded = encoding.decode(Records.of([snappy(metadata(COUNTER, "up")), snappy(GOOD), snappy(body), snappy(GOOD)]), known)
+    assert decoded.points.kind.tolist() == [Kind.GAUGE, Kind.COUNTER, Kind.GAUGE]
+    assert len(set(decoded.points.series.tolist())) == 1
 
 
 def test_a_bad_series_is_set_aside_and_the_others_of_its_request_go_on():
@@ -176,11 +275,11 @@ def test_a_bad_series_is_set_aside_and_the_others_of_its_request_go_on():
 
 
 def test_the_usual_request_is_only_scanned_once_its_series_are_known(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prometheus, "read", lambda body: pytest.fail("the complete decoder was asked"))
+    monkeypatch.setattr(prometheus_series, "read", lambda body: pytest.fail("the complete decoder was asked"))
     known, encoding = catalog(), RemoteWrite()
     body = timeseries(sample(1), sample(0.0, 5), __name__="up", job="a") + timeseries(sample(STALE), __name__="x_total")
     first = encoding.decode(Records.of([snappy(body)]), known)
-    monkeypatch.setattr(prometheus, "describe", lambda labels: pytest.fail("a known series was described again"))
+    monkeypatch.setattr(prometheus_series, "describe", lambda labels: pytest.fail("a known series was described again"))
     again = encoding.decode(Records.of([snappy(body)] * 2), known).points
     assert [repr(v) for v in again.value.tolist()] == ["1.0", "0.0", "nan"] * 2
     assert again.series.tolist() == first.points.series.tolist() * 2
@@ -197,7 +296,7 @@ def test_the_usual_request_is_only_scanned_once_its_series_are_known(monkeypatch
 def test_the_scanner_and_the_complete_decoder_agree_to_the_bit(drawn: list[tuple[str, list[tuple[float, int]]]]):
     known = catalog()
     usual = b"".join(timeseries(*(sample(v, t) for v, t in found), __name__=f"{n}_total", le=n) for n, found in drawn)
-    one, other = decode(snappy(usual), into=known).points, decode(snappy(usual + field(3, b"")), into=known).points
+    one, other = decode(snappy(usual), into=known).points, decode(snappy(usual + b"\x23\x24"), into=known).points
     for column in ("series", "time", "kind", "flags", "record"):
         assert getattr(one, column).tolist() == getattr(other, column).tolist()
     assert one.value.tobytes() == other.value.tobytes()
@@ -241,8 +340,23 @@ def test_a_claimed_size_over_the_limit_is_refused_before_anything_is_decompresse
 
 def test_a_request_of_hundreds_of_thousands_of_empty_series_is_refused():
     empty = b"\x0a\x00" * (MAX_COUNT + 1)
-    assert [d.reason for d in decode(snappy(empty + metadata(COUNTER, "x"))).dead] == ["too_large"]
+    group = b"\x23\x24"  # a form that the scanner leaves
+    assert [d.reason for d in decode(snappy(empty + group)).dead] == ["too_large"]
     assert decode(snappy(empty)).dead == []  # the scanner finds nothing in it, and builds nothing
+
+
+def test_a_flood_of_empty_samples_is_left_to_the_complete_decoder():
+    flood = timeseries(b"\x12\x00" * 200_000, __name__="x")
+    decoded = decode(snappy(GOOD), snappy(flood), snappy(GOOD))
+    assert (len(decoded.points), decoded.dead) == (200_002, [])
+    assert decoded.points.record.tolist() == [0, *[1] * 200_000, 2]
+
+
+def test_many_small_requests_and_many_odd_series_get_the_room_that_they_need():
+    odd = timeseries(field(9, b""), __name__="o") * 3000
+    small = [snappy(timeseries(sample(i, 1), __name__="x")) for i in range(3000)]
+    decoded = decode(snappy(odd), *small)
+    assert decoded.points.value.tolist() == [float(i) for i in range(3000)]
 
 
 def test_empty_and_null_records_and_an_empty_request_are_valid():

@@ -13,6 +13,7 @@ from anomaly.config.models import Errors, Match, Model, ModelSpec, Signal, Sum
 from anomaly.decode.block import Block
 from anomaly.decode.points import Flag, Kind, Points
 from anomaly.detect.anomaly import Anomaly, Event, Tick
+from anomaly.detect.recent import KEPT
 
 BOUNDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 LATENCY = ModelSpec(
@@ -200,7 +201,7 @@ def test_an_anomaly_carries_the_last_points_as_evidence():
 
     at = (a.time - T0) // 1000
     assert a.current == 90.0 + at
-    assert a.points == tuple((ms(t), 90.0 + t if t >= 200 else 10.0 + t % 3) for t in range(at - 15, at + 1))
+    assert a.points == tuple((ms(t), 90.0 + t if t >= 200 else 10.0 + t % 3) for t in range(at - KEPT + 1, at + 1))
 
 
 def test_the_anomaly_of_an_instance_that_is_gone_ends():
@@ -286,5 +287,5 @@ def test_numbers_too_large_for_a_rate_reach_no_model():
 
     assert any(np.isinf(value) for *_, value, _ in feed.judged)
     assert all(np.isnan(score) for *_, value, score in feed.judged if not np.isfinite(value))
-    assert np.isfinite(feed.detector.judge.bank.anchor).all()
+    assert np.isfinite(feed.detector.judge.bank.state["anchor"]).all()
     assert all(np.isfinite([v for _, v in a.points]).all() for a in feed.said)

@@ -93,3 +93,38 @@ def test_a_caller_may_close_it_for_a_reason_of_its_own():
     run([9.0] * 3, [9.0] * 3, episodes=episodes)
     assert told(episodes.close(0, T0, "series ended")) == [(-1, CLOSED, "series ended")]
     assert told(episodes.close(0, T0, "series ended")) == []
+
+
+def test_what_is_taken_and_put_elsewhere_goes_on_as_it_would_have():
+    """Open, pending and calm rows, in a table where other rows had their episodes first."""
+    spec = [ModelSpec(name="s", match=(Match(),), min_duration=5.0, close_after=5.0)]
+    rows, n = np.array([0, 1, 2]), 12
+    row, time = np.tile(rows, n), np.repeat(T0 + 1000 * np.arange(n), 3)
+    value = np.where((row == 0) | ((row == 1) & (time > T0 + 9000)), 9.0, 1.0)
+    score, zeros = np.where(value > 2.0, 9.0, 0.0), np.zeros(row.size, int)
+    one, other = Episodes(spec, 3.0), Episodes(spec, 3.0)
+    one.ensure(3)
+    one.step(row, time, value, score, zeros, zeros + 2, zeros, zeros)
+    other.restore(1, T0, 8.0, 9.0, 0.0, 2.0, Direction.ABOVE)
+    other.restore(5, T0, 8.0, 9.0, 0.0, 2.0, Direction.ABOVE)
+    other.put(rows, one.take(rows))
+
+    assert other.take(rows) == one.take(rows)
+    assert list(one.open()) == [0]
+    assert list(other.open()) == [0, 5]
+    later, calm = time + 1000 * n, np.zeros(row.size)
+    first, second = (e.step(row, later, calm + 1, calm, zeros, zeros + 2, zeros, zeros) for e in (one, other))
+    assert told(first) == told(second)
+    assert told(first)[-1][1] == CLOSED
+
+
+def test_a_row_that_is_calm_again_gives_its_place_back():
+    """However many episodes there were, there are as many places as were needed at once."""
+    episodes = Episodes([ModelSpec(name="s", match=(Match(),), close_after=5.0)], 3.0)
+    for k in range(50):
+        value = np.r_[np.full(5, 9.0), np.full(10, 1.0)]
+        score, zeros = np.where(value > 2.0, 9.0, 0.0), np.zeros(15, int)
+        episodes.ensure(1)
+        episodes.step(zeros, T0 + 15_000 * k + 1000 * np.arange(15), value, score, zeros, zeros + 2, zeros, zeros)
+    assert episodes.places.tolist() == [1, 1]
+    assert list(episodes.open()) == []

@@ -8,7 +8,7 @@ from anomaly.config.models import Match, ModelSpec, Signal, Sum
 from anomaly.decode.points import Kind
 from anomaly.detect.quantile import quantile
 
-BOUNDS = tuple(np.geomspace(0.005, 10.0, 20))
+BOUNDS = tuple(np.geomspace(0.005, 10.0, 20).tolist())
 SPECS = tuple(
     ModelSpec(name=str(signal), match=(Match(),), signal=signal, sum=Sum.GROUP, members=False)
     for signal in (Signal.LATENCY, Signal.TRAFFIC)

@@ -14,7 +14,7 @@ def test_the_ring_holds_the_last_values_of_each_row_in_order(values: list[tuple[
     recent.ensure(3)
     row = np.array([r for r, _ in values], np.int32)
     value = np.array([v for _, v in values], float)
-    time = np.arange(len(values), dtype=np.int64) * 1000
+    time = (1 + np.arange(len(values), dtype=np.int64)) * 1000
     recent.keep(row[:cut], time[:cut], value[:cut])
 
     for r in range(3):

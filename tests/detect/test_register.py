@@ -6,7 +6,8 @@ from tests.detect.feed import DEFAULT, series
 from anomaly.config.models import Errors, Match, Model, ModelSpec, Signal, Sum
 from anomaly.decode.points import Kind
 from anomaly.detect.judge import Judge
-from anomaly.detect.register import Part, Register, is_error, part_of
+from anomaly.detect.plans import Part, is_error, part_of
+from anomaly.detect.register import Register
 
 LATENCY = ModelSpec(name="latency", match=(Match(metric=("http*",)),), signal=Signal.LATENCY, sum=Sum.GROUP)
 TRAFFIC = ModelSpec(name="traffic", match=(Match(metric=("http*",)),), signal=Signal.TRAFFIC, sum=Sum.GROUP, members=False)

@@ -7,8 +7,11 @@ time  int64 (n,)         milliseconds since the epoch
 value float64 (n, c)     NaN for an empty cell
 """
 
+import numpy as np
+
 from anomaly.compiled import bare, kernel
-from anomaly.decode.text_scan import NEVER, decimal, moment
+from anomaly.decode.decimal_scan import decimal
+from anomaly.decode.text_scan import NEVER, moment
 
 EMPTY, SCANNED, LEFT = 0, 1, 2
 
@@ -40,13 +43,13 @@ def cells(text, at, end, value):  # type: ignore[no-untyped-def]
 @kernel
 def scan(text, begin, past, form, time, value):  # type: ignore[no-untyped-def]
     """Scan every line; all columns are written."""
-    at = 0
+    at, read = 0, np.full(3, NEVER)
     for i in range(begin.size):
         stop = until(LINE_FEED, text, at, text.size)
         end = stop - (stop > at and text[stop - 1] == RETURN)
         begin[i], past[i], form[i] = at, end, EMPTY
         if end > at:
             comma = until(COMMA, text, at, end)
-            time[i] = moment(text, at, comma)
+            time[i] = moment(text, at, comma, read)
             form[i] = SCANNED if time[i] != NEVER and cells(text, comma, end, value[i]) else LEFT
         at = stop + 1

@@ -1,8 +1,12 @@
 """The encodings a source may have, by the name that the configuration uses; one file each registers itself here."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
 
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.points import Flag, Points
@@ -64,9 +68,22 @@ class Parsed:
         return Decoded(columns(samples, catalog), dead, overflow)
 
 
-def key(described: Description) -> tuple[object, ...]:
+def behind(complete: Parsed, records: Records, left: NDArray[np.intp], catalog: Catalog, decoded: Decoded) -> Decoded:
+    """What a scanner took, with what the complete decoder makes of the records at `left`; arrival order is kept."""
+    index = left.astype(np.int32)
+    columns = {name: getattr(records, name)[index] for name in ("offset", "time", "value_at", "value_len")}
+    more = complete.decode(replace(records, **columns), catalog)
+    more.points.record = index[more.points.record]
+    points = Points.joined([decoded.points, more.points])
+    points = points.take(np.argsort(points.record, kind="stable"))
+    dead = sorted(decoded.dead + more.dead, key=lambda d: d.offset)
+    return Decoded(points, dead, decoded.overflow + more.overflow)
+
+
+def key(described: Description) -> bytes:
     """The wire key of a parsed series: attribute order does not matter."""
-    return described.metric, described.unit, frozenset(described.attributes.items()), described.kind, described.bounds
+    parts = described.metric, described.unit, described.attributes, int(described.kind), described.bounds
+    return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
 
 
 def columns(samples: list[tuple[int, int, Sample]], catalog: Catalog) -> Points:

@@ -13,6 +13,7 @@ from math import ceil, floor, ldexp, sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 SCALE = 1
 LOWEST, HIGHEST = -20, 44  # octaves
@@ -37,13 +38,21 @@ BOUNDS: dict[int, tuple[float, ...]] = {
 
 def canonical(point: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Bounds and counts of an ExponentialHistogramDataPoint: one count more than bounds."""
-    scale = min(max(point.scale, COARSEST), SCALE)
-    low, high = edges(scale)
     found = np.asarray(point.positive.bucket_counts, np.float64)
-    index = (point.positive.offset + np.arange(found.size)) >> _merges(point.scale)
-    counts = np.bincount(np.clip(index + 1 - low, 0, high - low + 1), found, high - low + 2).astype(np.float64)
-    counts[0] += point.zero_count + sum(point.negative.bucket_counts)
-    return BOUNDS[scale], tuple(counts.tolist())
+    index = point.positive.offset + np.arange(found.size)
+    return merged(point.scale, index, found, float(point.zero_count + sum(point.negative.bucket_counts)))
+
+
+def merged(
+    scale: int, index: NDArray[np.int64], counts: NDArray[np.float64], below: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Canonical bounds and counts of buckets (b**index, b**(index + 1)] of a scale; `below` are below all of them."""
+    held = min(max(scale, COARSEST), SCALE)
+    low, high = edges(held)
+    at = np.clip((index >> _merges(scale)) + 1 - low, 0, high - low + 1)
+    found = np.bincount(at, counts, high - low + 2).astype(np.float64)
+    found[0] += below
+    return BOUNDS[held], tuple(found.tolist())
 
 
 def _merges(scale: int) -> int:

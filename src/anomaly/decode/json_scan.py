@@ -12,39 +12,34 @@ refused. Labels are only hashed; the first message with a key must be read by a 
 
 import numpy as np
 
-from anomaly.compiled import bare, kernel
-from anomaly.decode.text_scan import NEVER, decimal, moment
-from anomaly.decode.wire import hash_bytes
+from anomaly.compiled import bare, inlined, kernel
+from anomaly.decode.decimal_scan import decimal
+from anomaly.decode.text_scan import BLANK, COLON, NEVER, QUOTE, closing, moment
+from anomaly.decode.wire import hash_bytes, load8
 
 REFUSED, SCANNED, NUMBER = 0, 1, 2
 
-QUOTE, BACKSLASH, COLON, COMMA = 34, 92, 58, 44
-OPEN, CLOSE, BRACKET = 123, 125, 91
+COMMA, OPEN, CLOSE, BRACKET = 44, 123, 125, 91
 
 TIMESTAMP, VALUE, NAME, LABELS = 0, 1, 2, 3
-_WORDS = np.frombuffer(b"timestampvalue    name     labels   ", np.uint8).reshape(4, 9)
-_LENGTHS = np.array([9, 5, 4, 6])
 
 
-@bare
+def word(text: bytes) -> np.uint64:
+    """The first eight bytes of a text as `load8` reads them, zeros past its end."""
+    return np.uint64(int.from_bytes(text[:8], "little"))
+
+
+_TIMESTAM, _VALUE, _NAME, _LABELS = word(b"timestam"), word(b"value"), word(b"name"), word(b"labels")
+_P = ord("p")
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@inlined
 def blank(text, at, end):  # type: ignore[no-untyped-def]
     """Where the next byte that is no white space stands, or `end`."""
-    while at < end and (text[at] == 32 or 9 <= text[at] <= 10 or text[at] == 13):
+    while at < end and text[at] <= BLANK and (text[at] == BLANK or 9 <= text[at] <= 10 or text[at] == 13):
         at += 1
     return at
-
-
-@bare
-def closing(text, at, end):  # type: ignore[no-untyped-def]
-    """Where the quote stands that ends the string beginning at `at`; -1: none, or the string is not a plain one."""
-    while at < end:
-        byte = text[at]
-        if byte == QUOTE:
-            return at
-        if byte == BACKSLASH or byte < 32:
-            return -1
-        at += 1
-    return -1
 
 
 @bare
@@ -53,29 +48,35 @@ def brace(text, at, end):  # type: ignore[no-untyped-def]
     at += 1
     while at < end:
         byte = text[at]
-        if byte == CLOSE:
-            return at + 1
-        if byte in (OPEN, BRACKET):
-            return -1
         if byte == QUOTE:
             at = closing(text, at + 1, end)
             if at < 0:
                 return -1
+        elif byte == CLOSE:
+            return at + 1
+        elif byte in (OPEN, BRACKET):
+            return -1
         at += 1
     return -1
 
 
-@bare
+@inlined
+def short(text, at, n):  # type: ignore[no-untyped-def]
+    """The first `n` bytes from `at`, at most eight, as a word with zeros past them; 0 < n."""
+    return load8(text, at) & (_ALL >> np.uint64(64 - 8 * min(n, 8)))
+
+
+@inlined
 def role(text, at, n):  # type: ignore[no-untyped-def]
     """Which member has this name; -1 if it is none of ours."""
-    for r in range(4):
-        if n == _LENGTHS[r]:
-            i = 0
-            while i < n and text[at + i] == _WORDS[r, i]:
-                i += 1
-            if i == n:
-                return r
-    return -1
+    named = short(text, at, n) if 0 < n < 10 else np.uint64(0)
+    if n == 4 and named == _NAME:
+        return NAME
+    if n == 5 and named == _VALUE:
+        return VALUE
+    if n == 6 and named == _LABELS:
+        return LABELS
+    return TIMESTAMP if n == 9 and named == _TIMESTAM and text[at + 8] == _P else -1
 
 
 @bare
@@ -112,12 +113,12 @@ def members(text, at, end, begin, past):  # type: ignore[no-untyped-def]
 @kernel
 def scan(text, at, size, seed, key, time, value, number_at, number_len, form):  # type: ignore[no-untyped-def]
     """Scan every message; the last six columns are written."""
-    begin, past = np.zeros(4, np.int64), np.zeros(4, np.int64)
+    begin, past, read = np.zeros(4, np.int64), np.zeros(4, np.int64), np.full(3, NEVER)
     for i in range(at.size):
         form[i] = REFUSED
         if size[i] <= 0 or not members(text, at[i], at[i] + size[i], begin, past):
             continue
-        time[i] = moment(text, begin[TIMESTAMP], past[TIMESTAMP])
+        time[i] = moment(text, begin[TIMESTAMP], past[TIMESTAMP], read)
         if time[i] == NEVER:
             continue
         named = hash_bytes(text, begin[NAME], past[NAME], seed)

@@ -1,45 +1,78 @@
-"""The series that a scanner may take: those whose bytes a complete decoder has read once.
+"""The series that a scanner met, by wire key: their rows in the catalog, and what is remembered beside them.
 
 A scanner hashes a series' labels as they stand and does not look whether they are labels at all. So the first message with
-a hash goes to the complete decoder; what that made of it, a row of the catalog or none for want of place, is kept here.
+a key is read by a complete decoder, which describes the series to the catalog or refuses it; from then on the key is a
+look-up. A key past the catalog's limit is remembered here, or each block would describe it again.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.decode.catalog import Catalog
-from anomaly.decode.table import MISSING, Table
+from anomaly.decode.catalog import Catalog, Description
+from anomaly.decode.identity import fingerprint
+from anomaly.decode.records import BadRecord
+from anomaly.decode.table import MISSING
 
 OVERFLOW = -2  # the row of a series past the catalog's limit: known, and not wanted
+_UNKNOWN = 255
 
 
 class Known:
-    """Rows by wire key, for one catalog at a time."""
+    """Rows by wire key, for one catalog at a time. `name` keeps the keys of encodings apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._seeds: dict[int, np.uint64] = {}
         self._catalog: Catalog | None = None
-        self._table = Table()
-        self._kinds: NDArray[np.uint8] = np.zeros(1 << 10, np.uint8)  # by row, of the rows learned
+        self._past: set[int] = set()
+        self._kinds: NDArray[np.uint8] = np.zeros(0, np.uint8)
 
-    def find(self, keys: NDArray[np.uint64], catalog: Catalog) -> NDArray[np.int32]:
-        """The catalog's row of each key, or OVERFLOW; MISSING where the complete decoder has not been asked."""
-        if catalog is not self._catalog or self._table.size > 4 * catalog.limit:
-            self._catalog, self._table = catalog, Table()  # another one's rows, or far more keys than series
-        return self._table.find(keys)
+    def seed(self, catalog: Catalog) -> np.uint64:
+        """The seed of this encoding's keys."""
+        given = catalog.identity.seed
+        if given not in self._seeds:
+            self._seeds[given] = np.uint64(fingerprint(given, "wire", self.name))
+        return self._seeds[given]
 
-    def noted(self, row: int, catalog: Catalog) -> int:
-        """A row that the catalog gave, or OVERFLOW if it gave none."""
-        if row == MISSING:
-            return OVERFLOW
-        if row >= self._kinds.size:
-            self._kinds = np.concatenate([self._kinds, np.zeros(catalog.hash.size, np.uint8)])
-        self._kinds[row] = catalog.series[row].kind
-        return row
+    def rows(self, keys: NDArray[np.uint64], catalog: Catalog, describe: Callable[[int], Description]) -> NDArray[np.int32]:
+        """Row of each key, or OVERFLOW; MISSING where `describe(i)`, the complete decoder, raised BadRecord."""
+        self._use(catalog)
+        asked: list[int] = []
 
-    def learn(self, key: np.uint64, row: int) -> None:
-        """What the complete decoder made of a key: a noted row."""
-        self._table.insert(np.array([key], np.uint64), np.array([row], np.int32))
+        def ask(i: int) -> Description | None:
+            if int(keys[i]) in self._past:
+                return None
+            try:
+                described = describe(i)
+            except BadRecord:
+                return None
+            asked.append(i)
+            return described
 
-    def kinds(self, rows: NDArray[np.int32]) -> NDArray[np.uint8]:
+        rows = catalog.rows(keys, ask)
+        self._past.update(int(keys[i]) for i in asked if rows[i] == MISSING)
+        if self._past and (lost := np.flatnonzero(rows == MISSING)).size:
+            rows[lost] = [OVERFLOW if key in self._past else MISSING for key in keys[lost].tolist()]
+        return rows
+
+    def kinds(self, rows: NDArray[np.int32], catalog: Catalog) -> NDArray[np.uint8]:
         """The kind of each row."""
-        return self._kinds[rows]
+        self._use(catalog)
+        if self._kinds.size < catalog.hash.size:
+            more = catalog.hash.size - self._kinds.size
+            self._kinds = np.concatenate([self._kinds, np.full(more, _UNKNOWN, np.uint8)])
+        found = self._kinds[rows]
+        if np.any(found == _UNKNOWN):
+            fresh = np.unique(rows[found == _UNKNOWN])
+            self._kinds[fresh] = [catalog.series[row].kind for row in fresh.tolist()]
+            found = self._kinds[rows]
+        return found
+
+    def _use(self, catalog: Catalog) -> None:
+        """Forget what belongs to another catalog, and far more keys past the limit than there may be series."""
+        if catalog is not self._catalog:
+            self._catalog, self._kinds, self._past = catalog, np.zeros(0, np.uint8), set()
+        if len(self._past) > 4 * catalog.limit:
+            self._past = set()

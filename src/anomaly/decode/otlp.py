@@ -6,21 +6,19 @@ that is not UTF-8 is found out when its series is first described, and refuses t
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from anomaly.decode import otlp_columns as at
 from anomaly.decode import otlp_outline as where
-from anomaly.decode import otlp_scan as at
 from anomaly.decode.catalog import Catalog
-from anomaly.decode.encodings import Decoded, Parsed, Sample, register
+from anomaly.decode.encodings import Decoded, Parsed, Sample, behind, register
 from anomaly.decode.otlp_describe import Describer, scan
 from anomaly.decode.otlp_json import fill
 from anomaly.decode.otlp_samples import FLOODED, samples
-from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, Records
 from anomaly.decode.table import MISSING
 from anomaly.decode.wire import BAD, BYTES, skip, small
@@ -78,9 +76,9 @@ class OtlpProto:
         record = scanned.contexts[where.RECORD].astype(np.int32)[scanned.out[at.CONTEXT].view(np.int64)]
         if describe.unreadable:
             held = np.isin(scanned.out[at.WIRE], np.array(describe.unreadable, np.uint64))
-            scanned.refused[record[held]] = where.REFUSED
+            scanned.refused[record[held]] = at.REFUSED
         points = scanned.points(catalog.hash[rows], record)
-        refused, lost = scanned.refused != where.OK, rows == MISSING
+        refused, lost = scanned.refused != at.OK, rows == MISSING
         if not (lost.any() or refused.any()):
             return Decoded(points)
         refused_points = refused[record]
@@ -89,14 +87,8 @@ class OtlpProto:
 
     def _behind(self, records: Records, catalog: Catalog, decoded: Decoded, refused: NDArray[np.uint8]) -> Decoded:
         """What the scanner took, with what the complete decoder makes of the records that it did not take."""
-        index = np.flatnonzero(refused == where.REFUSED).astype(np.int32)
-        more = self._complete.decode(_only(records, index), catalog)
-        more.points.record = index[more.points.record]
-        points = Points.joined([decoded.points, more.points])
-        points = points.take(np.argsort(points.record, kind="stable"))
-        flooded = [records.dead(int(i), BadRecord(*FLOODED)) for i in np.flatnonzero(refused == where.FLOOD)]
-        dead = sorted(more.dead + flooded, key=lambda d: d.offset)
-        return Decoded(points, dead, decoded.overflow + more.overflow)
+        decoded.dead = [records.dead(int(i), BadRecord(*FLOODED)) for i in np.flatnonzero(refused == at.FLOOD)]
+        return behind(self._complete, records, np.flatnonzero(refused == at.REFUSED), catalog, decoded)
 
 
 @register("otlp_json")
@@ -105,9 +97,3 @@ class OtlpJson(Parsed):
 
     def __init__(self) -> None:
         super().__init__(parse_json)
-
-
-def _only(records: Records, index: NDArray[np.int32]) -> Records:
-    """The records at `index`, over the same buffer."""
-    columns = {name: getattr(records, name)[index] for name in ("offset", "time", "value_at", "value_len")}
-    return replace(records, **columns)

@@ -11,17 +11,19 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 
+from anomaly.decode import otlp_columns as at
 from anomaly.decode import otlp_outline as where
-from anomaly.decode import otlp_scan as at
+from anomaly.decode import otlp_scan
 from anomaly.decode.catalog import Description
+from anomaly.decode.exponential import BOUNDS, COARSEST
 from anomaly.decode.otlp_attributes import text
-from anomaly.decode.otlp_samples import around, bounds_of
+from anomaly.decode.otlp_samples import around, bounds_of, quantile_of
 from anomaly.decode.points import Kind, Points
 from anomaly.decode.records import BadRecord, Records
 
-RESOURCE_ATTRIBUTES = 1  # fields of Resource, HistogramDataPoint, NumberDataPoint
+RESOURCE_ATTRIBUTES = 1  # fields of Resource and of the points
 HISTOGRAM_BOUNDS, HISTOGRAM_ATTRIBUTES = 7, 9
-NUMBER_ATTRIBUTES = 7
+NUMBER_ATTRIBUTES, SUMMARY_ATTRIBUTES, EXPONENTIAL_ATTRIBUTES = 7, 7, 1
 
 # Bytes per point for which room is made at first: points with a label or two have more. Room for the smallest possible
 # ones would be fresh pages of the system for every block, at a third of the speed.
@@ -30,7 +32,7 @@ USUAL_POINT = 32
 
 @dataclass(slots=True)
 class Scanned:
-    """What the scanner made of a block; columns as `otlp_scan` and `otlp_outline` have them, cut to their length."""
+    """What the scanner made of a block; columns as `otlp_columns` and `otlp_outline` have them, cut to their length."""
 
     buffer: NDArray[np.uint8]
     out: NDArray[np.uint64]
@@ -67,16 +69,17 @@ def scan(records: Records, seed: int) -> Scanned:
     contexts = np.empty((where.PLACES, int(held.sum()) // where.LEAST_METRIC + 2 * len(records)), np.int64)
     many = where.outline(buffer, value_at, value_len, key, contexts, refused)
 
-    buckets = np.empty(int(held.sum()) // 8)
-    for least in (USUAL_POINT, at.LEAST_POINT):
-        out, used, verdict = (
-            np.empty((at.FIELDS, int((held // least).sum())), np.uint64),
-            np.zeros(2, np.int64),
-            refused.copy(),
-        )
-        if at.scan(buffer, value_len, key, contexts, many, out, buckets, used, verdict):
-            break
-    return Scanned(buffer, out[:, : used[at.POINTS]], buckets[: used[at.BUCKETS]], contexts, verdict)
+    points, room = int((held // USUAL_POINT).sum()), int(held.sum()) // 8
+    while True:
+        out, buckets = np.empty((at.FIELDS, points), np.uint64), np.empty(room)
+        used, verdict = np.zeros(2, np.int64), refused.copy()
+        lacking = otlp_scan.scan(buffer, value_len, key, contexts, many, out, buckets, used, verdict)
+        if lacking == at.OK:
+            return Scanned(buffer, out[:, : used[at.POINTS]], buckets[: used[at.BUCKETS]], contexts, verdict)
+        if lacking == at.FEW_POINTS:
+            points = int((held // at.LEAST_POINT).sum())
+        else:
+            room = 4 * room + at.MOST_BUCKETS // 64
 
 
 class Describer:
@@ -93,15 +96,24 @@ class Describer:
         out = self.scanned.out
         try:
             metric, unit, held = self._context(int(out[at.CONTEXT, i]))
-            kind = Kind(int(out[at.KIND, i]))
-            point = self._bytes(int(out[at.AT, i]), int(out[at.END, i]))
-            if kind in (Kind.HISTOGRAM, Kind.HISTOGRAM_DELTA):
-                own = self._attributes(point, HISTOGRAM_ATTRIBUTES)
-                return Description(metric, unit, held | own, kind, bounds(point))
-            return Description(metric, unit, held | self._attributes(point, NUMBER_ATTRIBUTES), kind)
+            kind, point = Kind(int(out[at.KIND, i])), self._bytes(int(out[at.AT, i]), int(out[at.END, i]))
+            field, more, limits = self._own(i, kind, point)
+            return Description(metric, unit, held | self._attributes(point, field) | more, kind, limits)
         except (DecodeError, UnicodeDecodeError, BadRecord):
             self.unreadable.append(int(out[at.WIRE, i]))
             return None
+
+    def _own(self, i: int, kind: Kind, point: bytes) -> tuple[int, dict[str, str], tuple[float, ...]]:
+        """The field of a point's attributes, labels that its message does not hold as attributes, and bounds."""
+        data = int(self.scanned.contexts[where.DATA, int(self.scanned.out[at.CONTEXT, i])])
+        detail = self.scanned.out[at.DETAIL, i]
+        if data == where.HISTOGRAM:
+            return HISTOGRAM_ATTRIBUTES, {}, bounds(point)
+        if data == where.EXPONENTIAL:
+            return EXPONENTIAL_ATTRIBUTES, {}, BOUNDS[COARSEST + int(detail)]
+        if data == where.SUMMARY and kind == Kind.GAUGE:
+            return SUMMARY_ATTRIBUTES, {"quantile": quantile_of(float(detail.view(np.float64)))}, ()
+        return NUMBER_ATTRIBUTES, {}, ()
 
     def _context(self, context: int) -> tuple[str, str, dict[str, str]]:
         if context not in self._around:

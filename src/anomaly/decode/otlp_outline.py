@@ -11,16 +11,16 @@ Source: opentelemetry-proto, metrics/v1/metrics.proto; field numbers below are i
 import numpy as np
 
 from anomaly.compiled import bare
+from anomaly.decode.otlp_columns import FLOOD, REFUSED
 from anomaly.decode.wire import BAD, BYTES, hash_bytes, mix, only, skip, small, span
 
 RESOURCE, RESOURCE_END, SCOPE, SCOPE_END, NAME, NAME_END, UNIT, UNIT_END, DATA, DATA_AT, DATA_END, RECORD, KEY = range(13)
 PLACES = 13
 
-OK, REFUSED, FLOOD = 0, 1, 2
 # Tag and length of a metric, of its data and of one point, and that point's time: more metrics than that hold nothing.
 LEAST_METRIC = 15
 
-GAUGE, SUM, HISTOGRAM = 5, 7, 9  # the fields of Metric.data that are taken
+GAUGE, SUM, HISTOGRAM, EXPONENTIAL, SUMMARY = 5, 7, 9, 10, 11  # the fields of Metric.data
 # Fields of which another wire type is not understood; numpy integers, because numba compiles anew for each literal.
 _IN_METRIC = np.int64(1 << 1 | 1 << 3 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 10 | 1 << 11)
 _ONE, _TWO = np.int64(1 << 1), np.int64(1 << 2)
@@ -62,7 +62,7 @@ def metric(buffer, at, end, seed, key, contexts, context):  # type: ignore[no-un
         elif tag == _THIRD and not seen & 2:
             unit, at = span(buffer, at, end)
             unit_end, seen = at, seen | 2
-        elif tag & 7 == BYTES and field in (GAUGE, SUM, HISTOGRAM) and not seen & 4:
+        elif tag & 7 == BYTES and field in (GAUGE, SUM, HISTOGRAM, EXPONENTIAL, SUMMARY) and not seen & 4:
             first, at = span(buffer, at, end)
             data, stop, seen = field, at, seen | 4
         else:

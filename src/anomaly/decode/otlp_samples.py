@@ -14,16 +14,13 @@ from anomaly.decode.catalog import Description
 from anomaly.decode.encodings import Sample
 from anomaly.decode.exponential import canonical
 from anomaly.decode.otlp_attributes import attributes
-from anomaly.decode.otlp_scan import LEAST_POINT
+from anomaly.decode.otlp_columns import LEAST_POINT, MOST_BUCKETS
 from anomaly.decode.points import Flag, Kind
 from anomaly.decode.records import BadRecord
 
 NANOSECONDS = 1_000_000  # in a millisecond
 NO_RECORDED_VALUE = 1  # DataPointFlags
 DELTA = 1  # AggregationTemporality; 0 is not given and 2 cumulative
-
-# The bucket counts of one record: an exponential point of a dozen bytes can stand for 130 of them.
-MOST_BUCKETS = 8_000_000
 
 
 class Source(NamedTuple):
@@ -114,13 +111,18 @@ def _summary(source: Source, summary: Any) -> Iterator[Sample]:
         series = source.series(point, Kind.HISTOGRAM)
         yield Sample(series, *_time(point, point.sum), float(point.count), (), _flags(point))
         for at in point.quantile_values:
-            series = source.series(point, Kind.GAUGE, quantile=repr(at.quantile).removesuffix(".0"))
+            series = source.series(point, Kind.GAUGE, quantile=quantile_of(at.quantile))
             yield Sample(series, *_time(point, at.value), flags=_flags(point))
 
 
 KINDS: dict[str, Callable[[Source, Any], Iterator[Sample]]] = {
     "gauge": _gauge, "sum": _sum, "histogram": _histogram, "exponential_histogram": _exponential, "summary": _summary,
 }  # fmt: skip
+
+
+def quantile_of(number: float) -> str:
+    """A quantile as a label: 0.99, 1."""
+    return repr(number).removesuffix(".0")
 
 
 def _is_delta(data: Any) -> bool:

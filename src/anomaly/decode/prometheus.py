@@ -2,199 +2,192 @@
 
 Labels are attributes, but for `__name__`, which is the metric. A stale marker, the one NaN with the bits STALE, ends its
 series. Types are not with the samples: the request's own metadata are asked, else the name (`naming`). The buckets of a
-classic histogram stay what they are on the wire, one counter for each `le`.
+classic histogram stay what they are on the wire, one counter for each `le`; native ones come to canonical bounds.
 One bad series does not spoil its request: it is set aside, the rest goes on, and the record becomes a dead letter once for
-each kind of fault. Native histograms (field 4) are such a fault until they are decoded.
-The usual request is scanned (`prometheus_scan`), its series found by the bytes of their labels. Any other is parsed, one
-series at a time: an empty one costs a sender two bytes, and a parser of the whole request a hundred.
+each kind of fault.
+The usual series are scanned (`prometheus_scan`), and found by the bytes of their labels; others, and a request whose own
+fields are odd, go to the complete decoder (`prometheus_series`), one series at a time: an empty one costs a sender two
+bytes, and a parser of the whole request a hundred.
 Source: the remote write 1.0 specification.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
-import cramjam
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.decode import prometheus_series as complete
 from anomaly.decode.catalog import Catalog, Description
-from anomaly.decode.encodings import Decoded, register
+from anomaly.decode.encodings import Decoded, Sample, columns, key, register
 from anomaly.decode.known import OVERFLOW, Known
-from anomaly.decode.naming import kind_of, stem, unit_of
-from anomaly.decode.points import Flag, Kind, Points
-from anomaly.decode.prometheus_messages import Metadata, TimeSeries, WriteRequest, message
-from anomaly.decode.prometheus_scan import scan
+from anomaly.decode.points import Flag, Points
+from anomaly.decode.prometheus_bodies import Bodies, Decompressor
+from anomaly.decode.prometheus_scan import LEAST, METADATA, REFUSED, SCANNED, scan
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.table import MISSING
-from anomaly.decode.wire import BAD
 
-STALE = np.uint64(0x7FF0000000000002)
 MAX_BYTES = 64 << 20  # of one request, decompressed
-MAX_COUNT = 1 << 18  # series in one request; Prometheus sends a few thousand
-SMALLEST = 8  # bytes of a sample: a time and a zero, which is not written; a scan with more than these is refused
-MAX_SERIES, MAX_LABELS = 1 << 20, 1 << 16  # bytes of one series with its samples, and of its labels
-
-# MetricMetadata.MetricType. In families of histogram and summary only the sums and counts are counters.
-_GAUGES, _COUNTER, _FAMILIES = (2, 4, 7, 8), 1, (3, 5)
+MOST_BUCKETS = 8_000_000  # of the native histograms of some requests; those of one with few bytes can stand for many
+USUAL = 48  # bytes of a series with one sample, for which room is made at first
 
 
 class RemoteWrite:
     """Decodes requests of at most `limit` bytes, decompressed."""
 
     def __init__(self, limit: int = MAX_BYTES) -> None:
-        self.limit = limit
-        self._known = Known()
+        self._known, self._decompressor = Known("prometheus_remote_write"), Decompressor(limit)
 
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """Decode a block."""
-        parts: list[Points] = []
         dead: list[DeadLetter] = []
+        parts: list[Points] = []
         overflow = 0
-        for i in range(len(records)):
-            if records.value_len[i] <= 0:
-                continue
-            try:
-                body = decompressed(records.value(i), self.limit)
-                points, faults, past = self._scanned(body, i, catalog) or _points(read(body), i, catalog)
-            except BadRecord as error:
-                dead.append(records.dead(i, error))
-                continue
-            parts.append(points)
-            overflow += past
-            dead += [records.dead(i, BadRecord(reason, f"{n} of its series")) for reason, n in sorted(faults.items())]
-        return Decoded(Points.joined(parts), dead, overflow)
+        for bodies in self._decompressor.bodies(records, dead):
+            some = Requests(bodies, self._known, catalog)
+            parts.append(some.points())
+            overflow += some.overflow
+            for j, error in sorted(some.broken.items()):
+                dead.append(records.dead(int(bodies.record[j]), error))
+            for j, faults in sorted(some.faults.items()):
+                each = [BadRecord(reason, f"{n} of its series") for reason, n in sorted(faults.items())]
+                dead += [records.dead(int(bodies.record[j]), error) for error in each]
+        return Decoded(Points.joined(parts), sorted(dead, key=lambda d: d.offset), overflow)
 
-    def _scanned(self, body: bytes, record: int, catalog: Catalog) -> tuple[Points, Counter[str], int] | None:
-        """Points of a request of the usual form, and how many points are of series past the limit; None for another."""
-        room = len(body) // SMALLEST + 1
-        key, bits = np.zeros(room, np.uint64), np.zeros(room, np.uint64)
-        begin, past, series, time = (np.zeros(room, np.int64) for _ in range(4))
-        padded = np.frombuffer(body + bytes(8), np.uint8)
-        seed = np.uint64(catalog.identity.seed)
-        count, n = scan(padded, len(body), seed, key, begin, past, series, time, bits)
-        rows = None if n == BAD else self._rows(body, key[:count], begin, past, catalog)
-        if rows is None:
-            return None
-        row = rows[series[:n]]
-        held = np.flatnonzero(row != OVERFLOW)
-        points = Points.empty(held.size)
-        points.series, points.kind = catalog.hash[row[held]], self._known.kinds(row[held])
-        points.time, points.value = time[held], bits[held].view(np.float64)
-        points.flags[bits[held] == STALE] = Flag.STALE
-        points.record[:] = record
-        return points, Counter(), int(n - held.size)
 
-    def _rows(
-        self, body: bytes, key: NDArray[np.uint64], begin: NDArray[np.int64], past: NDArray[np.int64], catalog: Catalog
-    ) -> NDArray[np.int32] | None:
-        """The catalog's row, or OVERFLOW, of each series; None if the labels of one are not what they should be."""
-        rows = self._known.find(key, catalog)
+@dataclass(slots=True)
+class _Odd:
+    """What the complete decoder made of series: triples of request, row and sample, and where each series stood."""
+
+    found: list[tuple[int, int, Sample]] = field(default_factory=list)
+    place: list[int] = field(default_factory=list)
+
+
+class Requests:
+    """Some requests on their way to points, scanned; `faults` and `broken` are by index of the request."""
+
+    def __init__(self, bodies: Bodies, known: Known, catalog: Catalog) -> None:
+        self.bodies, self.known, self.catalog = bodies, known, catalog
+        self.overflow, self.faults, self.broken = 0, dict[int, Counter[str]](), dict[int, BadRecord]()
+        self._odd, self._types, self._buckets = _Odd(), dict[int, dict[str, int]](), 0
+        self.form: NDArray[np.uint8] = np.zeros(bodies.at.size, np.uint8)
+        total, used, room = int(bodies.size.sum()), np.zeros(3, np.int64), int(bodies.size.sum()) // USUAL + 64
+        seed = known.seed(catalog)
+        while True:
+            key, begin, past = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
+            series, time, bits = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.uint64)
+            record, left = np.empty(room, np.int32), np.empty((3, room), np.int64)
+            columns = key, begin, past, record, series, time, bits, left
+            if scan(bodies.buffer, bodies.at, bodies.size, seed, self.form, used, *columns):
+                break
+            room = total // LEAST + 2 * bodies.at.size + 64
+        k, n, odd = used.tolist()
+        self.key, self.begin, self.past, self.record = key[:k], begin[:k], past[:k], record[:k]
+        self.series, self.time, self.bits, self.left = series[:n], time[:n], bits[:n], left[:, :odd]
+
+    def points(self) -> Points:
+        """The points of all requests, in the order of the wire."""
+        rows = self.known.rows(self.key, self.catalog, self._describe)
+        self._tell(rows)
+        for first, end, j in self.left.T.tolist():
+            self._complete(j, first, self.bodies.bytes(first, end))
         for j in np.flatnonzero(rows == MISSING).tolist():
-            labels = body[begin[j] : past[j]]
-            if len(labels) > MAX_LABELS:
-                return None
-            try:
-                rows[j] = self._known.noted(catalog.row((labels, 0), lambda x=labels: describe(x)), catalog)  # type: ignore[misc]
-            except BadRecord:
-                return None
-            self._known.learn(key[j], int(rows[j]))
-        return rows
+            self._fault(int(self.record[j]), self._why(j))
+        for j in np.flatnonzero(self.form == REFUSED).tolist():
+            self._whole(j)
+        scanned, place = self._scanned(rows)
+        if not self._odd.found:
+            return scanned
+        odd = columns(self._odd.found, self.catalog)
+        odd.record = self.bodies.record[odd.record]
+        order = np.argsort(np.concatenate([place, np.array(self._odd.place, np.int64)]), kind="stable")
+        return Points.joined([scanned, odd]).take(order)
 
+    def _describe(self, j: int) -> Description:
+        return complete.describe(self.bodies.bytes(int(self.begin[j]), int(self.past[j])))
 
-def decompressed(value: bytes, limit: int) -> bytes:
-    """The request of a record. Its claimed size is judged before a byte of it is decompressed."""
-    try:
-        size = cramjam.snappy.decompress_raw_len(value)
-        if size > limit:
-            raise BadRecord("too_large", f"{size} bytes decompressed, over {limit}")
-        return bytes(cramjam.snappy.decompress_raw(value))
-    except cramjam.DecompressionError as error:
-        raise BadRecord("bad_compression", str(error)) from None
-
-
-def read(body: bytes) -> Any:
-    """The message of a request."""
-    request = message(WriteRequest, body)
-    if max(len(request.timeseries), len(request.metadata)) > MAX_COUNT:
-        raise BadRecord("too_large", f"{len(request.timeseries)} series, over {MAX_COUNT}")
-    if body and not request.timeseries and not request.metadata:
-        raise BadRecord("not_remote_write", "neither series nor metadata of version 1.0")
-    return request
-
-
-def _points(request: Any, record: int, catalog: Catalog) -> tuple[Points, Counter[str], int]:
-    """Points of one request, its faults by reason, and how many points are of series past the limit."""
-    held: list[tuple[int, Any]] = []
-    faults: Counter[str] = Counter()
-    overflow = 0
-    try:
-        types = {m.metric_family_name: m.type for m in (message(Metadata, raw) for raw in request.metadata if raw)}
-    except BadRecord as error:
-        faults, types = Counter({error.reason: 1}), {}
-    for raw in request.timeseries:
+    def _why(self, j: int) -> str:
+        """Why a scanned series could not be described."""
         try:
-            row, series = _series(raw, types, catalog)
+            self._describe(j)
         except BadRecord as error:
-            faults[error.reason] += 1
-            continue
-        faults["native_histogram"] += bool(series.histograms)
-        if row == MISSING:
-            overflow += len(series.samples)
-        else:
-            held += [(row, sample) for sample in series.samples]
-    return _columns(held, record, catalog), +faults, overflow
+            return error.reason
+        raise AssertionError("a series that can be described has a row, or is past the limit")
 
+    def _tell(self, rows: NDArray[np.int32]) -> None:
+        """Give the series of requests with metadata the rows of the kinds that those tell."""
+        for request in np.flatnonzero(self.form == METADATA).tolist():
+            first, end = np.searchsorted(self.record, (request, request + 1)).tolist()
+            for j in (np.flatnonzero(rows[first:end] >= 0) + first).tolist():
+                series = self.catalog.series[rows[j]]
+                told = complete.kind(series.metric, self._types_of(request))
+                if told != series.kind:
+                    rows[j] = self._row(self._describe(j)._replace(kind=told))
 
-def _series(raw: bytes, types: dict[str, int], catalog: Catalog) -> tuple[int, Any]:
-    """The catalog's row of a series, and a TimeSeries with its samples."""
-    if len(raw) > MAX_SERIES:
-        raise BadRecord("too_large", f"a series of {len(raw)} bytes")
-    series = message(TimeSeries, raw)
-    labels = TimeSeries(labels=series.labels).SerializeToString()
-    if len(labels) > MAX_LABELS:
-        raise BadRecord("too_large", f"labels of {len(labels)} bytes")
-    if not series.samples:
-        return MISSING, series
-    family = _family(labels, types) if types else 0
-    return catalog.row((labels, family), lambda: describe(labels, family)), series
+    def _types_of(self, request: int) -> dict[str, int]:
+        """What a request's own metadata tell; asked only where there are series."""
+        if request not in self._types:
+            at = int(self.bodies.at[request])
+            try:
+                body = self.bodies.bytes(at, at + int(self.bodies.size[request]))
+                self._types[request] = complete.types_of(complete.read(body))
+            except BadRecord as error:
+                self._fault(request, error.reason)
+                self._types[request] = {}
+        return self._types[request]
 
+    def _whole(self, request: int) -> None:
+        """A request of another form, series by series."""
+        at = int(self.bodies.at[request])
+        try:
+            read = complete.read(self.bodies.bytes(at, at + int(self.bodies.size[request])))
+        except BadRecord as error:
+            self.broken[request] = error
+            return
+        for raw in read.timeseries:
+            self._complete(request, at, raw)
 
-def _columns(held: Sequence[tuple[int, Any]], record: int, catalog: Catalog) -> Points:
-    points = Points.empty(len(held))
-    rows: NDArray[np.int64] = np.array([row for row, _ in held], np.int64)
-    points.series = catalog.hash[rows]
-    points.kind[:] = [catalog.series[row].kind for row, _ in held]
-    points.time[:] = [sample.timestamp for _, sample in held]
-    points.value[:] = [sample.value for _, sample in held]
-    points.flags[points.value.view(np.uint64) == STALE] = Flag.STALE
-    points.record[:] = record
-    return points
+    def _complete(self, request: int, place: int, raw: bytes) -> None:
+        """A series that is not usual."""
+        types = self._types_of(request) if self.form[request] != SCANNED else {}
+        try:
+            found = complete.samples(raw, types)
+        except BadRecord as error:
+            self._fault(request, error.reason)
+            return
+        self._buckets += sum(len(sample.buckets) for sample in found)
+        if self._buckets > MOST_BUCKETS:
+            self._fault(request, "too_large")
+            return
+        for sample in found:
+            row = self._row(sample.series)
+            if row == OVERFLOW:
+                self.overflow += 1
+            else:
+                self._odd.found.append((request, row, sample))
+                self._odd.place.append(place)
 
+    def _row(self, series: Description) -> int:
+        row = self.catalog.row(key(series), lambda: series)
+        return OVERFLOW if row == MISSING else row
 
-def describe(labels: bytes, family: int = 0) -> Description:
-    """The series of the bytes of its labels. An empty value is the same as no label, as in Prometheus."""
-    given = message(TimeSeries, labels).labels
-    attributes = {label.name: label.value for label in given}
-    if len(attributes) != len(given):
-        raise BadRecord("duplicate_label")
-    metric = attributes.pop("__name__", "")
-    if not metric:
-        raise BadRecord("no_name")
-    return Description(metric, unit_of(metric), {k: v for k, v in attributes.items() if v}, _kind(metric, family))
+    def _fault(self, request: int, reason: str) -> None:
+        self.faults.setdefault(request, Counter())[reason] += 1
 
-
-def _family(labels: bytes, types: dict[str, int]) -> int:
-    """The type that the request's metadata give the metric, 0 if none."""
-    metric = next((label.value for label in message(TimeSeries, labels).labels if label.name == "__name__"), "")
-    return types.get(metric) or types.get(stem(metric), 0)
-
-
-def _kind(metric: str, family: int) -> Kind:
-    """By the type of the metric's family where it is known, else by the name."""
-    if family == _COUNTER:
-        return Kind.COUNTER
-    return Kind.GAUGE if family in _GAUGES or (family in _FAMILIES and stem(metric) == metric) else kind_of(metric)
+    def _scanned(self, rows: NDArray[np.int32]) -> tuple[Points, NDArray[np.int64]]:
+        """The points of usual series, and where each one's series stands."""
+        row = rows[self.series]
+        held: NDArray[np.intp] | slice = slice(None)
+        if np.any(rows < 0):
+            held = np.flatnonzero(row >= 0)
+            self.overflow += int(np.count_nonzero(row == OVERFLOW))
+        row, series, bits = row[held], self.series[held], self.bits[held]
+        points = Points.empty(row.size)
+        points.series, points.kind = self.catalog.hash[row], self.known.kinds(row, self.catalog)
+        points.time, points.value = self.time[held], bits.view(np.float64)
+        points.flags[bits == complete.STALE] = Flag.STALE
+        points.record = self.bodies.record[self.record[series]]
+        return points, self.begin[series] if self._odd.found else self.begin[:0]
 
 
 register("prometheus_remote_write")(RemoteWrite)

@@ -13,7 +13,7 @@ from msgspec.json import Decoder
 from numpy.typing import NDArray
 
 from anomaly.decode.catalog import Catalog, Description
-from anomaly.decode.encodings import Decoded, register
+from anomaly.decode.encodings import Decoded, key, register
 from anomaly.decode.json_scan import NUMBER, REFUSED, scan
 from anomaly.decode.known import OVERFLOW, Known
 from anomaly.decode.naming import kind_of, unit_of
@@ -39,69 +39,66 @@ class PrometheusJson:
     """Decodes blocks of messages, one point each."""
 
     def __init__(self) -> None:
-        self._known = Known()
+        self._known = Known("prometheus_json")
 
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """Decode a block; arrival order is kept."""
-        block = _Block(records, catalog.identity.seed)
+        block = Messages(records, self._known.seed(catalog))
         self._find(block, catalog)
         self._numbers(block)
         self._others(block, catalog)
         return self._decoded(block, catalog)
 
-    def _find(self, block: "_Block", catalog: Catalog) -> None:
+    def _find(self, block: "Messages", catalog: Catalog) -> None:
         """Rows of the scanned messages; the first one of each unknown key is read wholly."""
-        block.row = self._known.find(block.key, catalog)
-        block.row[block.form == REFUSED] = MISSING
-        unknown = np.flatnonzero((block.form != REFUSED) & (block.row == MISSING))
-        if not unknown.size:
+        scanned = np.flatnonzero(block.form != REFUSED)
+        if not scanned.size:
             return
-        keys, first = np.unique(block.key[unknown], return_index=True)
-        for j in np.argsort(first):
-            try:
-                row = self._row(read_json(_MESSAGE, block.message(int(unknown[first[j]]))), catalog)
-            except BadRecord:
-                continue  # its message is met again among the others
-            self._known.learn(keys[j], row)
-        block.row[unknown] = self._known.find(block.key[unknown], catalog)
+        every = scanned.size == block.form.size
+        keys = block.key if every else block.key[scanned]
+        rows = self._known.rows(keys, catalog, lambda j: described(block.message(int(scanned[j]))))
+        if every:
+            block.row = rows
+        else:
+            block.row[scanned] = rows
 
-    def _numbers(self, block: "_Block") -> None:
-        """Numbers that the scanner left: long ones, exponents, NaN, infinities."""
+    def _numbers(self, block: "Messages") -> None:
+        """Numbers that the scanner left: ties of two doubles, NaN, infinities."""
         for i in np.flatnonzero((block.form == NUMBER) & (block.row >= 0)).tolist():
             try:
                 block.value[i] = number(utf8(block.number(i)))
             except BadRecord as error:
                 block.refuse(i, error)
 
-    def _others(self, block: "_Block", catalog: Catalog) -> None:
+    def _others(self, block: "Messages", catalog: Catalog) -> None:
         """Messages of another form."""
         for i in np.flatnonzero((block.row == MISSING) & (block.records.value_len > 0) & ~block.refused).tolist():
             try:
                 m = read_json(_MESSAGE, block.message(i))
                 block.time[i] = instant(m.timestamp) if isinstance(m.timestamp, str) else epoch(m.timestamp)
                 block.value[i] = number(m.value) if isinstance(m.value, str) else real(m.value)
-                block.row[i] = self._row(m, catalog)
+                series = describe(m.name, bytes(m.labels))
+                row = catalog.row(key(series), lambda found=series: found)  # type: ignore[misc]
+                block.row[i] = OVERFLOW if row == MISSING else row
             except BadRecord as error:
                 block.refuse(i, error)
 
-    def _row(self, m: Message, catalog: Catalog) -> int:
-        """The catalog's row of a message, or OVERFLOW."""
-        labels = bytes(m.labels)
-        return self._known.noted(catalog.row((m.name, labels), lambda: describe(m.name, labels)), catalog)
-
-    def _decoded(self, block: "_Block", catalog: Catalog) -> Decoded:
+    def _decoded(self, block: "Messages", catalog: Catalog) -> Decoded:
+        dead = sorted(block.dead, key=lambda d: d.offset)
         good = np.flatnonzero(block.row >= 0)
-        row = block.row[good]
-        points = Points.empty(good.size)
-        points.series, points.kind = catalog.hash[row], self._known.kinds(row)
-        points.time, points.value, points.record = block.time[good], block.value[good], good.astype(np.int32)
-        return Decoded(points, sorted(block.dead, key=lambda d: d.offset), int(np.count_nonzero(block.row == OVERFLOW)))
+        n, record = good.size, good.astype(np.int32)
+        held = good if n < block.row.size else slice(None)
+        row = block.row[held]
+        points = Points.empty(n)
+        points.series, points.kind = catalog.hash[row], self._known.kinds(row, catalog)
+        points.time, points.value, points.record = block.time[held], block.value[held], record
+        return Decoded(points, dead, int(np.count_nonzero(block.row == OVERFLOW)) if n < block.row.size else 0)
 
 
-class _Block:
+class Messages:
     """The columns of one block of messages on their way to points."""
 
-    def __init__(self, records: Records, seed: int) -> None:
+    def __init__(self, records: Records, seed: np.uint64) -> None:
         n = len(records)
         self.records, self.dead = records, list[DeadLetter]()
         self.row: NDArray[np.int32] = np.full(n, MISSING, np.int32)
@@ -110,7 +107,7 @@ class _Block:
         self.time, self.value = np.zeros(n, np.int64), np.zeros(n, np.float64)
         self._number_at, self._number_len = np.zeros(n, np.int64), np.zeros(n, np.int32)
         columns = self.key, self.time, self.value, self._number_at, self._number_len, self.form
-        scan(records.buffer, records.value_at, records.value_len, np.uint64(seed), *columns)
+        scan(records.buffer, records.value_at, records.value_len, seed, *columns)
 
     def message(self, i: int) -> bytes:
         return self.records.value(i)
@@ -122,6 +119,12 @@ class _Block:
     def refuse(self, i: int, error: BadRecord) -> None:
         self.row[i], self.refused[i] = MISSING, True
         self.dead.append(self.records.dead(i, error))
+
+
+def described(message: bytes) -> Description:
+    """The series of a message that the scanner took."""
+    m = read_json(_MESSAGE, message)
+    return describe(m.name, bytes(m.labels))
 
 
 def describe(metric: str, labels: bytes) -> Description:

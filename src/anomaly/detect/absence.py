@@ -16,8 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detect.rows import grown
-
 CHECK = 5_000  # ms of data time between looks
 LEAST = 45_000.0
 GAPS = 5.0
@@ -41,8 +39,9 @@ class Inputs:
 
     def __init__(self) -> None:
         self.heard: dict[tuple[str, int], int] = {}
+        self.next: dict[tuple[str, int], int] = {}  # the offset after what was taken, of those that have offsets
         self.time = 0
-        self._number: dict[tuple[str, int], int] = {}
+        self.numbers: dict[tuple[str, int], int] = {}
 
     def hear(self, source: str, partition: int, time: int) -> None:
         """An input was heard to `time`."""
@@ -53,11 +52,11 @@ class Inputs:
     def number(self, source: str, partition: int) -> int:
         """A small number for an input."""
         self.heard.setdefault((source, partition), 0)
-        return self._number.setdefault((source, partition), len(self._number))
+        return self.numbers.setdefault((source, partition), len(self.numbers))
 
     def by_number(self) -> NDArray[np.int64]:
         """How far each input was heard, ms, by its number."""
-        return np.array([self.heard[place] for place in self._number], np.int64)
+        return np.array([self.heard[place] for place in self.numbers], np.int64)
 
     def of(self, source: str) -> int:
         """Time of one source."""
@@ -70,7 +69,7 @@ def _slowest(times: list[int]) -> int:
 
 
 @dataclass(slots=True)
-class _Clock:
+class Clock:
     """How long a source was heard, all in ms."""
 
     last: int = 0
@@ -88,31 +87,26 @@ class _Clock:
 
 @dataclass(slots=True)
 class Absence:
-    """Who is silent. `seen` ms and `active` ms of the source's clock when each group was last found to have been heard."""
+    """Who is silent. What is known of each group stands in its row."""
 
-    clocks: dict[int, _Clock] = field(default_factory=dict)
-    seen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))
-    active: NDArray[np.float64] = field(default_factory=lambda: np.zeros(64))
+    clocks: dict[int, Clock] = field(default_factory=dict)
 
     def is_due(self, source: int, time: int) -> bool:
         """Whether it is time to look at a source again."""
-        return time // CHECK * CHECK > self.clocks.setdefault(source, _Clock()).last
+        return time // CHECK * CHECK > self.clocks.setdefault(source, Clock()).last
 
-    def hold(self, group: int, until: int) -> None:
-        """A group known to be silent from before a restart: what it said by then is not news."""
-        self.seen = grown(self.seen, group + 1)
-        self.seen[group] = until
-
-    def look(self, groups: NDArray[np.void], source: int, time: int, heard: NDArray[np.int64]) -> list[Silence]:
-        """Who fell silent by `time`, and who was heard again; `heard` how far the input of each group was heard, ms."""
-        clock = self.clocks.setdefault(source, _Clock())
+    def look(
+        self, groups: NDArray[np.void], touched: NDArray[np.uint8], source: int, time: int, heard: NDArray[np.int64]
+    ) -> list[Silence]:
+        """Who fell silent by `time`, and who was heard again; `heard` how far each input was heard, ms, by its number."""
+        clock = self.clocks.setdefault(source, Clock())
         clock.go_on(time // CHECK * CHECK)
-        self.seen, self.active = grown(self.seen, groups.size), grown(self.active, groups.size)
         mine = np.flatnonzero((groups["source"] == source) & (groups["last"] > 0))
-        came = mine[groups["last"][mine] > self.seen[mine]]
-        self.seen[came], self.active[came] = groups["last"][came], clock.active
+        came = mine[groups["last"][mine] > groups["seen"][mine]]
+        groups["seen"][came], groups["active"][came], touched[came] = groups["last"][came], clock.active, 1
         back = [self._again(groups, int(g)) for g in came[groups["open"][came] != 0]]
         missed = self._missed(groups, mine, clock.active, heard)
+        touched[missed] = 1
         return back + [self._silent(groups, int(g), clock.last) for g in missed]
 
     def _missed(
@@ -121,8 +115,8 @@ class Absence:
         g = groups[mine]
         known = (g["watched"] != 0) & (g["arrivals"] >= ARRIVALS) & (g["last"] - g["since"] >= HISTORY)
         limit = np.maximum(LEAST, GAPS * g["usual"])
-        silent = (g["open"] == 0) & (g["alive"] > 0) & (active - self.active[mine] > limit)
-        silent &= heard[mine] - g["last"] > limit
+        silent = (g["open"] == 0) & (g["alive"] > 0) & (active - g["active"] > limit)
+        silent &= heard[g["through"]] - g["last"] > limit
         missed: NDArray[np.intp] = mine[known & silent]
         return missed
 

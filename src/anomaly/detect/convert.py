@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import bare
+from anomaly.compiled import bare, fetch
 from anomaly.detect.grid import MOST_CLOSED, contribute
 
 # What became of a point: exactly one of these.
@@ -35,6 +35,8 @@ MEMBERSHIPS = 8
 JUST_STARTED = 10_000
 
 GAUGE, COUNTER, DELTA, COUNTS, COUNTS_DELTA = 0, 1, 2, 3, 4
+
+AHEAD = 12  # points by which a row is asked for before its turn
 
 
 class Columns(NamedTuple):
@@ -62,9 +64,11 @@ class Values(NamedTuple):
 
 
 @bare
-def hear(state, r, time):  # type: ignore[no-untyped-def]
-    """The group of this row was heard."""
+def hear(state, r, time, through):  # type: ignore[no-untyped-def]
+    """The group of this row was heard, through this input."""
     row, group = state.rows[r], state.groups[state.rows[r].group]
+    group.through = through
+    state.touched_groups[row.group] = 1
     if row.alive == 0:
         row.alive = 1
         group.alive += 1
@@ -81,14 +85,25 @@ def hear(state, r, time):  # type: ignore[no-untyped-def]
 
 
 @bare
+def passed(time, look, every, at):  # type: ignore[no-untyped-def]
+    """Where time passes a multiple of `every` after number `look`, into `at`; returns how often."""
+    n = 0
+    for i in range(time.size):
+        if time[i] >= (look + 1) * every:
+            at[n], look = i, time[i] // every
+            n += 1
+    return n
+
+
+@bare
 def born(state, r, time, start):  # type: ignore[no-untyped-def]
     """Since when a counter seen for the first time has counted from zero, ms; 0 where that is not known."""
-    row, family = state.rows[r], state.families[state.rows[r].family]
-    since = np.int64(0)
-    if row.fresh != 0 and family.last > 0:
-        if time > family.last + MOMENT:
+    row, since = state.rows[r], np.int64(0)
+    if row.family >= 0 and row.fresh != 0:
+        family = state.families[row.family]
+        if family.last > 0 and time > family.last + MOMENT:
             since = family.last
-        elif time > family.last - MOMENT:
+        elif family.last > 0 and time > family.last - MOMENT:
             since = family.before
     if since == 0 and start > 0 and time - start <= JUST_STARTED:
         return start
@@ -96,10 +111,12 @@ def born(state, r, time, start):  # type: ignore[no-untyped-def]
 
 
 @bare
-def export(family, time):  # type: ignore[no-untyped-def]
+def export(state, f, time):  # type: ignore[no-untyped-def]
     """A family was exported at `time`."""
-    if time > family.last + MOMENT:
+    if f >= 0 and time > state.families[f].last + MOMENT:
+        family = state.families[f]
         family.before, family.last = family.last, time
+        state.touched_families[f] = 1
 
 
 @bare
@@ -124,11 +141,11 @@ def base_of(state, r, i, points, shrunk):  # type: ignore[no-untyped-def]
 @bare
 def has_shrunk(state, r, i, points):  # type: ignore[no-untyped-def]
     """Whether a histogram has fewer observations than before, anywhere, or other buckets."""
-    row, length, at = state.rows[r], points.bucket_len[i], points.bucket_at[i]
-    if points.observations[i] < row.count or length != row.bucket_len:
+    side, length, at = state.histograms[state.rows[r].histogram], points.bucket_len[i], points.bucket_at[i]
+    if points.observations[i] < side.count or length != side.used:
         return True
     for j in range(length):  # noqa: SIM110 (numba knows no generators)
-        if points.buckets[at + j] < state.buckets[row.bucket_at + j]:
+        if points.buckets[at + j] < state.buckets[side.buckets_at + j]:
             return True
     return False
 
@@ -136,9 +153,10 @@ def has_shrunk(state, r, i, points):  # type: ignore[no-untyped-def]
 @bare
 def bucket_gains(state, r, i, points, from_zero, delta):  # type: ignore[no-untyped-def]
     """What each bucket gained, into `delta`."""
-    row, at = state.rows[r], points.bucket_at[i]
+    begin = np.int64(0) if from_zero else state.histograms[state.rows[r].histogram].buckets_at
+    at = points.bucket_at[i]
     for j in range(points.bucket_len[i]):
-        old = 0.0 if from_zero else state.buckets[row.bucket_at + j]
+        old = 0.0 if from_zero else state.buckets[begin + j]
         delta[j] = points.buckets[at + j] - old
 
 
@@ -146,11 +164,13 @@ def bucket_gains(state, r, i, points, from_zero, delta):  # type: ignore[no-unty
 def remember(state, r, i, points):  # type: ignore[no-untyped-def]
     """Keep what the next point is converted against."""
     row = state.rows[r]
-    row.value, row.count, row.start, row.primed = points.value[i], points.observations[i], points.start[i], 1
+    row.value, row.start, row.primed = points.value[i], points.start[i], 1
     if points.kind[i] == COUNTS:
-        row.bucket_len = points.bucket_len[i]
-        for j in range(row.bucket_len):
-            state.buckets[row.bucket_at + j] = points.buckets[points.bucket_at[i] + j]
+        side = state.histograms[row.histogram]
+        side.count, side.used = points.observations[i], points.bucket_len[i]
+        state.touched_histograms[row.histogram] = 1
+        for j in range(side.used):
+            state.buckets[side.buckets_at + j] = points.buckets[points.bucket_at[i] + j]
 
 
 @bare
@@ -181,8 +201,8 @@ def gains(state, r, i, points, delta):  # type: ignore[no-untyped-def]
         return base, rise(points.value[i], row.value, from_zero), 0.0, 0
     base, from_zero = base_of(state, r, i, points, has_shrunk(state, r, i, points))
     bucket_gains(state, r, i, points, from_zero, delta)
-    gained, summed = rise(points.observations[i], row.count, from_zero), rise(points.value[i], row.value, from_zero)
-    return base, gained, summed, points.bucket_len[i]
+    gained = rise(points.observations[i], state.histograms[row.histogram].count, from_zero)
+    return base, gained, rise(points.value[i], row.value, from_zero), points.bucket_len[i]
 
 
 @bare
@@ -213,26 +233,31 @@ def pause(state, r):  # type: ignore[no-untyped-def]
         if member.counted != 0:
             member.counted = 0
             state.aggregates[member.agg].pending -= 1
+            state.touched_members[m], state.touched_aggregates[member.agg] = 1, 1
         m = member.next_of_row
 
 
 @bare
-def convert(begin, points, state, outcome, values, used, closed, delta, widest):  # type: ignore[no-untyped-def]
+def convert(begin, points, state, through, outcome, values, used, closed, delta, widest):  # type: ignore[no-untyped-def]
     """Convert points[begin:] until done or until `closed` may be too small; returns how far it came.
 
     Writes `outcome` per point, appends to `values` (`used[0]` so far) and to `closed`. In one piece: numba counts the uses
     of every array that goes from kernel to kernel, and each more such call per point halves the speed.
     """
     for i in range(begin, points.row.size):
+        if i + AHEAD < points.row.size:
+            fetch(state.rows, points.row[i + AHEAD], 0)
         r = points.row[i]
         row = state.rows[r]
         time = points.time[i]
         reason = refused(row, i, points)
         if points.flags[i] & 1 == 0:
-            hear(state, r, time)
+            hear(state, r, time, through)
+            state.touched_rows[r] = 1
         if reason >= 0:
             outcome[i] = reason
             if reason == STALE:
+                state.touched_rows[r] = 1
                 pause(state, r)
             continue
         if row.members >= 0:
@@ -246,7 +271,7 @@ def convert(begin, points, state, outcome, values, used, closed, delta, widest):
             continue
         base, gained, summed, buckets = gains(state, r, i, points, delta)
         if cumulative:
-            export(state.families[row.family], time)
+            export(state, row.family, time)
         pace(row, time)
         if row.judged >= 0 and (kind == GAUGE or (base > 0 and base < time)):
             n = used[0]

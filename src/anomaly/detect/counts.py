@@ -2,26 +2,30 @@
 
 State is one row per judged ratio, dtype RATIO: `errors`, `total` as learned, fading with MEMORY; `k5`, `n5` the same over
 about five minutes and `k1`, `n1` over about one, both fading exponentially; `carried_k`, `carried_n` what came since `since`
-in cells of too few events; `last` ms of the newest cell, 0 before the first. Counts are events, times ms since the epoch.
+in cells of too few events; `tally_k`, `tally_n` all that came since the row's episode began; `last` ms of the newest cell, 0
+before the first. Counts are events, times ms since the epoch.
 The score is -log10 P(X >= k) for X of a beta-binomial with n draws and a beta of the learned counts: at two requests an
 error is no surprise, at two thousand ten are. NaN: too few events to say anything; 0: no more errors than expected.
 Sources: A. Gelman et al., Bayesian Data Analysis (3rd ed., 2013), section 2.4: the predictive of a binomial; E. Wilson,
 "Probable inference, the law of succession, and statistical inference" (1927): the share that few events prove.
+What is learned is equal to the bit on every machine but where a score lies within a rounding of SURPRISING: scores need the
+C library's gamma function and logarithm.
 Weak where errors come in bursts of one cause: draws are then not independent, which the cap on what is learned softens.
 """
 
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from anomaly.compiled import bare
+from anomaly.detect import gain
 from anomaly.detect.rows import grown
 
 RATIO = np.dtype(
     [
         ("errors", "f8"), ("total", "f8"), ("k5", "f8"), ("n5", "f8"), ("k1", "f8"), ("n1", "f8"), ("carried_k", "f8"),
-        ("carried_n", "f8"), ("since", "i8"), ("last", "i8"), ("first", "i8"),
+        ("carried_n", "f8"), ("since", "i8"), ("last", "i8"), ("first", "i8"), ("tally_k", "f8"), ("tally_n", "f8"),
     ]
 )  # fmt: skip
 
@@ -110,7 +114,8 @@ def loss(k, expected, spread):  # type: ignore[no-untyped-def]
 def fade(row, time):  # type: ignore[no-untyped-def]
     """Let what is remembered fade until `time`."""
     dt = max((time - row.last) / 1000.0, 0.0)
-    memory, window, minute = 0.5 ** (dt / MEMORY), 0.5 ** (dt / WINDOW), 0.5 ** (dt / MINUTE)
+    memory, window = 1.0 - gain.share(dt, MEMORY), 1.0 - gain.share(dt, WINDOW)
+    minute = 1.0 - gain.share(dt, MINUTE)
     row.errors, row.total = row.errors * memory, row.total * memory
     row.k5, row.n5 = row.k5 * window, row.n5 * window
     row.k1, row.n1 = row.k1 * minute, row.n1 * minute
@@ -177,6 +182,12 @@ def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events):  # typ
     return k / n, score, low, high, (time - row.first) / 1000.0, faulty
 
 
+@bare
+def tally(row, k, n):  # type: ignore[no-untyped-def]
+    """Count a new cell for an episode that may have begun."""
+    row.tally_k, row.tally_n = row.tally_k + k, row.tally_n + n
+
+
 class Ratios:
     """State of all judged ratios of a partition."""
 
@@ -186,3 +197,13 @@ class Ratios:
     def ensure(self, slots: int) -> None:
         """Make at least `slots` rows exist; new ones know nothing but the prior."""
         self.state = grown(self.state, slots)
+
+    def take(self, slots: ArrayLike) -> bytes:
+        """State of some ratios, to be put back by `put`."""
+        return self.state[np.asarray(slots, np.int64)].tobytes()
+
+    def put(self, slots: ArrayLike, data: bytes) -> None:
+        """Put back what `take` gave, into as many slots."""
+        at = np.asarray(slots, np.int64)
+        self.ensure(int(at.max(initial=-1)) + 1)
+        self.state[at] = np.frombuffer(data, RATIO)

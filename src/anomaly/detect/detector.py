@@ -5,7 +5,7 @@ register -> convert and put on the grid -> judge -> report, then silence, then t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -13,20 +13,21 @@ from numpy.typing import NDArray
 
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
-from anomaly.decode.block import Block
-from anomaly.decode.identity import unpack
-from anomaly.decode.points import Points
-from anomaly.decode.table import MISSING, Table
-from anomaly.detect import quantile
+from anomaly.decode.block import Announced, Block
+from anomaly.decode.points import Kind, Points
+from anomaly.detect import keep, quantile
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
-from anomaly.detect.convert import OUTCOMES, SCORED, WARMING, Columns, Values, convert, room
+from anomaly.detect.convert import OUTCOMES, SCORED, WARMING, Columns, Values, convert, passed, room
+from anomaly.detect.index import MISSING
 from anomaly.detect.judge import SCORE, Batch, Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
-from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells, grown
+from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
 from anomaly.detect.waiting import Waiting
+from anomaly.state import Layout, Part, Snapshot, gather
 
+REPEATED = keep.REPEATED
 TICK = 1_000  # ms of data time without a word
 CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
 
@@ -41,17 +42,16 @@ class Detector:
         self.partition, self.specs = partition, tuple(specs)
         self.counts: Counter[str] = Counter()
         self.judge = Judge(self.specs)
-        self.register = Register(self.specs, self.judge)
+        self.register = Register(self.specs, self.judge, settings.identity.seed)
         self.report = Report(self.specs, self.register.subjects, self.judge)
         self.inputs, self.absence = Inputs(), Absence()
-        self._through = np.zeros(64, np.int64)  # by group: the number of the input that it came through last
-        self._waiting = Waiting(settings.limits.waiting_points)
-        self._table = Table()
-        self._sources: dict[str, int] = {}
+        self.waiting = Waiting(settings.limits.waiting_points)
+        self.sources: dict[str, int] = {}
+        self.said = 0  # ms to which time was told to have gone on, in whole ticks
+        self._keep = keep.Keep(self.register, self.judge)
         self._missed = next((spec for spec in self.specs if spec.absence), None)
         self._closed = cells(CLOSED_CELLS, 1)
         self._delta = np.zeros(1)
-        self._said = 0
 
     @property
     def series(self) -> int:
@@ -68,55 +68,113 @@ class Detector:
         self.report.restore(anomalies)
         self._reopen()
 
+    def layouts(self) -> Mapping[str, Layout]:
+        """What the bytes of each table mean."""
+        return {name: table.layout() for name, table in self._keep.tables.items()}
+
+    def gather(self, generation: int) -> Snapshot:
+        """What changed since the last call, and a rolling share of the rest. Called between two blocks."""
+        self._keep.mark()
+        parts, low = gather(self._keep.tables.values(), generation)
+        return Snapshot(parts, keep.write(self._rest()), low)
+
+    def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
+        """Rows that a generation wrote, by the layouts of its writer; called on a fresh state, in order of generations."""
+        tables = self._keep.tables
+        for part in parts:
+            if part.table in tables:
+                tables[part.table].put(generation, part, layouts[part.table])
+
+    def settle(self, rest: bytes) -> None:
+        """After the last `put`: the rest, and whatever follows from the rows."""
+        read = keep.read(rest)
+        self._keep.settle(read.tables)
+        self.said = read.said
+        keep.take_over(self._parts(), read)
+
+    def digest(self) -> int:
+        """CRC-32 of all state: equal for detectors that took the same input, however it was cut and often interrupted."""
+        return keep.digest(self._rest(), self._keep.digest())
+
+    def _rest(self) -> keep.Rest:
+        return keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep.tables)
+
+    def _parts(self) -> keep.Parts:
+        small = self.inputs, self.absence, self.waiting, self.report, self.sources, self.counts, self.said
+        return keep.Parts(*small)
+
     def detect(self, block: Block) -> list[Anomaly | Tick]:
         """What a block changed, in order of event time, and a tick if time went on."""
-        source = self._sources.setdefault(block.source, len(self._sources))
+        points = self._new_to_us(block)
+        if points is None:
+            return []
+        source = self.sources.setdefault(block.source, len(self.sources))
         self._announce(block, source)
         found: list[Anomaly] = []
-        for points in (self._waiting.known(self._table), block.points):
-            found += self._take(points, block, source)
+        for some in (self.waiting.known(self.register.find), points):
+            found += self._take(some, block, source)
         self.inputs.hear(block.source, block.partition, block.heard)
         found += self._silences(source, self.inputs.of(block.source))
         found.sort(key=lambda a: a.time)
-        self.counts["waiting"] = len(self._waiting)
+        self.counts["waiting"] = len(self.waiting)
         return [*found, *self._tick(found)]
+
+    def _new_to_us(self, block: Block) -> Points | None:
+        """The points of a block that were not taken yet, by the offsets of their records; None for a block taken before.
+
+        So each input record is taken once, whatever a decoder that was restarted sends again, and however it cuts it.
+        """
+        place = block.source, block.partition
+        expected = self.inputs.next.get(place, 0)
+        if not block.next_offset:  # its source has no offsets
+            return block.points
+        self.inputs.next[place] = max(expected, block.next_offset)
+        if block.offset >= expected:
+            return block.points
+        self.counts[REPEATED] += len(block.points)
+        if block.next_offset <= expected:
+            return None
+        points = block.points.take(block.offset + block.points.record >= expected)
+        self.counts[REPEATED] -= len(points)
+        return points
 
     def _announce(self, block: Block, source: int) -> None:
         """Give new series their rows."""
         if not len(block.series):
             return
-        hashes = block.series.hash
-        unknown = np.flatnonzero(self._table.find(hashes) == MISSING)
+        new = block.series
+        unknown = np.flatnonzero(self.register.find(new.hash) == MISSING)
         if not unknown.size:  # nearly always: what is known is announced again every minute
             return
-        new = {int(hashes[i]): unpack(int(hashes[i]), block.series.text[i]) for i in unknown.tolist()}
-        rows = [self.register.add(s, source, block.lateness, not self._waiting.holds(s.hash)) for s in new.values()]
-        self._table.insert(np.array(list(new), np.uint64), np.array(rows, np.int32))
+        if unknown.size < len(new):
+            new = Announced(new.hash[unknown], [new.text[i] for i in unknown.tolist()])
+        fresh = ~self.waiting.missed(new.hash)
+        self.register.announce(new, source, block.lateness, fresh.astype(np.uint8))
         self.report.introduce()
         self._reopen()
 
     def _reopen(self) -> None:
         """Mark groups that were silent before a restart, so that they are heard again."""
-        groups = self.register.state.groups
-        for g, key in enumerate(self.register.groups if self.report.silent else ()):
-            if key in self.report.silent and not groups["open"][g]:
-                groups["open"][g] = 1
-                self.absence.hold(g, self.report.silent[key].time)
+        table = self.register.tables.groups
+        for g in range(table.used if self.report.silent else 0):
+            if not table["group"]["open"][g] and table["group"]["key"][g]:
+                silent = self.report.silent.get(self.register.subjects.group(g))
+                if silent:  # what it said by then is not news
+                    table["group"]["open"][g], table["group"]["seen"][g], table.touched[g] = 1, silent.time, 1
 
     def _take(self, points: Points, block: Block, source: int) -> list[Anomaly]:
         """Judge points, looking for silence between them wherever time passes a look."""
         points = owned(points)
-        rows = self._table.find(points.series)
+        rows = self.register.find(points.series)
         unknown = rows == MISSING
         if unknown.any():
-            self.counts["unknown_series"] += self._waiting.hold(points, np.flatnonzero(unknown))
+            self.counts["unknown_series"] += self.waiting.hold(points, np.flatnonzero(unknown))
             points, rows = points.take(~unknown), rows[~unknown]
-        self._through = grown(self._through, len(self.register.groups))
-        self._through[self.register.state.rows["group"][rows]] = self.inputs.number(block.source, block.partition)
+        through = self.inputs.number(block.source, block.partition)
         found: list[Anomaly] = []
         for part, time in self._between_looks(points, block):
             if part.stop > part.start:
-                found += self._judge(points.take(part), rows[part])
+                found += self._judge(points.take(part), rows[part], through)
             if time:
                 self.inputs.hear(block.source, block.partition, time)
                 found += self._silences(source, self.inputs.of(block.source))
@@ -124,17 +182,16 @@ class Detector:
 
     def _between_looks(self, points: Points, block: Block) -> list[tuple[slice, int]]:
         """Slices of the points, each with the time at which to look for silence after it, 0: none."""
-        whole = [(slice(0, len(points)), 0)]
-        if self._missed is None or not len(points) or not self.register.state.groups["watched"].any():
-            return whole
+        if self._missed is None or not len(points):
+            return [(slice(0, len(points)), 0)]
         before = self.inputs.heard.get((block.source, block.partition), 0)
-        look = np.maximum(np.maximum.accumulate(points.time), before) // CHECK
-        at = np.flatnonzero(np.diff(look, prepend=before // CHECK))
+        at = np.empty(len(points), np.int64)
+        at = at[: passed(points.time, before // CHECK, CHECK, at)]
         edges = [0, *at.tolist(), len(points)]
-        times = [*(int(look[i]) * CHECK for i in at), 0]
+        times = [*(int(points.time[i]) // CHECK * CHECK for i in at), 0]
         return [(slice(a, b), t) for a, b, t in zip(edges[:-1], edges[1:], times, strict=True)]
 
-    def _judge(self, points: Points, rows: NDArray[np.int32]) -> list[Anomaly]:
+    def _judge(self, points: Points, rows: NDArray[np.int32], through: int) -> list[Anomaly]:
         """Convert, judge and report points of known series."""
         columns = self._columns(points, rows)
         outcome, values = np.zeros(rows.size, np.uint8), room(rows.size)
@@ -142,8 +199,8 @@ class Detector:
         while done < rows.size:
             used = np.zeros(1, np.int64)
             self._closed.used[:] = 0
-            state, widest = self.register.state, self.register.widest
-            done = convert(done, columns, state, outcome, values, used, self._closed, self._delta, widest)
+            state, widest = self.register.tables.state(), self.register.widest
+            done = convert(done, columns, state, through, outcome, values, used, self._closed, self._delta, widest)
             found += self._report(Values._make(column[: used[0]] for column in values), self._closed, outcome)
         for code, n in enumerate(np.bincount(outcome, minlength=len(OUTCOMES))):
             self.counts[OUTCOMES[code]] += int(n)
@@ -152,8 +209,9 @@ class Detector:
     def _columns(self, points: Points, rows: NDArray[np.int32]) -> Columns:
         """The points for the kernel, with room for what it keeps and hands out."""
         longest = int(points.bucket_len.max())
-        if longest:
-            self.register.reserve(rows, points.bucket_len)
+        histograms = np.flatnonzero(points.kind >= Kind.HISTOGRAM)
+        if histograms.size:
+            self.register.reserve(rows[histograms], points.bucket_len[histograms])
         if longest > self._delta.size:
             self._delta = np.zeros(longest)
         if self._closed.lanes.size < CLOSED_CELLS * self.register.widest:
@@ -184,14 +242,14 @@ class Detector:
         """The values of closed cells, by how their aggregates are read."""
         n = int(closed.used[0])
         agg, at = closed.agg[:n], closed.at[:n]
-        one = self.register.state.aggregates[agg]
+        one = self.register.tables.aggregates["aggregate"][agg]
         amount, second = closed.lanes[at + 1], closed.lanes[at + 2]
         seconds = np.where(one["reading"] == MEAN, closed.lanes[at], one["step"] / 1000.0)
         ratio = one["reading"] == RATIO
         scalar = one["reading"] != DISTRIBUTION
         value = np.where(ratio, second, amount / seconds)
         total = np.where(ratio, amount, 0.0)
-        rows = self.register.judged[agg]
+        rows = self.register.tables.aggregates["judged"][agg]
         index, end = closed.point[:n], closed.end[:n]
         parts = [Batch(index[scalar], rows[scalar, 0], end[scalar], value[scalar], total[scalar])]
         if not scalar.all():
@@ -207,8 +265,9 @@ class Detector:
         lanes: NDArray[np.float64],
     ) -> list[Batch]:
         """Rate, mean and quantiles of histogram cells, those of them that are judged."""
-        read, rows = np.empty((agg.size, 4)), self.register.judged[agg]
-        quantile.read(self.register.state, agg, at, lanes, self.register.fewest[agg], read)
+        tables, read = self.register.tables, np.empty((agg.size, 4))
+        rows = tables.aggregates["judged"][agg]
+        quantile.read(tables.aggregates["aggregate"], tables.bounds.array, agg, at, lanes, read)
         parts = []
         for quantity in range(read.shape[1]):
             asked = (rows[:, quantity] >= 0) & ~np.isnan(read[:, quantity])
@@ -220,18 +279,19 @@ class Detector:
         """Groups that fell silent or were heard again, and open anomalies of series that are no more."""
         if self._missed is None or not self.absence.is_due(source, time):
             return []
-        groups = self.register.state.groups[: len(self.register.groups)]
-        found = []
-        for silence in self.absence.look(groups, source, time, self.inputs.by_number()[self._through[: groups.size]]):
-            said = self.report.silence(self.register.groups[silence.group], silence, self._missed)
+        table, found = self.register.tables.groups, []
+        groups = table["group"][: table.used]
+        for silence in self.absence.look(groups, table.touched, source, time, self.inputs.by_number()):
+            said = self.report.silence(self.register.subjects.group(silence.group), silence, self._missed)
             found += [said] if said else []
         return found + self._ended()
 
     def _ended(self) -> list[Anomaly]:
         """Open anomalies of single series that ended while their group is heard."""
-        rows, groups, found = self.register.state.rows, self.register.state.groups, []
-        for judged in [r for r in self.report.open if r in self.register.raw]:
-            row = rows[self.register.raw[judged]]
+        tables, found = self.register.tables, []
+        rows, groups, subjects = tables.rows["row"], tables.groups["group"], tables.subjects["subject"]
+        for judged in [r for r in self.report.open if not subjects[r]["whole"]]:
+            row = rows[subjects[judged]["of"]]
             heard = int(groups["last"][row["group"]])
             patience = max(ENDED_AFTER_MARKER if row["stale"] else ENDED, int(10.0 * row["interval"]))
             if row["last"] > 0 and heard - row["last"] > patience:
@@ -240,11 +300,11 @@ class Detector:
 
     def _tick(self, found: list[Anomaly]) -> list[Tick]:
         """How far time went on, unless something else said so lately."""
-        self._said = max([self._said, *(a.time for a in found)])
-        time = self.inputs.time
-        if time < self._said + TICK:
+        time, told = self.inputs.time, self.said
+        self.said = max([told, *(a.time // TICK * TICK for a in found)])
+        if time < self.said + TICK:
             return []
-        self._said = time
+        self.said = time // TICK * TICK
         return [Tick(partition=self.partition, time=time)]
 
 

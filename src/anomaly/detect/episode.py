@@ -19,24 +19,36 @@ NO_REASON, BACK_TO_NORMAL, NEW_NORMAL = 0, 1, 2
 # A spec's parameters, as columns.
 SIDE, DEVIATION, RELATIVE, DURATION, CLOSE_AFTER, NEW_NORMAL_AFTER, PARAMETERS = range(7)
 
+# What every row has: 16 bytes, for few rows are ever anything but calm.
 ROW = np.dtype(
     [
-        ("started", np.int64),  # ms: the first violating point
         ("last", np.int64),  # ms: the last point, 0 before the first
+        ("interval", np.float32),  # s between points
+        ("at", np.int32),  # 1 + its place among the live ones, 0: calm
+    ],
+    align=True,
+)
+# What a row has while it is not calm.
+LIVE = np.dtype(
+    [
+        ("started", np.int64),  # ms: the first violating point
+        ("until", np.int64),  # ms to which an episode from before a restart was told, 0: none
         ("score", np.float64),  # greatest so far
         ("spoken", np.float64),  # the score last spoken of
         ("observed", np.float64),  # value at the greatest score
         ("low", np.float64),  # frozen band; NaN where none was known
         ("high", np.float64),
-        ("interval", np.float32),  # s between points
         ("lasted", np.float32),  # s of violation
         ("calm", np.float32),  # s since the last violation, in points
+        ("row", np.int32),
         ("calm_points", np.int16),
         ("phase", np.int8),
         ("side", np.int8),  # 1 above, -1 below
+        ("bad", np.int64),  # 1: the spec's `bad` level was reached
     ],
     align=True,
 )
+EVER, SPARE = 0, 1  # of the counts of places: used at all, free again
 
 MARGIN, GREATER, MORE = 0.05, 1.25, 1.0  # a record: by a quarter or by one decade; never by a rounding
 TOLERATED = 2  # calm points within a violation that is still to last
@@ -84,7 +96,7 @@ def begin(e, time, value, score, low, high, spec):  # type: ignore[no-untyped-de
     e.phase, e.started, e.low, e.high = PENDING, time, low, high
     e.side = (1 if value > centre else -1) if not math.isnan(centre) else (-1 if spec[SIDE] < 0.0 else 1)
     e.score, e.observed, e.spoken = 0.0 if math.isnan(score) else score, value, -1.0
-    e.lasted, e.calm, e.calm_points = 0.0, 0.0, 0
+    e.lasted, e.calm, e.calm_points, e.until, e.bad = 0.0, 0.0, 0, 0, 0
 
 
 @bare
@@ -112,37 +124,52 @@ def follow(e, dt, violating):  # type: ignore[no-untyped-def]
 
 
 @bare
-def end(e, time, score, value, low, high, spec):  # type: ignore[no-untyped-def]
+def occupy(e, r, live, spare, places):  # type: ignore[no-untyped-def]
+    """Give a row a place among the live ones; returns its number."""
+    if places[SPARE] > 0:
+        places[SPARE] -= 1
+        at = spare[places[SPARE]]
+    else:
+        at = places[EVER]
+        places[EVER] += 1
+    e.at, live[at].row = at + 1, r
+    return at
+
+
+@bare
+def leave(e, live, spare, places):  # type: ignore[no-untyped-def]
+    """Make a row calm; what was said of its episode can be read until the place is given away."""
+    at = e.at - 1
+    live[at].phase = CALM
+    spare[places[SPARE]] = at
+    places[SPARE] += 1
+    e.at = 0
+
+
+@bare
+def end(e, time, spec):  # type: ignore[no-untyped-def]
     """Whether an open episode ends here, and why."""
-    old = (time - e.started) * 1e-3
-    back = e.calm >= spec[CLOSE_AFTER] and e.calm_points >= CALM_POINTS
-    if back:
+    if e.calm >= spec[CLOSE_AFTER] and e.calm_points >= CALM_POINTS:
         e.phase = CALM
         return BACK_TO_NORMAL
-    if old >= spec[NEW_NORMAL_AFTER]:
+    if (time - e.started) * 1e-3 >= spec[NEW_NORMAL_AFTER]:
         e.phase = ACCEPTED
         return NEW_NORMAL
     return NO_REASON
 
 
 @bare
-def step_point(e, time, value, score, low, high, spec, bad, open_at):  # type: ignore[no-untyped-def]
-    """What happens at a point, NOTHING if it is not newer than the last: (what, reason of a close)."""
-    if e.last != 0 and time <= e.last:
+def live_point(e, dt, time, value, score, low, high, spec, bad, sharp):  # type: ignore[no-untyped-def]
+    """What happens at a point of a row that is not calm: (what, reason of a close)."""
+    if e.phase == ACCEPTED:  # silent until the model agrees
+        e.phase = ACCEPTED if sharp else CALM
         return NOTHING, NO_REASON
-    dt = stands_for(e, time)
-    sharp = bad or (score >= open_at and matters(value, 0.5 * (low + high), spec))
-    if e.phase == CALM:
-        if not sharp:
-            return NOTHING, NO_REASON
-        begin(e, time, value, score, low, high, spec)
     violating = sharp or outside(e, value, spec, 0.0 if e.phase == PENDING else WIDER)
-    if e.phase == ACCEPTED:
-        return accepted(e, value, score, sharp)
     if e.phase == OPEN and not sharp and (time - e.started) * 1e-3 >= RELEARNED * spec[NEW_NORMAL_AFTER]:
         violating = violating and not low <= value <= high
     follow(e, dt, violating)
     grow(e, value, score)
+    worse, e.bad = bad and e.bad == 0, 1 if bad else e.bad
     if e.phase == PENDING:
         if bad or e.lasted >= spec[DURATION]:
             e.phase, e.spoken = OPEN, e.score
@@ -150,18 +177,32 @@ def step_point(e, time, value, score, low, high, spec, bad, open_at):  # type: i
         if e.calm_points > TOLERATED:
             e.phase = CALM
         return NOTHING, NO_REASON
-    reason = end(e, time, score, value, low, high, spec)
+    reason = end(e, time, spec)
     if reason != NO_REASON:
         return CLOSED, reason
-    if is_record(e):
+    if worse or is_record(e):
         e.spoken = e.score
         return RECORD, NO_REASON
     return NOTHING, NO_REASON
 
 
 @bare
-def accepted(e, value, score, sharp):  # type: ignore[no-untyped-def]
-    """After a new normal: calm once the model agrees, a new episode once it gets clearly worse."""
-    if not sharp:
-        e.phase = CALM
-    return NOTHING, NO_REASON
+def step_point(episodes, r, time, value, score, low, high, spec, bad, open_at):  # type: ignore[no-untyped-def]
+    """What happens at a point, NOTHING if it is not newer than the last: (what, reason of a close, place)."""
+    table, live, spare, places = episodes
+    row = table[r]
+    if row.last != 0 and time <= row.last:
+        return NOTHING, NO_REASON, -1
+    dt = stands_for(row, time)
+    sharp = bad or (score >= open_at and matters(value, 0.5 * (low + high), spec))
+    if row.at == 0:
+        if not sharp:
+            return NOTHING, NO_REASON, -1
+        begin(live[occupy(row, r, live, spare, places)], time, value, score, low, high, spec)
+    at = row.at - 1
+    event, reason = live_point(live[at], dt, time, value, score, low, high, spec, bad, sharp)
+    if live[at].phase != OPEN:
+        live[at].until = 0
+    if live[at].phase == CALM:
+        leave(row, live, spare, places)
+    return event, reason, at

@@ -1,6 +1,8 @@
 """Episodes: what one row does beyond its usual, from its first violating point until it is usual again.
 
-State is one record per row (`episode.ROW`, 80 bytes). An episode opens at the record level `open_at`, which lies below what
+State is a small record per row (`episode.ROW`, 16 bytes) and, for rows that are not calm, a larger one (`episode.LIVE`)
+whose place it holds; a place is given back when the row is calm again. `take` writes both without the place, so that equal
+episodes are equal bytes wherever they lie. An episode opens at the record level `open_at`, which lies below what
 an alert needs: dispatch decides what is worth telling. While it is open only a new record speaks.
 """
 
@@ -11,9 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from anomaly.compiled import kernel
+from anomaly.compiled import bare, kernel
 from anomaly.config.models import Direction, ModelSpec
-from anomaly.detect.episode import CLOSED, OPEN, OPENED, PARAMETERS, RECORD, ROW, step_point
+from anomaly.detect.episode import (
+    CLOSED,
+    EVER,
+    LIVE,
+    OPEN,
+    OPENED,
+    PARAMETERS,
+    RECORD,
+    ROW,
+    leave,
+    occupy,
+    step_point,
+)  # fmt: skip
+from anomaly.detect.rows import grown
 
 __all__ = ["CLOSED", "OPENED", "OPEN_AT", "REASONS", "RECORD", "EpisodeEvents", "Episodes"]
 
@@ -36,6 +51,7 @@ class EpisodeEvents:
     low, high  the band frozen when the violation began, in the value's unit; NaN where `bad` opened it before one was known
     side     1 above, -1 below the band
     reason   of a close: index into REASONS
+    tally_k, tally_n  of k of n: events of the cells since the first violating one, this one included; else 0
     """
 
     index: NDArray[np.int64]
@@ -48,6 +64,8 @@ class EpisodeEvents:
     high: NDArray[np.float64]
     side: NDArray[np.int8]
     reason: NDArray[np.int8]
+    tally_k: NDArray[np.float64]
+    tally_n: NDArray[np.float64]
 
     def __len__(self) -> int:
         return int(self.row.size)
@@ -58,7 +76,10 @@ class EpisodeEvents:
         return cls(*(column[:n].copy() for column in columns))
 
 
-EVENT_KINDS = (np.int64, np.int32, np.int8, np.int64, np.float64, np.float64, np.float64, np.float64, np.int8, np.int8)
+EVENT_KINDS = (
+    np.int64, np.int32, np.int8, np.int64, np.float64, np.float64, np.float64, np.float64, np.int8, np.int8, np.float64,
+    np.float64,
+)  # fmt: skip
 
 
 def event_columns(n: int) -> tuple[NDArray[Any], ...]:
@@ -66,26 +87,27 @@ def event_columns(n: int) -> tuple[NDArray[Any], ...]:
     return tuple(np.empty(n, kind) for kind in EVENT_KINDS)
 
 
-@kernel
-def write(at, i, row, event, reason, e, out):  # type: ignore[no-untyped-def]
+@bare
+def write(at, i, row, event, reason, e, k, n, out):  # type: ignore[no-untyped-def]
     """Put what happened at point `i` into place `at` of the columns."""
-    index, rows, events, started, score, observed, low, high, side, reasons = out
+    index, rows, events, started, score, observed, low, high, side, reasons, tally_k, tally_n = out
     index[at], rows[at], events[at], reasons[at] = i, row, event, reason
     started[at], score[at], observed[at] = e.started, e.score, e.observed
     low[at], high[at], side[at] = e.low, e.high, e.side
+    tally_k[at], tally_n[at] = k, n
 
 
 @kernel
-def step(row, time, value, score, low, high, spec, bad, parameters, open_at, table, is_open, out):  # type: ignore[no-untyped-def]
+def step(row, time, value, score, low, high, spec, bad, parameters, open_at, episodes, out):  # type: ignore[no-untyped-def]
     """Take n judged points in arrival order; returns how many events were written to `out`."""
     m = 0
     for i in range(row.size):
-        e = table[row[i]]
         what = parameters[spec[i]]
-        event, reason = step_point(e, time[i], value[i], score[i], low[i], high[i], what, bad[i] != 0, open_at)
-        is_open[row[i]] = e.phase == OPEN
+        event, reason, at = step_point(
+            episodes, row[i], time[i], value[i], score[i], low[i], high[i], what, bad[i] != 0, open_at
+        )
         if event != 0:
-            write(m, i, row[i], event, reason, e, out)
+            write(m, i, row[i], event, reason, episodes[1][at], 0.0, 0.0, out)
             m += 1
     return m
 
@@ -97,15 +119,33 @@ class Episodes:
         self.open_at = float(threshold)
         self.parameters = np.array([_compiled(s) for s in specs], np.float64).reshape(-1, PARAMETERS)
         self.table: NDArray[np.void] = np.zeros(0, ROW)
-        self.is_open: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.live: NDArray[np.void] = np.zeros(64, LIVE)
+        self.spare: NDArray[np.int32] = np.zeros(64, np.int32)
+        self.places: NDArray[np.int64] = np.zeros(2, np.int64)
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """What the kernels change."""
+        return self.table, self.live, self.spare, self.places
 
     def ensure(self, rows: int) -> None:
         """Make at least `rows` rows exist, calm."""
-        have = self.is_open.size
-        if rows > have:
-            more = max(rows, have + have // 2, 64) - have
-            self.table = np.concatenate([self.table, np.zeros(more, ROW)])
-            self.is_open = np.concatenate([self.is_open, np.zeros(more, np.uint8)])
+        self.table = grown(self.table, rows)
+
+    def reserve(self, more: int) -> None:
+        """Make room for as many more episodes, for a kernel cannot."""
+        needed = int(self.places[EVER]) + min(more, self.table.size)
+        self.live, self.spare = grown(self.live, needed), grown(self.spare, needed)
+
+    def make_room(self, places: int) -> None:
+        """Make at least so many places exist."""
+        self.live, self.spare = grown(self.live, places), grown(self.spare, places)
+
+    def settle(self, places: int) -> None:
+        """After rows and their live records were put back, in any order: which of the places are free again."""
+        free = np.setdiff1d(np.arange(places), self.table["at"][self.table["at"] > 0] - 1)
+        self.live[free] = np.zeros((), LIVE)
+        self.spare[: free.size], self.places[:] = free, (places, free.size)
 
     def step(
         self,
@@ -123,33 +163,74 @@ class Episodes:
         numbers = tuple(np.asarray(c, np.float64) for c in (value, score, low, high))
         flags = np.asarray(bad, np.uint8)
         out = event_columns(rows.size)
-        fixed = self.parameters, self.open_at, self.table, self.is_open
-        m = step(rows, times, *numbers, specs, flags, *fixed, out)
+        self.reserve(rows.size)
+        m = step(rows, times, *numbers, specs, flags, self.parameters, self.open_at, self.arrays, out)
         return EpisodeEvents.of(out, m)
 
     def open(self) -> NDArray[np.int32]:
         """Rows whose episode is open now."""
-        return np.flatnonzero(self.is_open).astype(np.int32)
+        return np.sort(self.live["row"][self.live["phase"] == OPEN])
 
     def restore(
-        self, row: int, started: int, score: float, observed: float, low: float, high: float, direction: Direction
+        self,
+        row: int,
+        started: int,
+        score: float,
+        observed: float,
+        low: float,
+        high: float,
+        direction: Direction,
+        until: int = 0,
+        bad: bool = False,
     ) -> None:
-        """Open an episode known from before a restart; its frozen band decides its end, it is not opened again."""
+        """Open an episode known from before a restart, told up to `until`; its frozen band decides its end, it is not opened
+        again."""
         self.ensure(row + 1)
+        self.clear(row)
         side = -1 if direction is Direction.BELOW else 1
-        self.table[row] = (started, 0, score, score, observed, low, high, 0.0, 0.0, 0.0, 0, OPEN, side)
-        self.is_open[row] = 1
+        self._live(row)[()] = (started, until, score, score, observed, low, high, 0.0, 0.0, row, 0, OPEN, side, bad)
 
     def close(self, row: int, time: int, reason: str) -> EpisodeEvents:
         """End a row's episode for a reason of REASONS; no event where none was open."""
-        was_open, out = bool(self.is_open[row]), event_columns(1)
-        write(0, -1, row, CLOSED, REASONS.index(reason), self.table[row], out)
+        out, at = event_columns(1), int(self.table["at"][row]) - 1
+        was_open = at >= 0 and self.live["phase"][at] == OPEN
+        if was_open:
+            write(0, -1, row, CLOSED, REASONS.index(reason), self.live[at], 0.0, 0.0, out)
         self.clear(row)
         return EpisodeEvents.of(out, int(was_open))
 
     def clear(self, row: int) -> None:
         """Forget a row's episode without a word."""
-        self.table[row], self.is_open[row] = np.zeros((), ROW), 0
+        if self.table["at"][row]:
+            leave(self.table[row], *self.arrays[1:])
+        self.table[row] = np.zeros((), ROW)
+
+    def take(self, rows: ArrayLike) -> bytes:
+        """State of some rows, to be put back by `put`: their records, without places, then the live ones, in order."""
+        own = self.table[np.asarray(rows, np.int64)]
+        live = self.live[own["at"][own["at"] > 0] - 1]
+        own["at"], live["row"] = own["at"] > 0, 0
+        return bytes(own.tobytes() + live.tobytes())
+
+    def put(self, rows: ArrayLike, data: bytes) -> None:
+        """Put back what `take` gave, into as many rows."""
+        at = np.asarray(rows, np.int64)
+        self.ensure(int(at.max(initial=-1)) + 1)
+        own = np.frombuffer(data, ROW, at.size)
+        for row in at[self.table["at"][at] > 0]:
+            self.clear(int(row))
+        self.table[at] = own
+        self.table["at"][at] = 0
+        alive = at[own["at"] > 0]
+        for row, e in zip(alive, np.frombuffer(data, LIVE, alive.size, own.nbytes), strict=True):
+            self._live(int(row))[()] = e
+            self.live["row"][self.table["at"][row] - 1] = row
+
+    def _live(self, row: int) -> NDArray[np.void]:
+        """A place for a calm row, as an array of no dimensions."""
+        self.reserve(1)
+        at = occupy(self.table[row], row, *self.arrays[1:])
+        return self.live[at : at + 1].reshape(())
 
 
 def _compiled(spec: ModelSpec) -> tuple[float, ...]:

@@ -7,12 +7,19 @@ points count alike instead of leaving the first one its weight for a half-life.
 
 import math
 
-from anomaly.compiled import bare
+from anomaly.compiled import inlined
+from anomaly.detect.portable import faded
 
 LN2 = math.log(2.0)
 
 
-@bare
+@inlined
+def share(dt, half_life):  # type: ignore[no-untyped-def]
+    """Weight of a point that stands for `dt` seconds in an average that is old."""
+    return faded(dt * (LN2 / half_life))
+
+
+@inlined
 def gain(dt, half_life, n):  # type: ignore[no-untyped-def]
-    """Weight of a point that stands for `dt` seconds in an average that has seen `n` points."""
-    return max(1.0 - math.exp(-LN2 * dt / half_life), 1.0 / (n + 1.0))
+    """The same in an average that has seen `n` points."""
+    return max(share(dt, half_life), 1.0 / (n + 1.0))

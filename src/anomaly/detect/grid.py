@@ -51,7 +51,9 @@ def recount(state, a):  # type: ignore[no-untyped-def]
     while m >= 0:
         member = state.members[m]
         late = state.rows[member.row].last < end and is_heard(state, m, end)
-        member.counted = 1 if late else 0
+        if late != (member.counted != 0):
+            member.counted = 1 if late else 0
+            state.touched_members[m] = 1
         pending += late
         m = member.next_of_agg
     agg.pending = pending
@@ -77,7 +79,7 @@ def fill(state, a, slot):  # type: ignore[no-untyped-def]
 def close(state, a, cells, index):  # type: ignore[no-untyped-def]
     """Hand out the oldest open cell, if anything fell into it, and go on to the next."""
     agg = state.aggregates[a]
-    slot = agg.at + (agg.first % CELLS) * agg.width
+    slot = agg.lanes_at + (agg.first % CELLS) * agg.width
     if state.lanes[slot] > 0.0:
         if agg.reading == SUM or agg.reading == DISTRIBUTION:
             fill(state, a, slot)
@@ -150,7 +152,7 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
         reach(state, a, c, cells, index)
         if c >= agg.first:
             held = min(time, (c + 1) * agg.step) - max(begin, c * agg.step)
-            slot = agg.at + (c % CELLS) * agg.width
+            slot = agg.lanes_at + (c % CELLS) * agg.width
             put(state, m, slot, held / span, gained, summed, held / 1000.0, delta, buckets)
 
 
@@ -167,6 +169,7 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
         agg.first = time // agg.step + 1  # the cell under way has begun without us
         recount(state, a)
     agg.newest = max(agg.newest, time)
+    state.touched_members[m], state.touched_aggregates[a] = 1, 1
     if buckets != agg.width - LANES or member.resolved == 0:
         buckets = 0  # other bounds than the aggregate's: count and sum only
     if 0 < base < time:
@@ -174,7 +177,7 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
         if agg.reading == RATIO:
             c = max((time - 1) // agg.step, agg.first)
             reach(state, a, c, cells, index)
-            put(state, m, agg.at + (c % CELLS) * agg.width, 1.0, gained, summed, (time - base) / 1000.0, delta, 0)
+            put(state, m, agg.lanes_at + (c % CELLS) * agg.width, 1.0, gained, summed, (time - base) / 1000.0, delta, 0)
         else:
             spread(state, m, base, time, gained, summed, delta, buckets, cells, index)
     if member.counted != 0 and time >= (agg.first + 1) * agg.step:

@@ -11,27 +11,26 @@ Values that are not finite are not known: they are neither judged nor learned.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import bare, fetch
+from anomaly.compiled import bare, fetch, inlined
 from anomaly.config.models import ModelSpec
 from anomaly.detect import adaptive, counts
 from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.bank import Bank
 from anomaly.detect.counts import Ratios
-from anomaly.detect.episode import OPEN, PENDING, step_point
-from anomaly.detect.episodes import EVENT_KINDS, OPEN_AT, EpisodeEvents, Episodes, write
-from anomaly.detect.layout import WIDTH, N
+from anomaly.detect.episode import ACCEPTED, OPEN, PENDING, step_point
+from anomaly.detect.episodes import OPEN_AT, EpisodeEvents, Episodes, event_columns, write
+from anomaly.detect.layout import HOT, LINE
 from anomaly.detect.recent import Recent
 from anomaly.detect.rows import grown
-from anomaly.detect.season import day_bucket, week_bucket
 
-JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("until", "i8")], align=True)
+JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
-AHEAD, LINE = 4, 64  # points by which a row is asked for before its turn; bytes that memory gives at once
+AHEAD = 10  # points by which a row is asked for before its turn
 LONGEST = 300.0  # seconds that a rate speaks for
 
 
@@ -71,96 +70,134 @@ def is_beyond(e, value):  # type: ignore[no-untyped-def]
     return value < e.low or value > e.high
 
 
-@bare
-def ask(r, time, table, bank, episodes):  # type: ignore[no-untyped-def]
+@inlined
+def ask(r, table, state, rows):  # type: ignore[no-untyped-def]
     """Have the state of a row that comes soon brought from memory: at many series that takes as long as judging."""
-    state, anchor, last = bank
-    for number in range(N, WIDTH, LINE // 4):
-        fetch(state, r, 4 * number)
-    fetch(state, r, 4 * day_bucket(time))
-    fetch(state, r, 4 * week_bucket(time))
-    fetch(episodes, r, 0)
-    fetch(episodes, r, LINE)
+    for byte in range(0, HOT, LINE):
+        fetch(state, r, byte)
+    fetch(rows, r, 0)
     fetch(table, r, 0)
-    fetch(anchor, r, 0)
-    fetch(last, r, 0)
+
+
+@inlined
+def value_point(s, what, e, live, state, r, time, x):  # type: ignore[no-untyped-def]
+    """Judge a value against its band: (score, low, high, seconds learned)."""
+    score, low, high, learned = math.nan, math.nan, math.nan, 0.0
+    at, held = e.at - 1, False
+    if at >= 0:
+        held = live[at].phase == OPEN or live[at].phase == PENDING
+        if live[at].until != 0 and is_beyond(live[at], x):
+            return score, low, high, learned
+    seconds = (time - s.last) / 1000.0
+    score, low, high, learned = adaptive.judge_point(state, r, time, x, what.season != 0, held, True)
+    if what.traffic != 0:
+        usual = (live[at].low, live[at].high) if held else (low, high)
+        score = max(score, lost(x, usual[0], usual[1], min(seconds, LONGEST)))
+    return score, low, high, learned
 
 
 @bare
-def walk(row, time, value, total, table, limits, bank, ratios, parameters, open_at, episodes, is_open, out, events):  # type: ignore[no-untyped-def]
-    """Judge each value, step its episode, learn; returns the number of events. `limits` (specs, 3): fewest, bad, of."""
-    state, anchor, last = bank
+def walk(ahead, row, time, value, total, table, limits, state, ratios, parameters, open_at, episodes, touched, out, events):  # type: ignore[no-untyped-def]
+    """Judge each value, step its episode, learn; returns the number of events. `limits` (specs, 3): fewest, bad, of.
+
+    `touched` is set for every row whose state may have changed; rows are asked for `ahead` points before, 0: never.
+    """
+    rows, live = episodes[0], episodes[1]
     seen, judged, faults, held = out
     m = 0
     for i in range(row.size):
-        if i + AHEAD < row.size:
-            ask(row[i + AHEAD], time[i], table, bank, episodes)
-        r = row[i]
-        what = table[r]
-        held_back, fault = episodes[r].phase == OPEN or episodes[r].phase == PENDING, False
+        if ahead > 0 and i + ahead < row.size:
+            ask(row[i + ahead], table, state, rows)
+        r, x, fault, k, n = row[i], value[i], False, 0.0, 0.0
+        what, e = table[r], rows[r]
+        score, low, high, learned = math.nan, math.nan, math.nan, 0.0
+        until = live[e.at - 1].until if e.at > 0 else 0
         if what.slot >= 0:
-            limit = limits[what.spec]
-            verdict = counts.judge_point(
-                ratios, what.slot, time[i], value[i], total[i], held_back, limit[0], limit[1], limit[2]
+            ratio, limit = ratios[what.slot], limits[what.spec]
+            if time[i] > ratio.last and time[i] > until:
+                counts.tally(ratio, x, total[i])
+            k, n = ratio.tally_k, ratio.tally_n
+            back = e.at > 0 and (live[e.at - 1].phase == OPEN or live[e.at - 1].phase == PENDING)
+            x, score, low, high, learned, fault = counts.judge_point(
+                ratios, what.slot, time[i], x, total[i], back, limit[0], limit[1], limit[2]
             )
-            x, score, low, high, learned, fault = verdict
-        else:
-            x = value[i]
-            score, low, high, learned = math.nan, math.nan, math.nan, 0.0
-            if math.isfinite(x) and not (what.until != 0 and is_beyond(episodes[r], x)):
-                seconds = (time[i] - last[r]) / 1000.0
-                score, low, high, learned = adaptive.judge_point(
-                    state, anchor, last, r, time[i], x, what.season != 0, held_back, True
-                )
-                if what.traffic != 0:
-                    frozen = episodes[r].low, episodes[r].high
-                    usual = frozen if held_back else (low, high)
-                    score = max(score, lost(x, usual[0], usual[1], min(seconds, LONGEST)))
+        elif math.isfinite(x):
+            score, low, high, learned = value_point(state[r], what, e, live, state, r, time[i], x)
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
-        if math.isfinite(x) and time[i] > what.until:
-            e = episodes[r]
-            said = math.nan if what.until != 0 and what.slot < 0 else score
-            event, reason = step_point(e, time[i], x, said, low, high, parameters[what.spec], fault, open_at)
-            is_open[r] = e.phase == OPEN
-            what.until = what.until if e.phase == OPEN else 0
+        if math.isfinite(x) and time[i] > until:
+            said = math.nan if until != 0 and what.slot < 0 else score
+            event, reason, at = step_point(episodes, r, time[i], x, said, low, high, parameters[what.spec], fault, open_at)
             if event != 0:
-                write(m, i, r, event, reason, e, events)
+                write(m, i, r, event, reason, live[at], k, n, events)
                 m += 1
-        held[i] = is_open[r]
+        held[i] = e.at > 0 and live[e.at - 1].phase == OPEN
+        if what.slot >= 0 and (e.at == 0 or live[e.at - 1].phase == ACCEPTED):
+            ratios[what.slot].tally_k = ratios[what.slot].tally_n = 0.0
+        touched[r] = 1
     return m
 
 
 class Judge:
     """Models, episodes and the last values of every judged row of a partition."""
 
-    def __init__(self, specs: Sequence[ModelSpec]) -> None:
-        self.specs, self.size = tuple(specs), 0
+    def __init__(self, specs: Sequence[ModelSpec], ahead: int = AHEAD) -> None:
+        self.specs, self.size, self.ahead = tuple(specs), 0, ahead
         self.bank, self.episodes = Bank(), Episodes(specs, OPEN_AT)
         self.ratios, self.recent = Ratios(), Recent()
         self.table: NDArray[np.void] = np.zeros(0, JUDGED)
         never = math.inf
         limits = [(s.min_events, never if s.bad is None else s.bad, s.bad_events) for s in specs]
         self._limits = np.array(limits, np.float64).reshape(-1, 3)
-        self._slots = 0
+        self._season = np.array([s.season for s in specs], np.uint8)
+        self.slots = 0
 
-    def add(self, spec: int, ratio: bool, traffic: bool = False) -> int:
-        """A new judged row: of a ratio, of a rate of events, or of any other value."""
-        row, self.size = self.size, self.size + 1
+    def ensure(self, size: int) -> None:
+        """Make the judged rows below `size` exist."""
+        self.size = max(self.size, size)
         self.table = grown(self.table, self.size)
         for each in (self.bank, self.episodes, self.recent):
             each.ensure(self.size)
+
+    def add(self, spec: int, ratio: bool, traffic: bool = False) -> int:
+        """One more judged row: of a ratio, of a rate of events, or of any other value."""
+        self.give(self.size, spec, ratio, traffic)
+        return self.size - 1
+
+    def give(self, row: int, spec: int, ratio: bool, traffic: bool = False) -> None:
+        """A judged row that knows nothing yet, at a place of the caller's."""
+        self.ensure(row + 1)
         slot = -1
         if ratio:
-            slot, self._slots = self._slots, self._slots + 1
-            self.ratios.ensure(self._slots)
-        self.table[row] = (slot, spec, self.specs[spec].season, traffic, 0)
-        return row
+            slot, self.slots = self.slots, self.slots + 1
+            self.ratios.ensure(self.slots)
+        self.table[row], self.touched[row] = (slot, spec, self.specs[spec].season, traffic), 1
+
+    def adopt(self, rows: NDArray[np.int32], spec: NDArray[np.int16], traffic: NDArray[np.uint8]) -> None:
+        """New judged rows of values, by the batch."""
+        self.ensure(int(rows.max()) + 1)
+        one = np.zeros(rows.size, JUDGED)
+        one["slot"], one["spec"], one["season"], one["traffic"] = -1, spec, self._season[spec], traffic
+        self.table[rows], self.touched[rows] = one, 1
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """All that is kept by judged row."""
+        return {
+            "judged": self.table, "model": self.bank.state, "episode": self.episodes.table, "recent": self.recent.rings,
+        }  # fmt: skip
+
+    @property
+    def touched(self) -> NDArray[np.uint8]:
+        """1 for every judged row that changed since somebody set it to 0."""
+        return self.recent.touched
 
     def restore(self, row: int, a: Anomaly) -> None:
         """Go on with an episode known from before a restart."""
-        self.episodes.restore(row, a.started, a.score, a.observed, *a.expected, a.direction)
-        self.table["until"][row] = a.time
+        self.episodes.restore(row, a.started, a.score, a.observed, *a.expected, a.direction, a.time, a.bad)
+        slot = int(self.table["slot"][row])
+        if slot >= 0:
+            self.ratios.state["tally_k"][slot], self.ratios.state["tally_n"][slot] = a.events or (0.0, 0.0)
+        self.touched[row] = 1
 
     def warm(self) -> float:
         """Share of the judged rows of values that know enough by themselves."""
@@ -171,9 +208,9 @@ class Judge:
         """Judge and learn a batch."""
         n = batch.row.size
         out = np.empty(n), np.empty((n, 4)), np.empty(n, np.uint8), np.empty(n, np.uint8)
-        events = tuple(np.empty(n, kind) for kind in EVENT_KINDS)
-        bank = self.bank.state, self.bank.anchor, self.bank.last
-        episodes = self.episodes.parameters, self.episodes.open_at, self.episodes.table, self.episodes.is_open
-        m = walk(*batch[1:], self.table, self._limits, bank, self.ratios.state, *episodes, out, events)
-        happened = EpisodeEvents(*(column[:m].copy() for column in events))  # type: ignore[arg-type]
-        return Verdicts(*out, happened)
+        events = event_columns(n)
+        self.episodes.reserve(n)
+        episodes = self.episodes.parameters, self.episodes.open_at, self.episodes.arrays
+        state = self.table, self._limits, self.bank.state, self.ratios.state
+        m = walk(self.ahead, *batch[1:], *state, *episodes, self.touched, out, events)
+        return Verdicts(*out, EpisodeEvents.of(events, m))

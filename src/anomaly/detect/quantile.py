@@ -38,13 +38,13 @@ def quantile(q, counts, bounds):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def bucket_counts(state, agg, cell, at):  # type: ignore[no-untyped-def]
+def bucket_counts(agg, bounds, cell, at):  # type: ignore[no-untyped-def]
     """Observations per bucket of a cell whose lanes begin at `at`; classic buckets are cumulated and in any order."""
-    n = agg.bounds_len
+    n = bounds.size
     counts = np.zeros(n + 1)
     before = 0.0
     for j in range(n):
-        held = cell[at + state.order[agg.bounds_at + j]]
+        held = cell[at + bounds[j].lane]
         counts[j] = max(held - before, 0.0) if agg.cumulated != 0 else held
         before = held
     last = cell[at + 1] - before if agg.cumulated != 0 else cell[at + LANES + n] if n > 0 else 0.0
@@ -53,14 +53,14 @@ def bucket_counts(state, agg, cell, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def read(state, aggs, at, lanes, fewest, out):  # type: ignore[no-untyped-def]
-    """Rate, mean, p95 and p99 of histogram cells into out (cells, 4); `fewest` observations make a mean."""
+def read(aggregates, bounds, aggs, at, lanes, out):  # type: ignore[no-untyped-def]
+    """Rate, mean, p95 and p99 of histogram cells into out (cells, 4); an aggregate's `fewest` observations make a mean."""
     for i in range(aggs.size):
-        agg = state.aggregates[aggs[i]]
+        agg = aggregates[aggs[i]]
         count, total = lanes[at[i] + 1], lanes[at[i] + 2]
         out[i, 0] = count * 1000.0 / agg.step
-        out[i, 1] = total / count if count > 0.0 and count >= fewest[i] else np.nan
-        counts = bucket_counts(state, agg, lanes, at[i])
-        bounds = state.bounds[agg.bounds_at : agg.bounds_at + agg.bounds_len]
-        out[i, 2] = quantile(0.95, counts, bounds) if count >= fewest[i] else np.nan
-        out[i, 3] = quantile(0.99, counts, bounds) if count >= fewest[i] else np.nan
+        out[i, 1] = total / count if count > 0.0 and count >= agg.fewest else np.nan
+        own = bounds[agg.bounds_at : agg.bounds_at + agg.bounds_len]
+        counts, upper = bucket_counts(agg, own, lanes, at[i]), own.upper
+        out[i, 2] = quantile(0.95, counts, upper) if count >= agg.fewest else np.nan
+        out[i, 3] = quantile(0.99, counts, upper) if count >= agg.fewest else np.nan

@@ -1,63 +1,75 @@
 """The last few values of each judged row, as evidence for whoever reads an alert.
 
-second uint32 (rows, KEPT) since the epoch, value float32 (rows, KEPT), count int64 (rows,) of values ever kept: the newest
-is at (count - 1) % KEPT. Times are whole seconds, because a person reads them.
+Record of KEPT seconds uint32 since the epoch and KEPT values float32 per row, the newest last; second 0: none yet. Eight are
+one line of memory, moved up by one as a whole: most rows are never shown, so that more would be memory for nothing. Times
+are whole seconds, because a person reads them.
 """
 
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from anomaly.compiled import bare
+from anomaly.compiled import bare, fetch
+from anomaly.detect.layout import lined, longer
+from anomaly.detect.rows import grown
 
-KEPT = 16
+KEPT = 8
 LARGEST = 3e38  # what a float32 holds; evidence needs no more
+AHEAD = 8  # rows by which memory is asked before their turn
+RING = np.dtype([("second", "u4", (KEPT,)), ("value", "f4", (KEPT,))])
 
 
 @bare
-def push(row, time, value, second, kept, count):  # type: ignore[no-untyped-def]
-    """Keep values in arrival order, those that are finite."""
+def push(row, time, value, rings, touched):  # type: ignore[no-untyped-def]
+    """Keep values in arrival order, those that are finite, and mark their rows."""
     for i in range(row.size):
-        r = row[i]
+        if i + AHEAD < row.size:
+            fetch(rings, row[i + AHEAD], 0)
         if not math.isfinite(value[i]):
             continue
-        at = count[r] % second.shape[1]
-        second[r, at], kept[r, at] = time[i] // 1000, min(max(value[i], -LARGEST), LARGEST)
-        count[r] += 1
+        ring = rings[row[i]]
+        for k in range(KEPT - 1):
+            ring.second[k], ring.value[k] = ring.second[k + 1], ring.value[k + 1]
+        ring.second[KEPT - 1], ring.value[KEPT - 1] = time[i] // 1000, min(max(value[i], -LARGEST), LARGEST)
+        touched[row[i]] = 1
 
 
 class Recent:
-    """Rings of the last KEPT values by row."""
+    """The last KEPT values by row."""
 
     def __init__(self) -> None:
-        self.second: NDArray[np.uint32] = np.zeros((0, KEPT), np.uint32)
-        self.value: NDArray[np.float32] = np.zeros((0, KEPT), np.float32)
-        self.count: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.rings: NDArray[np.void] = lined(0, RING)
+        self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)
 
     def ensure(self, rows: int) -> None:
         """Make at least `rows` rings exist."""
-        have = self.count.size
-        if rows > have:
-            more = max(rows, 2 * have, 64) - have
-            self.second = np.concatenate([self.second, np.zeros((more, KEPT), np.uint32)])
-            self.value = np.concatenate([self.value, np.zeros((more, KEPT), np.float32)])
-            self.count = np.concatenate([self.count, np.zeros(more, np.int64)])
+        self.rings, self.touched = longer(self.rings, rows), grown(self.touched, rows)
 
     def keep(self, row: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]) -> None:
         """Keep judged values in arrival order; what is not finite is no evidence."""
-        push(row, time, value, self.second, self.value, self.count)
+        push(row, time, value, self.rings, self.touched)
 
     def last(
         self, row: int, times: NDArray[np.int64] | None = None, values: NDArray[np.float64] | None = None
     ) -> tuple[tuple[int, float], ...]:
         """The last KEPT (time ms, value) pairs of a row, oldest first, with newer ones that are not kept yet."""
-        have = min(int(self.count[row]), KEPT)
-        at = (self.count[row] - have + np.arange(have)) % KEPT
-        second, kept = self.second[row, at].astype(np.int64), self.value[row, at]
+        ring = self.rings[row]
+        there = ring["second"] > 0
+        second, kept = ring["second"][there].astype(np.int64), ring["value"][there]
         if times is not None and values is not None:
             second, kept = (
                 np.concatenate([second, times // 1000]),
                 np.concatenate([kept, np.clip(values, -LARGEST, LARGEST).astype(np.float32)]),
             )
         return tuple((int(s) * 1000, float(v)) for s, v in zip(second[-KEPT:], kept[-KEPT:], strict=True))
+
+    def take(self, rows: ArrayLike) -> bytes:
+        """State of some rows, to be put back by `put`."""
+        return self.rings[np.asarray(rows, np.int64)].tobytes()
+
+    def put(self, rows: ArrayLike, data: bytes) -> None:
+        """Put back what `take` gave, into as many rows."""
+        at = np.asarray(rows, np.int64)
+        self.ensure(int(at.max(initial=-1)) + 1)
+        self.rings[at] = np.frombuffer(data, RING)

@@ -6,7 +6,6 @@ when it started, without any seed: the same episode has the same id in every rep
 
 import hashlib
 import math
-from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -19,9 +18,8 @@ from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.detect.episodes import OPENED, REASONS, RECORD
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
 from anomaly.detect.recent import KEPT
-from anomaly.detect.register import Subject
+from anomaly.detect.subject import Subject
 
-CELLS_KEPT = 64  # of a ratio, to tell how many events an episode began with
 SILENCE, HEARD = "group", "heard"  # metric and quantity of a silent group
 SURE, SUREST = 8.0, 30.0  # bounds of the score of a silence
 
@@ -34,13 +32,11 @@ def identity(key: Sequence[object], started: int) -> str:
 class Report:
     """Open anomalies by judged row, and silent groups by their name."""
 
-    def __init__(self, specs: Sequence[ModelSpec], subjects: list[Subject], judge: Judge) -> None:
+    def __init__(self, specs: Sequence[ModelSpec], subjects: Sequence[Subject], judge: Judge) -> None:
         self.specs, self.subjects, self.judge = specs, subjects, judge
         self.open: dict[int, Anomaly] = {}
         self.silent: dict[tuple[str, str], Anomaly] = {}
         self._known: dict[tuple[object, ...], Anomaly] = {}  # from before a restart, not announced again yet
-        self._cells: defaultdict[int, deque[tuple[int, float, float]]] = defaultdict(lambda: deque(maxlen=CELLS_KEPT))
-        self._tally: dict[int, tuple[float, float]] = {}
         self._introduced = 0
 
     def restore(self, anomalies: Iterable[Anomaly]) -> None:
@@ -54,42 +50,33 @@ class Report:
         self._introduced = 0
         self.introduce()
 
+    def known(self) -> list[Anomaly]:
+        """Anomalies from before a restart whose series was not announced again."""
+        return sorted(self._known.values(), key=lambda a: a.id)
+
+    def take_over(self, opened: dict[int, Anomaly], silent: Iterable[Anomaly], known: Iterable[Anomaly]) -> None:
+        """Go on where another process stopped, with the rows that it had."""
+        self.open = opened
+        self.restore([*silent, *known])
+
     def introduce(self) -> None:
         """Go on with the episodes of judged rows that are new, where they were known before."""
         for row in range(self._introduced, len(self.subjects) if self._known else 0):
             a = self._known.pop(self.subjects[row].key, None)
             if a is not None and row not in self.open:
                 self.open[row] = a
-                self._tally[row] = a.events or (0.0, 0.0)
                 self.judge.restore(row, a)
         self._introduced = len(self.subjects)
 
     def of(self, batch: Batch, verdicts: Verdicts) -> list[Anomaly]:
         """What a batch changed, in arrival order."""
-        happened = {int(at): i for i, at in enumerate(verdicts.events.index)}
-        faulty = np.flatnonzero((verdicts.bad != 0) & (verdicts.held != 0))
-        counted = np.flatnonzero(batch.total > 0.0)
-        said: list[Anomaly] = []
-        following = iter(counted)
-        cell = next(following, None)
-        for at in sorted({*happened, *(int(f) for f in faulty)}):
-            while cell is not None and cell <= at:
-                self._count(batch, int(cell))
-                cell = next(following, None)
-            if at in happened:
-                said.append(self._event(batch, verdicts, at, happened[at]))
-            elif not self.open[int(batch.row[at])].bad:
-                said.append(self._turned_bad(batch, verdicts, at))
-        while cell is not None:
-            self._count(batch, int(cell))
-            cell = next(following, None)
-        return said
+        at = verdicts.events.index.tolist()
+        return [self._event(batch, verdicts, point, i) for i, point in enumerate(at)]
 
     def ended(self, row: int, time: int) -> Anomaly:
         """The series of an open anomaly is no more."""
         self.judge.episodes.close(row, time, "series ended")
         a = self.open.pop(row)
-        self._tally.pop(row, None)
         return msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason="series ended")
 
     def silence(self, key: tuple[str, str], s: Silence, spec: ModelSpec) -> Anomaly | None:
@@ -117,18 +104,11 @@ class Report:
         )  # fmt: skip
         return a
 
-    def _count(self, batch: Batch, at: int) -> None:
-        """Remember the events of a ratio's cell."""
-        row, k, n = int(batch.row[at]), float(batch.value[at]), float(batch.total[at])
-        self._cells[row].append((int(batch.time[at]), k, n))
-        if row in self._tally:
-            self._tally[row] = self._tally[row][0] + k, self._tally[row][1] + n
-
     def _event(self, batch: Batch, verdicts: Verdicts, at: int, i: int) -> Anomaly:
         row, e = int(batch.row[at]), verdicts.events
         if e.event[i] == OPENED:
             self.open[row] = self._opened(batch, verdicts, at, i)
-        a = self._now(self.open[row], batch, verdicts, at)
+        a = self._now(self.open[row], batch, verdicts, at, i)
         a = msgspec.structs.replace(a, score=float(e.score[i]), observed=float(e.observed[i]))
         if e.event[i] == OPENED:
             self.open[row] = a
@@ -137,17 +117,11 @@ class Report:
             self.open[row] = msgspec.structs.replace(a, event=Event.RECORD)
             return self.open[row]
         del self.open[row]
-        self._tally.pop(row, None)
         return msgspec.structs.replace(a, event=Event.CLOSE, ended=a.time, reason=REASONS[e.reason[i]])
 
-    def _turned_bad(self, batch: Batch, verdicts: Verdicts, at: int) -> Anomaly:
-        row = int(batch.row[at])
-        a = self.open[row] = msgspec.structs.replace(self._now(self.open[row], batch, verdicts, at), event=Event.RECORD)
-        return a
-
-    def _now(self, a: Anomaly, batch: Batch, verdicts: Verdicts, at: int) -> Anomaly:
+    def _now(self, a: Anomaly, batch: Batch, verdicts: Verdicts, at: int, i: int) -> Anomaly:
         """The anomaly as the value at `at` leaves it."""
-        row = int(batch.row[at])
+        row, e = int(batch.row[at]), verdicts.events
         mine = np.flatnonzero(batch.row[: at + 1] == row)
         mine = mine[np.isfinite(verdicts.value[mine])][-KEPT:]
         return msgspec.structs.replace(
@@ -155,7 +129,7 @@ class Report:
             time=int(batch.time[at]),
             current=float(verdicts.value[at]),
             bad=a.bad or bool(verdicts.bad[at]),
-            events=self._tally.get(row),
+            events=(float(e.tally_k[i]), float(e.tally_n[i])) if self.judge.table["slot"][row] >= 0 else None,
             points=self.judge.recent.last(row, batch.time[mine], verdicts.value[mine]),
         )
 
@@ -163,9 +137,6 @@ class Report:
         row, e = int(batch.row[at]), verdicts.events
         subject, started = self.subjects[row], int(e.started[i])
         spec = self.specs[subject.spec]
-        if self.judge.table["slot"][row] >= 0:
-            since = [(k, n) for time, k, n in self._cells[row] if time >= started]
-            self._tally[row] = sum(k for k, _ in since), sum(n for _, n in since)
         low, high = (float(x) if math.isfinite(x) else float(verdicts.value[at]) for x in (e.low[i], e.high[i]))
         return Anomaly(
             id=identity(subject.key, started), event=Event.OPEN, time=started, environment=subject.environment,

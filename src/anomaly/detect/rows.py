@@ -2,24 +2,36 @@
 
 row        a series as it was sent: what the next point is converted against. `last` ms of its newest point, 0 before the
            first; `interval` ms, a running average of its spacing; `judged` the judged row it feeds itself, -1: none;
-           `members` heads the chain of its memberships.
+           `members` heads the chain of its memberships. One line of memory. `family` and `histogram` are -1 where a
+           series has none: the one is for what is cumulative, the other for histograms.
+label      who a row is: its text (what `decode.identity.pack` wrote, without environment and group, which the row's group
+           has), `kin` the key of the series that differ by instance alone, `sibling` the one of those announced before.
+histogram  `count` and the first `used` buckets of a histogram's last point; `row` whose it is.
 member     a row's part in an aggregate: `next_of_row` and `next_of_agg` chain them, -1 ends. `gained` and `summed` are its
            last contributions per second, which stand in for it while it is late. `role` says what it adds and where.
 aggregate  a group's sum on a time grid: `step` ms, 0 until the members' interval is known; `first` the number of the oldest
            open cell (cell c covers the milliseconds (c * step, (c + 1) * step]); `pending` members have not passed it yet.
-           CELLS cells of `width` lanes are open at a time, at `at` of the lanes array: seconds covered, amount, second
-           amount (a histogram's sum, the errors of a total), then bucket counts.
-group      who is watched for silence: `last` ms, `arrivals` of separate moments, `alive` rows without a stale marker.
+           CELLS cells of `width` lanes are open at a time: seconds covered, amount, second amount (a histogram's sum, the
+           errors of a total), then bucket counts. `bounds` are those buckets' upper bounds, rising, and their lanes.
+           `fewest` observations make a mean. Its text is that of a member; `labelled` and `instanced` say what of it holds
+           for all. `judged` (4,) are the rows that judge it, by QUANTITIES, -1: none.
+group      who is watched for silence: `last` ms, `arrivals` of separate moments, `alive` rows without a stale marker;
+           `source` and `through` the numbers of the source and of the input that it came by; `seen` ms and `active` ms of
+           the source's clock when it was last found to have been heard. Its text is environment and group.
 family     the series of one metric of one instance, which are exported together: `last` and `before` are the ms of its
            two newest exports, so that a series first seen now is known to have counted from the export before.
+subject    what a judged row is about: `of` the row of a series, or of an aggregate if `whole`; `quantity` of QUANTITIES.
 
-Times are int64 ms since the epoch, spacings ms, amounts in the unit of the series.
+Times are int64 ms since the epoch, spacings ms, amounts in the unit of the series. A `key` is a seeded 64-bit hash of who a
+thing is; 0 in a row that is free.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from anomaly.state import Pool, Table
 
 CELLS = 8
 LANES = 3  # before the buckets: seconds covered, amount, second amount
@@ -30,52 +42,97 @@ AMOUNT, HISTOGRAM, TOTAL, ERROR = 0, 1, 2, 3
 # How a closed cell is read.
 SUM, MEAN, DISTRIBUTION, RATIO = 0, 1, 2, 3
 
+# What is judged: of a histogram the first four, in the order of `quantile.read`.
+QUANTITIES = ("rate", "mean", "p95", "p99", "value", "error ratio")
+RATE, VALUE, ERRORS = 0, 4, 5
+
 ROW = np.dtype(
     [
-        ("last", "i8"), ("start", "i8"), ("value", "f8"), ("count", "f8"), ("bucket_at", "i8"), ("interval", "f8"),
-        ("bucket_len", "i4"), ("bucket_room", "i4"), ("judged", "i4"), ("members", "i4"), ("group", "i4"), ("family", "i4"),
-        ("intervals", "u1"), ("primed", "u1"), ("stale", "u1"), ("fresh", "u1"), ("ignored", "u1"), ("alive", "u1"),
-        ("delta", "u1"),
-    ],
-    align=True,
+        ("last", "i8"), ("start", "i8"), ("value", "f8"), ("key", "u8"), ("interval", "f4"), ("judged", "i4"),
+        ("members", "i4"), ("group", "i4"), ("family", "i4"), ("histogram", "i4"), ("intervals", "u1"), ("primed", "u1"),
+        ("stale", "u1"), ("fresh", "u1"), ("ignored", "u1"), ("alive", "u1"), ("delta", "u1"), ("spare", "u1"),
+    ]
 )  # fmt: skip
+LABEL = np.dtype([("kin", "u8"), ("text_at", "u4"), ("text_len", "u4"), ("sibling", "i4"), ("spare", "u4")])
+BUCKETS = np.dtype(
+    [("count", "f8"), ("buckets_at", "i8"), ("buckets_len", "i4"), ("used", "i4"), ("row", "i4"), ("spare", "u4")]
+)
 MEMBER = np.dtype(
     [
         ("gained", "f8"), ("summed", "f8"), ("row", "i4"), ("agg", "i4"), ("next_of_row", "i4"), ("next_of_agg", "i4"),
-        ("lane", "i4"), ("role", "u1"), ("counted", "u1"), ("resolved", "u1"),
-    ],
-    align=True,
+        ("lane", "i4"), ("role", "u1"), ("counted", "u1"), ("resolved", "u1"), ("spare", "u1"),
+    ]
 )  # fmt: skip
 AGGREGATE = np.dtype(
     [
-        ("step", "i8"), ("first", "i8"), ("newest", "i8"), ("lateness", "i8"), ("at", "i8"), ("bounds_at", "i8"),
-        ("bounds_len", "i4"), ("width", "i4"), ("head", "i4"), ("pending", "i4"), ("reading", "u1"), ("cumulated", "u1"),
-        ("delta", "u1"),
-    ],
-    align=True,
+        ("step", "i8"), ("first", "i8"), ("newest", "i8"), ("lateness", "i8"), ("key", "u8"), ("lanes_at", "i8"),
+        ("bounds_at", "i8"), ("text_at", "i8"), ("lanes_len", "i4"), ("bounds_len", "i4"), ("text_len", "i4"),
+        ("width", "i4"), ("head", "i4"), ("pending", "i4"), ("group", "i4"), ("fewest", "f4"), ("reading", "u1"),
+        ("cumulated", "u1"), ("delta", "u1"), ("labelled", "u1"), ("instanced", "u1"), ("spare", "u1"), ("more", "u2"),
+    ]
 )  # fmt: skip
+BOUND = np.dtype([("upper", "f8"), ("lane", "i4"), ("spare", "u4")])
 GROUP = np.dtype(
     [
-        ("last", "i8"), ("since", "i8"), ("back", "i8"), ("usual", "f8"), ("arrivals", "i4"), ("alive", "i4"),
-        ("source", "i4"), ("watched", "u1"), ("open", "u1"),
-    ],
-    align=True,
+        ("last", "i8"), ("since", "i8"), ("back", "i8"), ("usual", "f8"), ("seen", "i8"), ("active", "f8"), ("key", "u8"),
+        ("text_at", "i8"), ("text_len", "i4"), ("arrivals", "i4"), ("alive", "i4"), ("source", "i4"), ("through", "i4"),
+        ("rows", "i4"), ("watched", "u1"), ("open", "u1"), ("spare", "u2"), ("more", "u4"),
+    ]
 )  # fmt: skip
-FAMILY = np.dtype([("last", "i8"), ("before", "i8")], align=True)
+FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
+SUBJECT = np.dtype([("of", "i4"), ("whole", "u1"), ("quantity", "u1"), ("spare", "u2")])
 
 
 class State(NamedTuple):
-    """What the kernels read and write; every array grows by doubling."""
+    """What the kernels read and write; all by row but the pools `lanes` and `buckets`. `touched` as in `state.Table`."""
 
     rows: NDArray[Any]
     members: NDArray[Any]
     aggregates: NDArray[Any]
     groups: NDArray[Any]
     families: NDArray[Any]
+    histograms: NDArray[Any]
     lanes: NDArray[np.float64]  # open cells of the aggregates
-    buckets: NDArray[np.float64]  # last bucket counts of the rows
-    bounds: NDArray[np.float64]  # upper bounds of the aggregates' buckets, rising
-    order: NDArray[np.int32]  # lane of each of those buckets
+    buckets: NDArray[np.float64]  # last bucket counts
+    touched_rows: NDArray[np.uint8]
+    touched_members: NDArray[np.uint8]
+    touched_aggregates: NDArray[np.uint8]
+    touched_groups: NDArray[np.uint8]
+    touched_families: NDArray[np.uint8]
+    touched_histograms: NDArray[np.uint8]
+
+
+class Tables:
+    """All that is kept of the series of a partition, but for their models."""
+
+    def __init__(self) -> None:
+        self.lanes, self.buckets = Pool("lanes", "aggregate", np.float64), Pool("buckets", "histogram", np.float64)
+        self.bounds = Pool("bounds", "aggregate", BOUND)
+        self.label_text, self.group_text = Pool("text", "label", np.uint8), Pool("text", "group", np.uint8)
+        self.aggregate_text = Pool("text", "aggregate", np.uint8)
+        pools = (self.lanes, self.bounds, self.aggregate_text)
+        self.rows = Table("rows", {"row": (ROW, 0)}, (), ("row", "members"))
+        self.labels = Table("labels", {"label": (LABEL, 0)}, (self.label_text,))
+        self.labels.count = self.rows.count  # the same rows
+        self.histograms = Table("histograms", {"histogram": (BUCKETS, 0)}, (self.buckets,), ("histogram", "row"))
+        self.members = Table("members", {"member": (MEMBER, 0)}, (), ("member", "next_of_row"))
+        columns: dict[str, tuple[DTypeLike, int]] = {"aggregate": (AGGREGATE, 0), "judged": (np.int32, 4)}
+        self.aggregates = Table("aggregates", columns, pools, ("aggregate", "head"))
+        self.groups = Table("groups", {"group": (GROUP, 0)}, (self.group_text,), ("group", "source"))
+        self.families = Table("families", {"family": (FAMILY, 0)}, (), ("family", "next"))
+        self.subjects = Table("subjects", {"subject": (SUBJECT, 0)}, (), ("subject", "of"))
+
+    def all(self) -> tuple[Table, ...]:
+        """Every table, in the order in which they are written."""
+        whole = self.rows, self.labels, self.histograms, self.members, self.aggregates
+        return *whole, self.groups, self.families, self.subjects
+
+    def state(self) -> State:
+        """The arrays as they are now."""
+        held = self.rows, self.members, self.aggregates, self.groups, self.families, self.histograms
+        names = "row", "member", "aggregate", "group", "family", "histogram"
+        arrays = [table[name] for table, name in zip(held, names, strict=True)]
+        return State._make([*arrays, self.lanes.array, self.buckets.array, *(table.touched for table in held)])
 
 
 class Cells(NamedTuple):

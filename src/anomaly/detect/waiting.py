@@ -1,10 +1,15 @@
 """Points whose series was not announced yet: held in arrival order, bounded, and taken once their series is known."""
 
+from collections.abc import Callable
+from dataclasses import fields
+
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.decode.points import Points
-from anomaly.decode.table import MISSING, Table
+from anomaly.detect.index import MISSING
+
+Find = Callable[[NDArray[np.uint64]], NDArray[np.int32]]  # rows of series, MISSING where unknown
 
 
 class Waiting:
@@ -13,7 +18,7 @@ class Waiting:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._points = Points.empty()
-        self._lost = False
+        self.lost = False
 
     def __len__(self) -> int:
         return len(self._points)
@@ -22,22 +27,32 @@ class Waiting:
         """Hold the points at these places as far as there is room; returns how many were lost."""
         kept = at[: max(self.limit - len(self), 0)]
         self._points = Points.joined([self._points, compact(points.take(kept))])
-        self._lost = self._lost or kept.size < at.size
+        self.lost = self.lost or kept.size < at.size
         return int(at.size - kept.size)
 
-    def known(self, table: Table) -> Points:
+    def known(self, find: Find) -> Points:
         """Take out the points whose series has a row by now, in arrival order."""
         if not len(self):
             return Points.empty()
-        known = table.find(self._points.series) != MISSING
+        known = find(self._points.series) != MISSING
         if not known.any():
             return Points.empty()
         taken, self._points = self._points.take(known), compact(self._points.take(~known))
         return taken
 
-    def holds(self, series: int) -> bool:
-        """Whether points of a series wait or may have been lost: what comes next is not the first that it ever sent."""
-        return self._lost or (len(self) > 0 and bool((self._points.series == np.uint64(series)).any()))
+    def take(self) -> list[bytes]:
+        """Its columns, in the order of `Points`."""
+        return [getattr(self._points, f.name).tobytes() for f in fields(Points)]
+
+    def restore(self, columns: list[bytes], lost: bool) -> None:
+        """What `take` gave."""
+        kinds = [getattr(self._points, f.name).dtype for f in fields(Points)]
+        held = [np.frombuffer(c, k).copy() for c, k in zip(columns, kinds, strict=True)]
+        self._points, self.lost = Points(*held), lost
+
+    def missed(self, series: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Of which series points wait or may have been lost: what comes next is not the first that they ever sent."""
+        return np.full(series.size, self.lost) | np.isin(series, self._points.series)
 
 
 def compact(points: Points) -> Points:

@@ -14,21 +14,20 @@ from anomaly.detect.episodes import EpisodeEvents, Episodes, event_columns, writ
 
 
 @kernel
-def follow(points, model, judged, parameters, open_at, table, is_open, out):  # type: ignore[no-untyped-def]
+def follow(points, state, judged, parameters, open_at, episodes, out):  # type: ignore[no-untyped-def]
     """Take n points in arrival order into `judged` and the event columns; returns the number of events."""
     row, time, value, season, spec, bad = points
-    state, anchor, last = model
+    table, live = episodes[0], episodes[1]
     score, low, high, learned = judged
     m = 0
     for i in range(row.size):
         r = row[i]
-        held = is_open[r] != 0
-        s, a, b, known = judge_point(state, anchor, last, r, time[i], value[i], season[i] != 0, held, True)
+        held = table[r].at > 0 and live[table[r].at - 1].phase == OPEN
+        s, a, b, known = judge_point(state, r, time[i], value[i], season[i] != 0, held, True)
         score[i], low[i], high[i], learned[i] = s, a, b, known
-        event, reason = step_point(table[r], time[i], value[i], s, a, b, parameters[spec[i]], bad[i] != 0, open_at)
-        is_open[r] = table[r].phase == OPEN
+        event, reason, at = step_point(episodes, r, time[i], value[i], s, a, b, parameters[spec[i]], bad[i] != 0, open_at)
         if event != 0:
-            write(m, i, r, event, reason, table[r], out)
+            write(m, i, r, event, reason, live[at], 0.0, 0.0, out)
             m += 1
     return m
 
@@ -47,7 +46,7 @@ def walk(
     rows, times, values = np.asarray(row, np.int32), np.asarray(time, np.int64), np.asarray(value, np.float64)
     what = np.asarray(season, np.uint8), np.asarray(spec, np.int16), np.asarray(bad, np.uint8)
     judged, out = Judged(*(np.empty(rows.size) for _ in range(4))), event_columns(rows.size)
-    model = bank.state, bank.anchor, bank.last
-    fixed = episodes.parameters, episodes.open_at, episodes.table, episodes.is_open
-    m = follow((rows, times, values, *what), model, tuple(judged), *fixed, out)
+    episodes.reserve(rows.size)
+    fixed = episodes.parameters, episodes.open_at, episodes.arrays
+    m = follow((rows, times, values, *what), bank.state, tuple(judged), *fixed, out)
     return judged, EpisodeEvents.of(out, m)

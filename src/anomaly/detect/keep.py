@@ -1,0 +1,177 @@
+"""The whole state of a detector as tables and a small rest, so that another process can go on with it, to the bit.
+
+Tables hold everything that grows with the series; the rest, MessagePack, what is small: inputs, clocks, waiting points, open
+anomalies. Indexes and counts that follow from the rows are made anew when all rows are there.
+"""
+
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.config.models import ModelSpec
+from anomaly.detect.absence import Absence, Clock, Inputs
+from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.episode import EVER
+from anomaly.detect.judge import Judge
+from anomaly.detect.register import Register
+from anomaly.detect.report import Report
+from anomaly.detect.waiting import Waiting
+from anomaly.state import USED, Borrowed, Table
+
+VERSION = 1
+REPEATED = "repeated"  # points that were taken before: how many come again is no state
+
+
+class Rest(msgspec.Struct, kw_only=True):
+    """What is small and written whole. Places are (source, partition)."""
+
+    seed: int
+    specs: list[tuple[str, str]]  # name and hash, in the order of their numbers
+    tables: dict[str, list[int]]
+    heard: list[tuple[str, int, int]]
+    next: list[tuple[str, int, int]]
+    numbers: list[tuple[str, int]]
+    time: int
+    clocks: list[tuple[int, int, float, float]]
+    sources: list[str]
+    said: int
+    counts: dict[str, int]
+    waiting: list[bytes]
+    lost: bool
+    open: list[tuple[int, Anomaly]]
+    silent: list[Anomaly]
+    known: list[Anomaly]
+    version: int = VERSION
+
+
+_to_rest, _from_rest = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Rest).decode
+
+
+def spec_hash(spec: ModelSpec) -> str:
+    """Which spec it is, to the letter."""
+    return hashlib.sha256(msgspec.json.encode(spec, order="deterministic")).hexdigest()[:16]
+
+
+class Keep:
+    """The tables of a register and its judge, with their marks."""
+
+    def __init__(self, register: Register, judge: Judge) -> None:
+        self.register, self.judge = register, judge
+        self.models = Borrowed("models", judge.columns, judge.ensure, lambda: judge.touched)
+        self.models.count = register.tables.subjects.count  # the same rows
+        self.ratios = Borrowed("ratios", lambda: {"ratio": judge.ratios.state}, judge.ratios.ensure)
+        self.live = Borrowed("live", lambda: {"live": judge.episodes.live}, judge.episodes.make_room)
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """All tables by name."""
+        self.ratios.count[USED], self.live.count[USED] = self.judge.slots, self.judge.episodes.places[EVER]
+        return {t.name: t for t in (*self.register.tables.all(), self.models, self.ratios, self.live)}
+
+    def mark(self) -> None:
+        """Mark what is reached from a judged row: it carries the mark for all."""
+        rows = np.flatnonzero(self.judge.touched[: self.judge.size])
+        tables, reached = self.tables, {"ratios": self._ratios(rows), "live": self._live(rows)}
+        for name, places in reached.items():
+            table = tables[name]
+            table.reserve(table.used)
+            table.touched[places] = 1
+
+    def settle(self, rests: Mapping[str, Sequence[int]]) -> None:
+        """Take over what `Table.rest` gave, and make what follows from the rows."""
+        for name, table in self.tables.items():
+            table.settle(list(rests[name]))
+        judge, used = self.judge, self.register.tables.subjects.used
+        judge.ensure(used)
+        judge.slots = int(self.ratios.count[USED])
+        judge.episodes.settle(int(self.live.count[USED]))
+        self.register.settle()
+
+    def digest(self) -> int:
+        """CRC-32 of all rows; the places of ratios and live episodes are no state."""
+        found, rows = 0, np.arange(self.judge.size)
+        for name, table in self.tables.items():
+            places = {"ratios": self._ratios(rows), "live": self._live(rows)}.get(name)
+            found = table.digest(found, places)
+        return found
+
+    def _ratios(self, rows: NDArray[np.intp]) -> NDArray[np.int32]:
+        slots: NDArray[np.int32] = self.judge.table["slot"][rows]
+        return slots[slots >= 0]
+
+    def _live(self, rows: NDArray[np.intp]) -> NDArray[np.int32]:
+        at: NDArray[np.int32] = self.judge.episodes.table["at"][rows]
+        return at[at > 0] - 1
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of a detector that the rest is about."""
+
+    inputs: Inputs
+    absence: Absence
+    waiting: Waiting
+    report: Report
+    sources: dict[str, int]
+    counts: Counter[str]
+    said: int
+
+
+def rest_of(p: Parts, seed: int, specs: Sequence[ModelSpec], tables: Mapping[str, Table]) -> Rest:
+    """The rest as it is now."""
+    return Rest(
+        seed=seed,
+        specs=[(spec.name, spec_hash(spec)) for spec in specs],
+        tables={name: table.rest() for name, table in tables.items()},
+        heard=[(*place, time) for place, time in p.inputs.heard.items()],
+        next=[(*place, offset) for place, offset in p.inputs.next.items()],
+        numbers=list(p.inputs.numbers),
+        time=p.inputs.time,
+        clocks=[(source, c.last, c.active, c.usual) for source, c in p.absence.clocks.items()],
+        sources=list(p.sources),
+        said=p.said,
+        counts={name: n for name, n in sorted(p.counts.items()) if n and name != REPEATED},
+        waiting=p.waiting.take(),
+        lost=p.waiting.lost,
+        open=sorted(p.report.open.items()),
+        silent=[p.report.silent[key] for key in sorted(p.report.silent)],
+        known=p.report.known(),
+    )
+
+
+def take_over(p: Parts, rest: Rest) -> None:
+    """Make the parts what the rest says; `said` is the caller's."""
+    p.inputs.heard.update({(source, partition): time for source, partition, time in rest.heard})
+    p.inputs.next.update({(source, partition): offset for source, partition, offset in rest.next})
+    p.inputs.numbers.update({place: i for i, place in enumerate(rest.numbers)})
+    p.inputs.time = rest.time
+    p.absence.clocks.update({source: Clock(last, active, usual) for source, last, active, usual in rest.clocks})
+    p.sources.update({source: i for i, source in enumerate(rest.sources)})
+    p.counts.update(rest.counts)
+    p.waiting.restore(rest.waiting, rest.lost)
+    p.report.take_over(dict(rest.open), rest.silent, rest.known)
+
+
+def write(rest: Rest) -> bytes:
+    """As MessagePack."""
+    return _to_rest(rest)
+
+
+def read(data: bytes) -> Rest:
+    """What `write` wrote; raises msgspec.DecodeError for what it did not."""
+    return _from_rest(data)
+
+
+def digest(rest: Rest, rows: int) -> int:
+    """CRC-32 of the rest and of the rows' digest; cursors are no state."""
+    tables = {name: numbers[:2] for name, numbers in rest.tables.items()}
+    return zlib.crc32(write(msgspec.structs.replace(rest, tables=tables)), rows)
+
+
+REPEATED = "repeated"  # points that were taken before: how many come again is no state

@@ -1,0 +1,146 @@
+"""A detector's state survives: another process goes on with it, to the bit."""
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.detect.feed import Feed, P, ms
+from tests.detect.test_detector import SPECS, STORY
+
+from anomaly.decode.block import Block
+from anomaly.state import Part, Snapshot
+
+CUTS = st.lists(st.integers(1, len(STORY) - 1), min_size=1, max_size=6)
+
+
+def blocks(feed: Feed, edges: Sequence[int]) -> list[Block]:
+    """The story in blocks, each with its offsets: a record is a point."""
+    made = []
+    for a, b in pairwise(edges):
+        block = feed.block(STORY[a:b])
+        block.offset, block.next_offset = 100 + a, 100 + b
+        block.points.record[:] = range(b - a)
+        made.append(block)
+    return made
+
+
+def again(feed: Feed, generations: Sequence[tuple[Snapshot, str]]) -> Feed:
+    """A fresh detector with what the generations hold, from the lowest that is still needed on."""
+    other = Feed(feed.specs)
+    last = generations[-1][0]
+    for g, (snapshot, layouts) in enumerate(generations, 1):
+        if g >= last.low:
+            copies = [Part(p.table, p.rows.copy(), bytes(p.data)) for p in snapshot.parts]
+            other.detector.put(g, copies, json.loads(layouts))
+    other.detector.settle(last.rest)
+    return other
+
+
+def gathered(feed: Feed, generation: int) -> tuple[Snapshot, str]:
+    """A checkpoint, with layouts as the manifest holds them."""
+    return feed.detector.gather(generation), json.dumps(feed.detector.layouts())
+
+
+@settings(max_examples=12, deadline=None)
+@given(CUTS)
+def test_what_was_gathered_goes_on_as_if_nothing_had_happened(cuts: list[int]):
+    """A checkpoint between any two blocks, another detector that goes on from the last: same events, same state."""
+    edges = [0, *sorted(set(cuts)), len(STORY)]
+    feed = Feed(SPECS)
+    generations: list[tuple[Snapshot, str]] = []
+    story = blocks(feed, edges)
+    for block in story[:-1]:
+        feed.take(block)
+        generations.append(gathered(feed, len(generations) + 1))
+    other = again(feed, generations)
+
+    assert other.detector.digest() == feed.detector.digest()
+    assert other.take(story[-1]) == feed.take(story[-1])
+    assert other.detector.digest() == feed.detector.digest()
+    assert other.detector.series == feed.detector.series
+
+
+@settings(max_examples=8, deadline=None)
+@given(CUTS)
+def test_where_blocks_are_cut_is_no_state(cuts: list[int]):
+    """The same points in one block and in several leave the same state, given that the same was announced and heard."""
+    feed, one = Feed(SPECS), Feed(SPECS)
+    for block in blocks(feed, [0, *sorted(set(cuts)), len(STORY)]):
+        feed.take(block)
+    for block in blocks(one, [0, len(STORY)]):
+        one.take(block)
+
+    assert feed.detector.digest() == one.detector.digest()
+
+
+@settings(max_examples=8, deadline=None)
+@given(CUTS, CUTS)
+def test_what_comes_again_is_taken_once_however_it_is_cut(first: list[int], second: list[int]):
+    """A decoder that was restarted sends from an earlier record on, in other blocks."""
+    feed, once = Feed(SPECS), Feed(SPECS)
+    for block in blocks(once, [0, len(STORY)]):
+        once.take(block)
+    until = sorted(set(first))
+    for block in blocks(feed, [0, *until]):
+        feed.take(block)
+    begin = min(min(second), until[-1])
+    for block in blocks(feed, sorted({begin, *(c for c in second if c > begin), len(STORY)})):
+        feed.take(block)
+
+    assert feed.detector.digest() == once.detector.digest()
+    assert sorted(msgspec.json.encode(a) for a in feed.said) == sorted(msgspec.json.encode(a) for a in once.said)
+
+
+def test_nothing_touched_is_nothing_gathered():
+    """An idle partition costs nothing; its rest alone is written."""
+    feed = Feed(SPECS)
+    for block in blocks(feed, [0, 1000]):
+        feed.take(block)
+    assert feed.detector.gather(1).parts
+    assert feed.detector.gather(2).parts == []
+
+
+def test_every_row_is_written_again_by_the_time_that_as_much_was_touched_as_there_is():
+    """So what lies before can be thrown away: nothing that is needed is older than a few generations."""
+    feed = Feed(SPECS)
+    lows = []
+    for g, block in enumerate(blocks(feed, [*range(0, 1500, 100)]), 1):
+        feed.take(block)
+        lows.append(g - feed.detector.gather(g).low)
+
+    assert max(lows) <= 4
+
+
+def test_points_that_wait_for_their_labels_wait_in_the_next_process_too():
+    """So does the knowledge that some were lost."""
+    gauge = STORY[-1].series
+    feed = Feed(waiting=3)
+    for t in range(5):
+        feed.send(P(gauge, t, 1.0 * t), announce=False)
+    other = again(feed, [gathered(feed, 1)])
+
+    assert other.detector.digest() == feed.detector.digest()
+    for each in (feed, other):
+        each.waiting = 3
+        each.send(P(gauge, 5, 5.0))
+    assert other.detector.digest() == feed.detector.digest()
+    assert other.values(gauge.metric) == feed.values(gauge.metric) != {}
+
+
+@pytest.mark.parametrize("field", ["last", "text"])
+def test_the_digest_sees_every_difference(field: str):
+    """One bit of one row, or of one text."""
+    feed = Feed(SPECS)
+    for block in blocks(feed, [0, 500]):
+        feed.take(block)
+    before, tables = feed.detector.digest(), feed.detector.register.tables
+    if field == "text":
+        tables.label_text.array[3] ^= 1
+    else:
+        tables.rows["row"]["last"][2] = ms(7)
+
+    assert feed.detector.digest() != before
