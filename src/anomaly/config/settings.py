@@ -65,7 +65,7 @@ class SourceSettings(Frozen, frozen=True):
 
 
 class IdentitySettings(Frozen, frozen=True):
-    """Which attributes are environment, group, instance or nothing. `group` lists alternatives, the first that fits wins.
+    """Which attributes are environment, group, instance, nothing or the writer. `group` lists alternatives, the first that fits wins.
 
     The defaults follow OpenTelemetry's semantic conventions and the usual Prometheus exporters.
     """
@@ -86,9 +86,11 @@ class IdentitySettings(Frozen, frozen=True):
         "node",
     )  # fmt: skip
     ignore: tuple[str, ...] = (
-        "telemetry.*", "otel.scope.*", "otel_scope_*", "collector.instance.id", "process.command*", "process.executable.*",
-        "process.runtime.*", "os.*", "host.arch", "host.ip", "host.mac", "k8s.pod.ip", "prometheus", "prometheus_replica",
+        "telemetry.*", "otel.scope.*", "otel_scope_*", "process.command*", "process.executable.*",
+        "process.runtime.*", "os.*", "host.arch", "host.ip", "host.mac", "k8s.pod.ip",
     )  # fmt: skip
+    # Which of several senders of one series: ignored like `ignore`, but known for each point.
+    writer: tuple[str, ...] = ("prometheus", "prometheus_replica", "__replica__", "collector.instance.id")
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
 
 
