@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import inlined, kernel
+from anomaly.compiled import fetch, inlined, kernel
 from anomaly.decode.identity import Identity, Series, unpack
 from anomaly.decode.points import Kind
 from anomaly.decode.table import MISSING, Table
@@ -34,6 +34,7 @@ ROW = np.dtype([
     ("bounded", "u1"),  # 1: it has bounds
 ])  # fmt: skip
 FREE = 255
+AHEAD = 12  # rows for which memory is asked while one is looked at
 
 # Silent for so long, in ms of data time, a series may lose its row: longer than three of the longest usual intervals.
 IDLE = 900_000
@@ -80,6 +81,18 @@ def name(new, slots, rows):  # type: ignore[no-untyped-def]
             slot = (slot + np.uint64(1)) & mask
         if slots[slot] == MISSING or rows[r].bounded or not rows[slots[slot]].bounded:
             slots[slot] = r
+
+
+@kernel
+def named(wanted, rows, hashed, kind, writer):  # type: ignore[no-untyped-def]
+    """Three columns of the wanted rows."""
+    for i in range(wanted.size):
+        if i + AHEAD < wanted.size and wanted[i + AHEAD] != MISSING:
+            fetch(rows, wanted[i + AHEAD], 0)
+        hashed[i], kind[i], writer[i] = 0, 0, 0
+        if wanted[i] != MISSING:
+            row = rows[wanted[i]]
+            hashed[i], kind[i], writer[i] = row.hash, row.kind, row.writer
 
 
 class Catalog:
@@ -129,7 +142,8 @@ class Catalog:
         """What the catalog holds in memory."""
         return self.columns.nbytes + self.slots.nbytes + self._wire.nbytes + self._texts.nbytes
 
-    def __len__(self) -> int:
+    @property
+    def held(self) -> int:
         """Rows in use."""
         return self.used - self._free.size
 
@@ -165,6 +179,12 @@ class Catalog:
         find(canonical, self.slots, self.columns, out)
         return out
 
+    def named(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint16]]:
+        """Series.hash, kind and writer of each row, each shape (n,); all zero for MISSING."""
+        found = np.empty(rows.size, np.uint64), np.empty(rows.size, np.uint8), np.empty(rows.size, np.uint16)
+        named(rows, self.columns, *found)
+        return found
+
     def text(self, row: int) -> bytes:
         """The text of a row; where texts are not kept, only until `announced`."""
         if not self.keeps:
@@ -179,7 +199,7 @@ class Catalog:
 
     def recycle(self, now: int) -> int:
         """Where the limit is reached, free rows of series that were announced longest ago, if idle; returns how many."""
-        if len(self) < self.limit or now < self._tried + IDLE // 15:
+        if self.held < self.limit or now < self._tried + IDLE // 15:
             return 0
         self._tried = now
         mine = self.columns[: self.used]
@@ -214,7 +234,7 @@ class Catalog:
         """New rows for what was described, MISSING for what was not and past the limit."""
         rows = np.full(len(described), MISSING, np.int32)
         good = [i for i, each in enumerate(described) if each is not None]
-        room = max(self.limit - len(self), 0)
+        room = max(self.limit - self.held, 0)
         self.overflow += max(len(good) - room, 0)
         taken = good[:room]
         if taken:

@@ -132,7 +132,7 @@ class Identity:
         instance = tuple([(k, attributes[k]) for k in roles.instance])
         who = environment, group, metric, unit, labels, instance
         at = self._place(environment, group)
-        text = _to_text((*who, int(kind), bounds, at))
+        text = _to_text((*who, int(kind), tuple(map(float, bounds)), at))
         writer = self._copy(tuple([(k, attributes[k]) for k in roles.writer])) if roles.writer else 0
         return Placed(fingerprint(self.seed, *who), at, text, writer)
 

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.compiled import fetch, kernel
-from anomaly.decode.catalog import Catalog, row_of
+from anomaly.decode.catalog import AHEAD, Catalog, row_of
 from anomaly.decode.points import BY_POINT, Points, constant
 
 # A series is announced again after so many ms of data time: the longest that a receiver which lost its labels is blind for
 # it. Each time costs its text, five times as much as a point of it.
 ANNOUNCE_EVERY = 300_000
-AHEAD = 12  # points for which memory is asked while one is looked at
 
 
 @kernel
