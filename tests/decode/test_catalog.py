@@ -78,9 +78,7 @@ def test_a_stale_marker_without_bounds_leaves_a_histogram_its_bounds():
 def test_a_series_costs_less_than_190_bytes_with_a_hundred_of_text():
     known = catalog(limit=1 << 17)
     n = known.limit * 15 // 16
-    known.rows(
-        np.arange(1, n + 1, dtype=np.uint64), lambda i: described("http.server.duration", route=f"/v{i}/{'x' * 45}")
-    )
+    known.rows(np.arange(1, n + 1, dtype=np.uint64), lambda i: described("http.server.duration", route=f"/v{i}/{'x' * 45}"))
     assert 90 < np.mean([len(known.text(row)) for row in range(1000)]) < 110
     assert known.nbytes / n < 190
 

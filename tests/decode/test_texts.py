@@ -1,12 +1,14 @@
 """Texts in segments, against a list."""
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-import numpy as np
 
 from anomaly.decode.texts import SEGMENT, Texts
 
-BATCHES = st.lists(st.lists(st.binary(max_size=20) | st.integers(1, SEGMENT).map(lambda n: b"x" * n), max_size=5), max_size=6)
+BATCHES = st.lists(
+    st.lists(st.binary(max_size=20) | st.integers(1, SEGMENT).map(lambda n: b"x" * n), max_size=5), max_size=6
+)
 
 
 @settings(max_examples=40, deadline=None)

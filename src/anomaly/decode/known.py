@@ -57,7 +57,7 @@ class Known:
         return rows
 
     def _use(self, catalog: Catalog) -> None:
-        """Forget what belongs to another catalog or one that has room again, and far more keys past the limit than there may be series."""
+        """Forget the keys past the limit of another catalog, or if there is room again, or if they are far too many."""
         if (catalog, catalog.epoch) != (self._catalog, self._epoch):
             self._catalog, self._epoch, self._past = catalog, catalog.epoch, set()
         if len(self._past) > 4 * catalog.limit:

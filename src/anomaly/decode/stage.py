@@ -104,7 +104,7 @@ class Decode:
 
 
 def since_first(records: Records) -> NDArray[np.int32]:
-    """Offset of each record since the first of the range; two billion at most, further ones are taken for the last of them."""
+    """Offset of each record since the first of the range; at most two billion, past which all are taken for the last."""
     return np.minimum(records.offset - records.first_offset, np.iinfo(np.int32).max).astype(np.int32)
 
 
