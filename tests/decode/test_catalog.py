@@ -118,7 +118,7 @@ def test_a_catalog_equals_a_dict_whatever_comes_and_goes(steps: list[tuple[list[
     """Key k is described as series k // 2, so that two keys lead to each; rows that are free are forgotten at random."""
     known, model = catalog(), dict[int, int]()
     for keys, gone in steps:
-        rows = known.rows(wire(*keys), lambda i, keys=keys: described(f"m{keys[i] // 2}"))
+        rows = known.rows(wire(*keys), lambda i, keys=keys: described(f"m{keys[i] // 2}"))  # type: ignore[misc]
         for key, row in zip(keys, rows.tolist(), strict=True):
             assert model.setdefault(key, row) == row
             assert known.series[row].metric == f"m{key // 2}"

@@ -4,6 +4,7 @@ import base64
 import zlib
 from dataclasses import fields, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_whoever_gets_only_the_first_parts_and_then_everything_again_misses_noth
     block = large(3)
     parts = [wire.decode(r) for r in wire.encode(block)]
     for got in range(len(parts)):
-        expected, taken = 0, []
+        expected, taken = 0, list[Any]()
         for part in [*parts[:got], *parts]:
             at = part.offset + part.points.record
             taken.append(part.points.value[at >= expected] if part.next_offset > expected or part.offset >= expected else [])

@@ -67,7 +67,8 @@ class SourceSettings(Frozen, frozen=True):
 class IdentitySettings(Frozen, frozen=True):
     """Which attributes are environment, group, instance, nothing or the writer.
 
-    `group` lists alternatives, the first that fits wins. The defaults follow OpenTelemetry's semantic conventions and the usual Prometheus exporters.
+    `group` lists alternatives, the first that fits wins. The defaults follow OpenTelemetry's semantic conventions and the
+    usual Prometheus exporters.
     """
 
     environment: tuple[str, ...] = ("deployment.environment.name", "deployment.environment", "environment", "env")

@@ -123,4 +123,5 @@ class Reader:
     def floats(self, n: int) -> NDArray[np.float64]:
         """`n` floats that were written byte by byte."""
         planes = self.take(8 * n, np.uint8).reshape(8, n)
-        return np.ascontiguousarray(planes.T).view(np.float64).reshape(n)
+        found: NDArray[np.float64] = np.ascontiguousarray(planes.T).view(np.float64).reshape(n)
+        return found
