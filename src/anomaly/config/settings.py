@@ -25,6 +25,12 @@ class Driver(StrEnum):
     CONSUMER = "consumer"
 
 
+class Keyed(StrEnum):
+    """What the records of a topic are keyed by, which the detector may rely on."""
+
+    GROUP = "group"
+
+
 class Security(Frozen, frozen=True):
     """How to reach the brokers; files hold secrets, so that no configuration does."""
 
@@ -44,6 +50,8 @@ class Topics(Frozen, frozen=True):
     partitions: Annotated[int, Meta(ge=1)] = 8
     replication: Annotated[int, Meta(ge=1)] = 1
     create: bool = True
+    # Version in which .points are written: 1 while a worker of the first release still reads them, in an upgrade.
+    points_version: Annotated[int, Meta(ge=1, le=2)] = 2
 
 
 class KafkaSettings(Frozen, frozen=True):
@@ -62,6 +70,7 @@ class SourceSettings(Frozen, frozen=True):
     topic: str
     encoding: str
     lateness: Seconds = 10.0
+    keyed: Keyed | None = None  # group: all records of a group are on one partition; decoded and judged in one stage
 
 
 class IdentitySettings(Frozen, frozen=True):

@@ -6,6 +6,7 @@ lost it, or may be another one; where the receiver is known to have it (`keeps` 
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,16 @@ class Decode:
         points, unusable = self._of_bearable_time(decoded, held)
         heard = self._hear(records, points)
         return self._split(source, records, points, heard), large + decoded.dead + unusable
+
+    def withdraw(self, blocks: Iterable[Block]) -> None:
+        """These blocks will not be sent: what they announce is announced again."""
+        for block in blocks:
+            self.catalog.columns["until"][self.catalog.rows_of(block.series.hash)] = 0
+
+    def forget(self, series: NDArray[np.uint64]) -> None:
+        """The receiver let these series go: they are announced again with their next point."""
+        rows = self.catalog.rows_of(series)
+        self.catalog.forget(np.unique(rows[rows >= 0]))
 
     def _encoding(self, name: str) -> Encoding:
         if name not in self._encodings:

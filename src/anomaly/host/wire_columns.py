@@ -99,7 +99,7 @@ class Reader:
         end = self.at + n * dtype.itemsize
         if end > self.raw.size:
             raise BadRecord("bad_block", "columns are short")
-        part = self.raw[self.at : end].view(dtype)
+        part: NDArray[Any] = self.raw[self.at : end].view(dtype)
         self.at = end + -end % 8
         return part
 
@@ -116,7 +116,7 @@ class Reader:
         if width not in (1, 2, 4):
             raise BadRecord("bad_block", f"a column written as {how}")
         begin, more = int(self.take(1, np.int64)[0]), self.take(n, f"u{width}")
-        whole = np.cumsum(more, dtype=np.int64) if how & RISING else more.astype(np.int64)
+        whole: NDArray[Any] = np.cumsum(more, dtype=np.int64) if how & RISING else more.astype(np.int64)
         whole += begin
         return whole.astype(dtype, copy=False)
 
