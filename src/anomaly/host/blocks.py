@@ -61,6 +61,11 @@ class Fetched(Records):
 
     damaged: list[DeadLetter] = field(default_factory=list)
     settled: bool = False
+    parts: list["Fetched"] = field(default_factory=list)  # taken one by one instead of the whole
+
+    def is_settled(self) -> bool:
+        """Whether the block, or all parts of it, are dealt with."""
+        return self.settled or (bool(self.parts) and all(part.settled for part in self.parts))
 
 
 class Scratch:

@@ -109,7 +109,7 @@ class Progress:
     def _prune(self, place: Place) -> None:
         """A settled block is let go at once, it is megabytes."""
         waiting = self._delivered[place]
-        while waiting and waiting[0].settled:
+        while waiting and waiting[0].is_settled():
             self._done[place] = waiting.popleft().next_offset
 
 
@@ -156,7 +156,7 @@ class Intake:
                 await self.stage.restore(new)
             self._held = now
         if self.stage.reads_sources:
-            self.health.assigned({p.topic for p in now})
+            self.health.assigned({p.topic for p in now}, self.stage.name)
 
     def _forget(self, place: Place) -> None:
         self.stage.drop(place)
@@ -223,17 +223,21 @@ class Intake:
 
     async def _one_by_one(self, place: Place, block: Fetched) -> int:
         """A fault of ours must not stop a partition for ever: the record that meets it is set aside, with its bytes."""
-        points, dead = 0, []
-        for i in range(len(block)):
+        points, dead, failed = 0, [], []
+        block.parts = [single(block, i) for i in range(len(block))]
+        for i, part in enumerate(block.parts):
             try:
-                points += await self.stage.take(single(block, i))
+                points += await self.stage.take(part)
             except (KafkaError, OSError):
                 raise
             except Exception as error:
                 bad = error if isinstance(error, BadRecord) else BadRecord("internal_error", repr(error))
                 dead.append(block.dead(i, bad))
+                failed.append(part)
                 await self._afresh(place)
         await self.set_aside(dead)
+        for part in failed:
+            part.settled = True
         return points
 
     def refuse(self) -> None:

@@ -20,7 +20,8 @@ from anomaly.host import compacted, connect
 from anomaly.host.blocks import Fetched
 from anomaly.host.outputs import Message
 from anomaly.host.source import Place
-from anomaly.host.stages import Wiring, readable, to_json
+from anomaly.host.telling import readable, to_json
+from anomaly.host.wiring import Wiring
 
 # How long a resolved incident stays in .incidents, in ms of event time: somebody looks at what woke him.
 KEEP_RESOLVED = 3_600_000
