@@ -1,5 +1,8 @@
 """The decode stage, with an encoding whose points are written as plain text: `group metric time value`, a line each."""
 
+from collections.abc import Iterable
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -8,7 +11,8 @@ from anomaly.decode.catalog import Description
 from anomaly.decode.encodings import ENCODINGS, Parsed, Sample
 from anomaly.decode.points import Kind
 from anomaly.decode.records import Records
-from anomaly.decode.stage import ANNOUNCE_EVERY, Decode
+from anomaly.decode.split import ANNOUNCE_EVERY
+from anomaly.decode.stage import Decode
 
 NOW = 1_700_000_000_000
 
@@ -53,11 +57,30 @@ def test_every_partition_hears_how_far_the_source_got_even_without_a_point():
     assert {block.lateness for _, block in blocks} == {5_000}
 
 
-def test_a_series_is_announced_when_new_and_again_after_a_minute_of_data_time():
-    stage = Decode(Settings(), 1)
-    times = [NOW, NOW + 1_000, NOW + ANNOUNCE_EVERY - 1, NOW + ANNOUNCE_EVERY, NOW + ANNOUNCE_EVERY + 1]
-    announced = [len(stage.blocks(SOURCE, records(f"a m {t} 1"))[0][0][1].series) for t in times]
-    assert announced == [1, 0, 0, 1, 0]
+def announcements(stage: Decode, times: Iterable[int]) -> list[int]:
+    """At which of these times a series that has a point at each of them is announced."""
+    return [t for t in times if len(stage.blocks(SOURCE, records(f"a m {t} 1"))[0][0][1].series)]
+
+
+def test_a_series_is_announced_when_new_and_again_as_often_as_promised():
+    """The first time after half of the time at the least, every time after the whole of it at the most."""
+    at = announcements(Decode(Settings(), 1), range(NOW, NOW + 4 * ANNOUNCE_EVERY, 1000))
+    assert at[0] == NOW
+    assert all(ANNOUNCE_EVERY / 2 <= b - a <= ANNOUNCE_EVERY for a, b in pairwise(at))
+    assert [b - a for a, b in pairwise(at[1:])] == [ANNOUNCE_EVERY] * (len(at) - 2)
+
+
+def test_where_the_receiver_is_known_to_have_it_a_series_is_announced_once():
+    assert announcements(Decode(Settings(), 1, keeps=False), range(NOW, NOW + 3 * ANNOUNCE_EVERY, 10_000)) == [NOW]
+
+
+def test_series_that_came_together_are_not_announced_again_together():
+    stage, most = Decode(Settings(), 1), 0
+    for t in range(NOW, NOW + 2 * ANNOUNCE_EVERY, 10_000):
+        lines = "\n".join(f"a m{i} {t} 1" for i in range(100))
+        n = len(stage.blocks(SOURCE, records(lines))[0][0][1].series)
+        most = max(most, n if t > NOW else 0)
+    assert most < 30
 
 
 def test_a_point_from_the_future_is_set_aside_with_its_record_and_the_others_go_on():

@@ -36,3 +36,13 @@ def test_a_fingerprint_of_zero_is_a_fingerprint():
     assert table.find(np.zeros(1, np.uint64)).tolist() == [MISSING]
     table.insert(np.zeros(1, np.uint64), np.array([7], np.int32))
     assert table.find(np.zeros(1, np.uint64)).tolist() == [7]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(FINGERPRINTS, max_size=200), st.sets(st.integers(0, 199)))
+def test_fingerprints_of_rows_that_are_gone_are_gone_and_no_others(fingerprints: set[int], gone: set[int]):
+    keys = np.array(sorted(fingerprints), np.uint64)
+    table = Table()
+    table.insert(keys, np.arange(keys.size, dtype=np.int32))
+    table.drop(np.isin(np.arange(150), list(gone)))
+    assert table.find(keys).tolist() == [MISSING if row in gone and row < 150 else row for row in range(keys.size)]

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 MakeTopic = Callable[..., Awaitable[str]]
 BEGIN = 1_767_225_600  # seconds since the epoch
+FUSED = "fused"  # decoded and judged in one stage
 HEALTHY, ILL, AFTER = 240, 45, 150  # seconds of the story
 
 
@@ -38,6 +39,7 @@ class Worker:
 
     def __init__(self, bootstrap: str, source: str, driver: str, folder: Path) -> None:
         self.bootstrap, self.source, self.prefix, self.folder = bootstrap, source, f"a-{source}", folder
+        self.reads = "fused" if driver == FUSED else "decode"
         self.log = folder / "worker.log"
         self.port = kafka.free_port()
         self.config = folder / "anomaly.yaml"
@@ -45,10 +47,10 @@ class Worker:
 kafka:
   bootstrap: ["{bootstrap}"]
   application: {self.prefix}
-  driver: {driver}
+  driver: {"faust" if driver == FUSED else driver}
   topics: {{prefix: {self.prefix}, partitions: 2}}
 sources:
-  - {{topic: {source}, encoding: otlp_proto}}
+  - {{topic: {source}, encoding: otlp_proto{", keyed: group" if driver == FUSED else ""}}}
 blind: {{lag: 100000d}}
 health: {{listen: "127.0.0.1:{self.port}"}}
 receivers:
@@ -92,11 +94,11 @@ receivers:
         return {s.labels["outcome"]: s.value for s in families["anomaly_points"].samples if s.name.endswith("_total")}
 
     async def committed(self) -> int:
-        """How far decode has committed its source, over all partitions."""
+        """How far the stage that reads the source has committed it, over all partitions."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
-            found = await admin.list_consumer_group_offsets(f"{self.prefix}.decode")
+            found = await admin.list_consumer_group_offsets(f"{self.prefix}.{self.reads}")
         except GroupCoordinatorNotAvailableError:  # a broker's very first group
             return 0
         finally:
@@ -144,6 +146,15 @@ async def worker(request: pytest.FixtureRequest, bootstrap: str, topic: MakeTopi
         made.end(signal.SIGKILL)
 
 
+@pytest.fixture(params=["faust", "consumer", FUSED])
+async def any_worker(request: pytest.FixtureRequest, bootstrap: str, topic: MakeTopic, tmp_path: Path) -> Any:
+    """The same, and one for which the source is declared to be keyed by group."""
+    made = Worker(bootstrap, await topic(2, name="otlp"), str(request.param), tmp_path)
+    yield made
+    if made.alive():
+        made.end(signal.SIGKILL)
+
+
 Story = list[tuple[int, str, bytes]]
 
 
@@ -174,26 +185,26 @@ def chapters(story: Story, *seconds: int) -> Iterator[Story]:
         yield [s for s in story if a <= s[0] // 1000 - BEGIN < b]
 
 
-async def test_one_trigger_and_one_resolve_for_one_fault(worker: Worker, story: Story) -> None:
+async def test_one_trigger_and_one_resolve_for_one_fault(any_worker: Worker, story: Story) -> None:
     """The right group, in order, on the topic and at the receiver, as CloudEvents; nothing is set aside."""
-    worker.start()
-    await worker.until(worker.ready, "ready")
-    await play(worker, story)
+    any_worker.start()
+    await any_worker.until(any_worker.ready, "ready")
+    await play(any_worker, story)
 
     async def resolved() -> bool:
-        return worker.log.exists() and bool(await worker.alerts("resolve")) and len(worker.sent()) >= 2
+        return any_worker.log.exists() and bool(await any_worker.alerts("resolve")) and len(any_worker.sent()) >= 2
 
-    await worker.until(ours_exist(worker, resolved), "a resolve")
-    await worker.until(lambda: all_committed(worker, len(story)), "everything committed")
-    records = await worker.read("alerts")
+    await any_worker.until(ours_exist(any_worker, resolved), "a resolve")
+    await any_worker.until(lambda: all_committed(any_worker, len(story)), "everything committed")
+    records = await any_worker.read("alerts")
     alerts = [json.loads(r.value) for r in records]
     assert [a["event"] for a in alerts if a["event"] != "update"] == ["trigger", "resolve"]
     assert {a["group"] for a in alerts} == {"shop/payment"}
     assert len({a["dedup_key"] for a in alerts}) == 1
     assert dict(records[0].headers)["ce_type"] == b"anomaly.alert.trigger"
-    assert [a["id"] for a in worker.sent()] == [a["id"] for a in alerts]
-    assert await worker.read("dead") == []
-    assert worker.end(signal.SIGTERM) == 0
+    assert [a["id"] for a in any_worker.sent()] == [a["id"] for a in alerts]
+    assert await any_worker.read("dead") == []
+    assert any_worker.end(signal.SIGTERM) == 0
 
 
 def ours_exist(worker: Worker, then: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
@@ -216,31 +227,33 @@ async def all_committed(worker: Worker, n: int) -> bool:
     return await worker.committed() == n
 
 
-async def test_an_open_incident_survives_a_kill(worker: Worker, story: Story) -> None:
+async def test_an_open_incident_survives_a_kill(any_worker: Worker, story: Story) -> None:
     """Killed while the fault lasts: no second trigger, no resolve before its end, one after it; no record is lost."""
     before, during, rest = chapters(story, HEALTHY + 25, HEALTHY + ILL)
-    worker.start()
-    await worker.until(worker.ready, "ready")
-    await play(worker, before)
+    any_worker.start()
+    await any_worker.until(any_worker.ready, "ready")
+    await play(any_worker, before)
 
     async def triggered() -> bool:
-        return bool(await worker.alerts("trigger")) and bool(worker.sent())
+        return bool(await any_worker.alerts("trigger")) and bool(any_worker.sent())
 
-    await worker.until(ours_exist(worker, triggered), "a trigger")
-    worker.end(signal.SIGKILL)
+    await any_worker.until(ours_exist(any_worker, triggered), "a trigger")
+    any_worker.end(signal.SIGKILL)
 
-    worker.start()
-    await play(worker, during)
-    await worker.until(lambda: all_committed(worker, len(before) + len(during)), "the fault worked off after the kill")
-    assert await worker.alerts("resolve") == []
-    await play(worker, rest)
+    any_worker.start()
+    await play(any_worker, during)
+    await any_worker.until(
+        lambda: all_committed(any_worker, len(before) + len(during)), "the fault worked off after the kill"
+    )
+    assert await any_worker.alerts("resolve") == []
+    await play(any_worker, rest)
 
     async def resolved() -> bool:
-        return bool(await worker.alerts("resolve"))
+        return bool(await any_worker.alerts("resolve"))
 
-    await worker.until(resolved, "a resolve")
-    await worker.until(lambda: all_committed(worker, len(story)), "everything committed")
-    alerts = [json.loads(r.value) for r in await worker.read("alerts")]
+    await any_worker.until(resolved, "a resolve")
+    await any_worker.until(lambda: all_committed(any_worker, len(story)), "everything committed")
+    alerts = [json.loads(r.value) for r in await any_worker.read("alerts")]
     by_event = {event: {a["id"] for a in alerts if a["event"] == event} for event in ("trigger", "resolve")}
     assert {event: len(ids) for event, ids in by_event.items()} == {"trigger": 1, "resolve": 1}
     assert len({a["dedup_key"] for a in alerts}) == 1

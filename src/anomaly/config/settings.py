@@ -25,6 +25,12 @@ class Driver(StrEnum):
     CONSUMER = "consumer"
 
 
+class Keyed(StrEnum):
+    """What the records of a topic are keyed by, which the detector may rely on."""
+
+    GROUP = "group"
+
+
 class Security(Frozen, frozen=True):
     """How to reach the brokers; files hold secrets, so that no configuration does."""
 
@@ -44,6 +50,8 @@ class Topics(Frozen, frozen=True):
     partitions: Annotated[int, Meta(ge=1)] = 8
     replication: Annotated[int, Meta(ge=1)] = 1
     create: bool = True
+    # Version in which .points are written: 1 while a worker of the first release still reads them, in an upgrade.
+    points_version: Annotated[int, Meta(ge=1, le=2)] = 2
 
 
 class KafkaSettings(Frozen, frozen=True):
@@ -62,12 +70,14 @@ class SourceSettings(Frozen, frozen=True):
     topic: str
     encoding: str
     lateness: Seconds = 10.0
+    keyed: Keyed | None = None  # group: all records of a group are on one partition; decoded and judged in one stage
 
 
 class IdentitySettings(Frozen, frozen=True):
-    """Which attributes are environment, group, instance or nothing. `group` lists alternatives, the first that fits wins.
+    """Which attributes are environment, group, instance, nothing or the writer.
 
-    The defaults follow OpenTelemetry's semantic conventions and the usual Prometheus exporters.
+    `group` lists alternatives, the first that fits wins. The defaults follow OpenTelemetry's semantic conventions and the
+    usual Prometheus exporters.
     """
 
     environment: tuple[str, ...] = ("deployment.environment.name", "deployment.environment", "environment", "env")
@@ -86,9 +96,11 @@ class IdentitySettings(Frozen, frozen=True):
         "node",
     )  # fmt: skip
     ignore: tuple[str, ...] = (
-        "telemetry.*", "otel.scope.*", "otel_scope_*", "collector.instance.id", "process.command*", "process.executable.*",
-        "process.runtime.*", "os.*", "host.arch", "host.ip", "host.mac", "k8s.pod.ip", "prometheus", "prometheus_replica",
+        "telemetry.*", "otel.scope.*", "otel_scope_*", "process.command*", "process.executable.*",
+        "process.runtime.*", "os.*", "host.arch", "host.ip", "host.mac", "k8s.pod.ip",
     )  # fmt: skip
+    # Which of several senders of one series: ignored like `ignore`, but known for each point.
+    writer: tuple[str, ...] = ("prometheus", "prometheus_replica", "__replica__", "collector.instance.id")
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
 
 

@@ -32,11 +32,18 @@ class Announced:
         held = list(series)
         return cls(np.fromiter((s.hash for s in held), np.uint64, len(held)), [pack(s) for s in held])
 
+    @classmethod
+    def joined(cls, parts: Sequence["Announced"]) -> "Announced":
+        """All of them, in order."""
+        return cls(np.concatenate([p.hash for p in parts]), [text for p in parts for text in p.text])
+
 
 @dataclass(slots=True)
 class Block:
     """Points of one input range [offset, next_offset) of (source, partition), for one partition of anomaly.points.
 
+    A point's record has the offset `offset + points.record`: a receiver that has taken all below some offset knows which
+    points of a block it has not.
     `heard` is the event time in ms to which the input partition was heard, 0 if not known; a block without points is a
     tick: it only says that. `lateness` is the source's, in ms. `series` announces those whose points come for the first
     time, or again now and then.

@@ -1,19 +1,44 @@
-"""Every series that decode has met: the key it has on the wire -> its canonical identity.
+"""Every series that decode has met: the key it has on the wire -> a row that says who it is.
 
-A wire key is what an encoding can compute without understanding it all: a hash of attribute bytes (scanners) or the
-label text (parsers). Several wire keys may lead to one series, as when only an ignored label differs. A key is described,
-in Python, once; from then on it is a look-up.
+A wire key is what an encoding can compute without understanding it all: a hash of attribute bytes (scanners) or of the
+label text (parsers). Several wire keys may lead to one series, as when only an ignored label differs; each has a row of its
+own. A key is described, in Python, once; from then on it is a look-up. A series is a row of ROW and its text in one pool,
+no object. The catalog is a memory of decode's and no state: a row that is given to another series is described again when
+the first comes back.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.decode.identity import Identity, Series
+from anomaly.compiled import fetch, inlined, kernel
+from anomaly.decode.identity import Identity, Series, unpack
 from anomaly.decode.points import Kind
 from anomaly.decode.table import MISSING, Table
+from anomaly.decode.texts import Texts
+
+# One row in one place, because whoever needs one column of a series in random order has paid for the others.
+ROW = np.dtype([
+    ("hash", "u8"),  # Series.hash
+    ("group", "u8"),  # Series.group_hash
+    ("until", "i8"),  # data time in ms from which the series is to be announced again; 0: never was
+    ("text_at", "i8"),  # `identity.pack`, in the pool
+    ("text_len", "u4"),
+    ("since", "u4"),  # the epoch in which the row got free, for those who keep row numbers: see `epoch`
+    ("partition", "u2"),  # of anomaly.points
+    ("writer", "u2"),  # `identity.Placed.writer`
+    ("kind", "u1"),  # Kind, or FREE
+    ("bounded", "u1"),  # 1: it has bounds
+])  # fmt: skip
+FREE = 255
+AHEAD = 12  # rows for which memory is asked while one is looked at
+
+# Silent for so long, in ms of data time, a series may lose its row: longer than three of the longest usual intervals.
+IDLE = 900_000
+SHARE = 8  # the part of the rows that is recycled at once: to find the oldest takes a look at all
 
 
 class Description(NamedTuple):
@@ -26,81 +51,243 @@ class Description(NamedTuple):
     bounds: tuple[float, ...] = ()
 
 
-class Catalog:
-    """Rows of series in order of first sight. `hash` and `group` are columns over rows; row MISSING is past the limit.
+@inlined
+def row_of(hashed, slots, rows):  # type: ignore[no-untyped-def]
+    """The row last described under a canonical hash; MISSING if there is none."""
+    mask = np.uint64(slots.size - 1)
+    slot = hashed & mask
+    while slots[slot] != MISSING and rows[slots[slot]].hash != hashed:
+        slot = (slot + np.uint64(1)) & mask
+    return slots[slot]
 
-    hash uint64 (rows,)   Series.hash
-    group uint64 (rows,)  Series.group_hash
+
+@kernel
+def find(hashes, slots, rows, out):  # type: ignore[no-untyped-def]
+    """Row of each canonical hash into `out`."""
+    for i in range(hashes.size):
+        out[i] = row_of(hashes[i], slots, rows)
+
+
+@kernel
+def name(new, slots, rows):  # type: ignore[no-untyped-def]
+    """Make rows known by their canonical hashes, in order: the row last named stands for its series.
+
+    But a histogram's stale marker comes without bounds, and the series keeps those that it was described with.
+    """
+    mask = np.uint64(slots.size - 1)
+    for r in new:
+        slot = rows[r].hash & mask
+        while slots[slot] != MISSING and rows[slots[slot]].hash != rows[r].hash:
+            slot = (slot + np.uint64(1)) & mask
+        if slots[slot] == MISSING or rows[r].bounded or not rows[slots[slot]].bounded:
+            slots[slot] = r
+
+
+@kernel
+def named(wanted, rows, hashed, kind, writer):  # type: ignore[no-untyped-def]
+    """Three columns of the wanted rows."""
+    for i in range(wanted.size):
+        if i + AHEAD < wanted.size and wanted[i + AHEAD] != MISSING:
+            fetch(rows, wanted[i + AHEAD], 0)
+        hashed[i], kind[i], writer[i] = 0, 0, 0
+        if wanted[i] != MISSING:
+            row = rows[wanted[i]]
+            hashed[i], kind[i], writer[i] = row.hash, row.kind, row.writer
+
+
+class Catalog:
+    """Rows of series in order of first sight; row MISSING is past the limit, or could not be described.
+
+    `partitions` of anomaly.points; with `keeps` false a text is given once, to who announces it, and not kept.
+    `epoch` grows when rows get free: a row whose `since` is larger than the epoch one knows is not what it was.
     """
 
-    def __init__(self, identity: Identity, limit: int = 1_000_000) -> None:
-        self.identity, self.limit = identity, limit
-        self.series: list[Series] = []
-        self.overflow = 0
-        self.hash: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
-        self.group: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
-        self._table = Table()  # by wire hash
-        self._canonical = Table()  # by Series.hash: the row last described
-        self._by_key: dict[Hashable, int] = {}
+    def __init__(self, identity: Identity, limit: int = 1_000_000, partitions: int = 1, keeps: bool = True) -> None:
+        self.identity, self.limit, self.partitions, self.keeps = identity, limit, partitions, keeps
+        self.overflow = self.epoch = self.used = 0  # rows in use are below `used`
+        self.columns: NDArray[Any] = np.zeros(64, ROW)
+        self.slots: NDArray[np.int32] = np.full(1 << 10, MISSING, np.int32)
+        self._wire = Table()
+        self._free: NDArray[np.int32] = np.zeros(0, np.int32)
+        self._texts, self._fresh = Texts(), dict[int, bytes]()
+        self._tried = 0
+
+    @property
+    def hash(self) -> NDArray[np.uint64]:
+        """Series.hash by row."""
+        return self.columns["hash"]
+
+    @property
+    def group(self) -> NDArray[np.uint64]:
+        """Series.group_hash by row."""
+        return self.columns["group"]
+
+    @property
+    def kind(self) -> NDArray[np.uint8]:
+        """Kind by row."""
+        return self.columns["kind"]
+
+    @property
+    def writer(self) -> NDArray[np.uint16]:
+        """Which of several senders, by row."""
+        return self.columns["writer"]
+
+    @property
+    def series(self) -> "SeriesByRow":
+        """The series by row, made when asked for."""
+        return SeriesByRow(self)
+
+    @property
+    def nbytes(self) -> int:
+        """What the catalog holds in memory."""
+        return self.columns.nbytes + self.slots.nbytes + self._wire.nbytes + self._texts.nbytes
+
+    @property
+    def held(self) -> int:
+        """Rows in use."""
+        return self.used - self._free.size
 
     def rows(self, wire: NDArray[np.uint64], describe: Callable[[int], Description | None]) -> NDArray[np.int32]:
         """Row of each wire hash, shape (n,); `describe(i)` is asked once for the first point of each unknown one.
 
         None says that it cannot be described: it is MISSING, does not count as overflow, and is asked for again.
         """
-        rows = self._table.find(wire)
+        rows = self._wire.find(wire)
         missing = np.flatnonzero(rows == MISSING)
         if missing.size:
             fresh, first = np.unique(wire[missing], return_index=True)
             order = np.argsort(first)
             added = self._added([describe(i) for i in missing[first[order]].tolist()])
             known = added != MISSING
-            self._table.insert(fresh[order][known], added[known])
-            rows[missing] = self._table.find(wire[missing])
+            self._wire.insert(fresh[order][known], added[known])
+            rows[missing] = self._wire.find(wire[missing])
         return rows
 
-    def row(self, key: Hashable, describe: Callable[[], Description]) -> int:
+    def row(self, key: bytes, describe: Callable[[], Description]) -> int:
         """Row of a wire key; `describe` is called once, at its first sight."""
-        row = self._by_key.get(key)
-        if row is None:
-            row = int(self._added([describe()])[0])
-            if row != MISSING:
-                self._by_key[key] = row
-        return row
+        return int(self.rows(self.hashed([key]), lambda _: describe())[0])
+
+    def hashed(self, keys: Sequence[bytes]) -> NDArray[np.uint64]:
+        """Wire keys as 64 seeded bits each, for `rows`."""
+        seed = self.identity.seed.to_bytes(8, "little")
+        digests = b"".join([hashlib.blake2b(key, digest_size=8, key=seed).digest() for key in keys])
+        return np.frombuffer(digests, np.uint64)
 
     def rows_of(self, canonical: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Row of each `Series.hash`, shape (n,): the row last described where several wire keys lead to one series."""
-        return self._canonical.find(canonical)
+        out = np.empty(canonical.size, np.int32)
+        find(canonical, self.slots, self.columns, out)
+        return out
+
+    def named(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint16]]:
+        """Series.hash, kind and writer of each row, each shape (n,); all zero for MISSING."""
+        found = np.empty(rows.size, np.uint64), np.empty(rows.size, np.uint8), np.empty(rows.size, np.uint16)
+        named(rows, self.columns, *found)
+        return found
+
+    def text(self, row: int) -> bytes:
+        """The text of a row; where texts are not kept, only until `announced`."""
+        if not self.keeps:
+            return self._fresh[row]
+        return self._texts.get(int(self.columns["text_at"][row]), int(self.columns["text_len"][row]))
+
+    def announced(self, rows: NDArray[np.int32]) -> list[bytes]:
+        """Texts of rows that are to be announced; where texts are not kept, empty for those that were before."""
+        if self.keeps:
+            return [self.text(row) for row in rows.tolist()]
+        return [self._fresh.pop(row, b"") for row in rows.tolist()]
+
+    def recycle(self, now: int) -> int:
+        """Where the limit is reached, free rows of series that were announced longest ago, if idle; returns how many."""
+        if self.held < self.limit or now < self._tried + IDLE // 15:
+            return 0
+        self._tried = now
+        mine = self.columns[: self.used]
+        idle = np.flatnonzero((mine["kind"] != FREE) & (mine["until"] < now - IDLE))
+        oldest = idle[np.argsort(mine["until"][idle], kind="stable")][: max(self.limit // SHARE, 1)]
+        self.forget(oldest.astype(np.int32))
+        return int(oldest.size)
+
+    def forget(self, rows: NDArray[np.int32]) -> None:
+        """Free these rows: their series are strangers from now on."""
+        if not rows.size:
+            return
+        self.epoch += 1
+        self.columns[rows] = np.zeros(1, ROW)
+        self.columns["kind"][rows], self.columns["since"][rows] = FREE, self.epoch
+        for row in rows.tolist() if self._fresh else ():
+            self._fresh.pop(row, None)
+        self._free = np.concatenate([self._free, rows[::-1]])
+        live = np.flatnonzero(self.columns["kind"][: self.used] != FREE)
+        self._wire.drop(self.columns["kind"][: self.used] == FREE)
+        self._compact(live)
+        self.slots[:] = MISSING
+        name(live[np.argsort(self.columns["until"][live], kind="stable")], self.slots, self.columns)
+
+    def _compact(self, live: NDArray[np.intp]) -> None:
+        """Let go of the texts of rows that are free, once they are half of all."""
+        size = self.columns["text_len"][live].astype(np.int64)
+        if 2 * int(size.sum()) < self._texts.nbytes:
+            self.columns["text_at"][live] = self._texts.only(self.columns["text_at"][live], size)
 
     def _added(self, described: Sequence[Description | None]) -> NDArray[np.int32]:
         """New rows for what was described, MISSING for what was not and past the limit."""
-        before = len(self.series)
-        rows = np.array([self._add(each) for each in described], np.int32)
-        self._name(before)
+        rows = np.full(len(described), MISSING, np.int32)
+        good = [i for i, each in enumerate(described) if each is not None]
+        room = max(self.limit - self.held, 0)
+        self.overflow += max(len(good) - room, 0)
+        taken = good[:room]
+        if taken:
+            rows[taken] = self._taken(len(taken))
+            self._write(rows[taken], [described[i] for i in taken])  # type: ignore[misc]
         return rows
 
-    def _add(self, described: Description | None) -> int:
-        if described is None:
-            return MISSING
-        if len(self.series) >= self.limit:
-            self.overflow += 1
-            return MISSING
-        self.series.append(self.identity.series(*described))
-        return len(self.series) - 1
+    def _taken(self, n: int) -> NDArray[np.int32]:
+        """Row numbers for `n` series: free ones, then new ones."""
+        again = self._free[: -n - 1 : -1]
+        self._free = self._free[: self._free.size - again.size]
+        new = np.arange(self.used, self.used + n - again.size, dtype=np.int32)
+        self.used += new.size
+        if self.used > self.columns.size:
+            size = max(self.used, min(self.columns.size + self.columns.size // 2, self.limit))
+            self.columns = np.concatenate([self.columns, np.zeros(size - self.columns.size, ROW)])
+        return np.concatenate([again, new])
 
-    def _name(self, first: int) -> None:
-        """Make the rows from `first` on known by their canonical hashes, in order.
+    def _write(self, rows: NDArray[np.int32], described: Sequence[Description]) -> None:
+        placed = [self.identity.placed(*each) for each in described]
+        hashes, groups, texts, writers = zip(*placed, strict=True)
+        new = np.zeros(rows.size, ROW)
+        new["since"] = self.columns["since"][rows]
+        new["hash"], new["group"], new["writer"] = hashes, groups, writers
+        new["partition"] = new["group"] % np.uint64(self.partitions)
+        new["kind"], new["bounded"] = [d.kind for d in described], [bool(d.bounds) for d in described]
+        if self.keeps:
+            new["text_at"], new["text_len"] = self._texts.add(texts), [len(t) for t in texts]
+        else:
+            self._fresh.update(zip(rows.tolist(), texts, strict=True))
+        self.columns[rows] = new
+        if 2 * self.used > self.slots.size:
+            self.slots = np.full(1 << int(2 * self.used - 1).bit_length(), MISSING, np.int32)
+            rows = np.concatenate([np.setdiff1d(np.flatnonzero(self.kind[: self.used] != FREE), rows), rows])
+        name(rows.astype(np.int64), self.slots, self.columns)
 
-        A histogram's stale marker comes without bounds; the series keeps those that it was described with.
-        """
-        new, rows = self.series[first:], np.arange(first, len(self.series), dtype=np.int32)
-        if len(self.series) > self.hash.size:
-            size = 2 * len(self.series)
-            self.hash, self.group = np.resize(self.hash, size), np.resize(self.group, size)
-        self.hash[rows], self.group[rows] = [s.hash for s in new], [s.group_hash for s in new]
-        bounded = np.array([bool(s.bounds) for s in new], np.bool_)
-        self._canonical.insert(self.hash[rows[bounded]], rows[bounded])
-        plain = rows[~bounded]
-        known = self.rows_of(self.hash[plain]).tolist()
-        kept = np.array([row == MISSING or not self.series[row].bounds for row in known], np.bool_)
-        self._canonical.insert(self.hash[plain[kept]], plain[kept])
+
+class SeriesByRow(Sequence[Series]):
+    """The series of a catalog by row."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __len__(self) -> int:
+        return self._catalog.used
+
+    @overload
+    def __getitem__(self, row: int) -> Series: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Series]: ...
+    def __getitem__(self, row: int | slice) -> Series | list[Series]:
+        if isinstance(row, slice):
+            return [self[r] for r in range(*row.indices(len(self)))]
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        return unpack(int(self._catalog.hash[row]), self._catalog.text(row))

@@ -100,7 +100,7 @@ def points_of_csv(path: Path | str, catalog: Catalog) -> Points:
     names, time, values = read_csv(path)
     stem = stem_of(path)
     described = [describe(name, stem) for name in names]
-    rows = np.array([catalog.row((stem, name), lambda d=d: d) for name, d in zip(names, described, strict=True)], np.int64)  # type: ignore[misc]
+    rows = catalog.rows(catalog.hashed([f"{stem}\0{name}".encode() for name in names]), lambda i: described[i])
     record, column = np.nonzero(~np.isnan(values) & (rows != MISSING))
     points = Points.empty(record.size)
     points.series, points.time = catalog.hash[rows[column]], time[record]

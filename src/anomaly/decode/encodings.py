@@ -53,19 +53,16 @@ class Parsed:
 
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """Parse record by record; one that cannot be read gives no point at all."""
-        samples: list[tuple[int, int, Sample]] = []
+        found: list[tuple[int, Sample]] = []
         dead: list[DeadLetter] = []
-        overflow = 0
         for i in range(len(records)):
             try:
-                found = list(self.parse(records.value(i))) if records.value_len[i] > 0 else []
+                found += [(i, s) for s in self.parse(records.value(i))] if records.value_len[i] > 0 else []
             except BadRecord as error:
                 dead.append(records.dead(i, error))
-                continue
-            rows = [catalog.row(key(s.series), lambda s=s: s.series) for s in found]  # type: ignore[misc]
-            overflow += rows.count(MISSING)
-            samples += [(i, row, s) for row, s in zip(rows, found, strict=True) if row != MISSING]
-        return Decoded(columns(samples, catalog), dead, overflow)
+        rows = catalog.rows(catalog.hashed([key(s.series) for _, s in found]), lambda j: found[j][1].series).tolist()
+        samples = [(i, row, s) for row, (i, s) in zip(rows, found, strict=True) if row != MISSING]
+        return Decoded(columns(samples, catalog), dead, len(found) - len(samples))
 
 
 def behind(complete: Parsed, records: Records, left: NDArray[np.intp], catalog: Catalog, decoded: Decoded) -> Decoded:
@@ -89,11 +86,12 @@ def key(described: Description) -> bytes:
 def columns(samples: list[tuple[int, int, Sample]], catalog: Catalog) -> Points:
     """(record index, catalog row, sample) triples as columns."""
     points = Points.empty(len(samples), sum(len(s.buckets) for _, _, s in samples))
+    points.series, points.kind, points.writer = catalog.named(np.array([row for _, row, _ in samples], np.int32))
     at = 0
-    for i, (record, row, s) in enumerate(samples):
-        points.series[i], points.record[i] = catalog.hash[row], record
+    for i, (record, _, s) in enumerate(samples):
+        points.record[i] = record
         points.time[i], points.start[i], points.value[i], points.count[i] = s.time, s.start, s.value, s.observations
-        points.kind[i], points.flags[i] = s.series.kind, s.flags
+        points.flags[i] = s.flags
         points.bucket_at[i], points.bucket_len[i] = at, len(s.buckets)
         points.buckets[at : at + len(s.buckets)] = s.buckets
         at += len(s.buckets)

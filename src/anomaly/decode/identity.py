@@ -1,8 +1,10 @@
 """Who a series is: environment, group, instance and the labels that make it itself.
 
-A sender's attributes (resource, scope, point; or Prometheus labels, Telegraf tags) are sorted by configuration into four
+A sender's attributes (resource, scope, point; or Prometheus labels, Telegraf tags) are sorted by configuration into five
 roles. `environment` and `group` place the series; `instance` labels name which copy of the group it is, and change at
 every deployment; `ignore` labels say nothing. Everything else, with the metric and its unit, is what the series measures.
+`writer` labels say nothing of the series either, but which of several senders wrote the point: two Prometheus servers that
+scrape the same targets send every series twice, each with its own counters, and one of them is enough.
 """
 
 import hashlib
@@ -10,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 import orjson
@@ -18,6 +21,8 @@ from anomaly.config.settings import IdentitySettings
 from anomaly.decode.points import Kind
 
 Labels = tuple[tuple[str, str], ...]
+
+WRITERS = (1 << 16) - 1  # that can be told apart; two of a series would have to fall on the same by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,34 +83,70 @@ def fingerprint(seed: int, *parts: object) -> int:
     return int.from_bytes(digest, "little")
 
 
+class Roles(NamedTuple):
+    """What the configuration makes of a set of label names: which of them is what, each in order."""
+
+    environment: str | None
+    group: tuple[str, ...]
+    labels: tuple[str, ...]
+    instance: tuple[str, ...]
+    writer: tuple[str, ...]
+
+
+class Placed(NamedTuple):
+    """A series as the catalog keeps it; `writer` is 0, or which of several senders of this series it came from."""
+
+    hash: int
+    group_hash: int
+    text: bytes
+    writer: int
+
+
 class Identity:
     """Resolves attributes to a Series by the configured roles."""
 
     def __init__(self, settings: IdentitySettings, seed: int = 0) -> None:
         self.settings, self.seed = settings, seed
-        self._instance = frozenset(settings.instance)
+        self._instance, self._writer = frozenset(settings.instance), frozenset(settings.writer)
         self._place = lru_cache(4096)(lambda environment, group: fingerprint(seed, environment, group))
+        self._copy = lru_cache(4096)(lambda pairs: fingerprint(seed, pairs) % WRITERS + 1)
+        self._roles = lru_cache(4096)(self._sorted)  # thousands of series have the same few sets of names
         self._ignored = lru_cache(4096)(lambda label: any(fnmatchcase(label, p) for p in settings.ignore))
 
     def series(
         self, metric: str, unit: str, attributes: Mapping[str, str], kind: Kind, bounds: tuple[float, ...] = ()
     ) -> Series:
         """The canonical series of a metric with these attributes (all values as text)."""
-        environment = next((attributes[a] for a in self.settings.environment if attributes.get(a)), "default")
-        placed, group = self._group(attributes)
-        placed |= set(self.settings.environment)
-        kept = sorted((k, v) for k, v in attributes.items() if k not in placed and not self._ignored(k))
-        labels = tuple(pair for pair in kept if pair[0] not in self._instance)
-        instance = tuple(pair for pair in kept if pair[0] in self._instance)
-        return Series(
-            fingerprint(self.seed, environment, group, metric, unit, labels, instance),
-            self._place(environment, group),
-            environment, group, metric, unit, labels, instance, kind, bounds,
-        )  # fmt: skip
+        placed = self.placed(metric, unit, attributes, kind, bounds)
+        return unpack(placed.hash, placed.text)
 
-    def _group(self, attributes: Mapping[str, str]) -> tuple[set[str], str]:
-        """The labels that place a series and the group's name: the first alternative of which the last label is there."""
-        for alternative in self.settings.group:
-            if attributes.get(alternative[-1]):
-                return set(alternative), "/".join(attributes[a] for a in alternative if attributes.get(a))
-        return set(), "unknown"
+    def placed(
+        self, metric: str, unit: str, attributes: Mapping[str, str], kind: Kind, bounds: tuple[float, ...] = ()
+    ) -> Placed:
+        """The same as hashes and text, without an object to hold it."""
+        empty = tuple(k for k, v in attributes.items() if not v) if "" in attributes.values() else ()
+        roles = self._roles(tuple(attributes), empty)
+        environment = attributes[roles.environment] if roles.environment else "default"
+        group = "/".join([attributes[a] for a in roles.group]) or "unknown"
+        labels = tuple([(k, attributes[k]) for k in roles.labels])
+        instance = tuple([(k, attributes[k]) for k in roles.instance])
+        who = environment, group, metric, unit, labels, instance
+        at = self._place(environment, group)
+        text = _to_text((*who, int(kind), tuple(map(float, bounds)), at))
+        writer = self._copy(tuple([(k, attributes[k]) for k in roles.writer])) if roles.writer else 0
+        return Placed(fingerprint(self.seed, *who), at, text, writer)
+
+    def _sorted(self, names: tuple[str, ...], empty: tuple[str, ...]) -> Roles:
+        """The roles of these names; a label without a value places nothing."""
+        given = set(names) - set(empty)
+        environment = next((a for a in self.settings.environment if a in given), None)
+        alternative = next((g for g in self.settings.group if g[-1] in given), ())
+        placed = {*self.settings.environment, *alternative, *self._writer}
+        kept = sorted(k for k in names if k not in placed and not self._ignored(k))
+        return Roles(
+            environment,
+            tuple(a for a in alternative if a in given),
+            tuple(k for k in kept if k not in self._instance),
+            tuple(k for k in kept if k in self._instance),
+            tuple(sorted(self._writer & given)),
+        )

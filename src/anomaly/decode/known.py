@@ -16,7 +16,6 @@ from anomaly.decode.records import BadRecord
 from anomaly.decode.table import MISSING
 
 OVERFLOW = -2  # the row of a series past the catalog's limit: known, and not wanted
-_UNKNOWN = 255
 
 
 class Known:
@@ -27,7 +26,7 @@ class Known:
         self._seeds: dict[int, np.uint64] = {}
         self._catalog: Catalog | None = None
         self._past: set[int] = set()
-        self._kinds: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._epoch = 0
 
     def seed(self, catalog: Catalog) -> np.uint64:
         """The seed of this encoding's keys."""
@@ -57,22 +56,9 @@ class Known:
             rows[lost] = [OVERFLOW if key in self._past else MISSING for key in keys[lost].tolist()]
         return rows
 
-    def kinds(self, rows: NDArray[np.int32], catalog: Catalog) -> NDArray[np.uint8]:
-        """The kind of each row."""
-        self._use(catalog)
-        if self._kinds.size < catalog.hash.size:
-            more = catalog.hash.size - self._kinds.size
-            self._kinds = np.concatenate([self._kinds, np.full(more, _UNKNOWN, np.uint8)])
-        found = self._kinds[rows]
-        if np.any(found == _UNKNOWN):
-            fresh = np.unique(rows[found == _UNKNOWN])
-            self._kinds[fresh] = [catalog.series[row].kind for row in fresh.tolist()]
-            found = self._kinds[rows]
-        return found
-
     def _use(self, catalog: Catalog) -> None:
-        """Forget what belongs to another catalog, and far more keys past the limit than there may be series."""
-        if catalog is not self._catalog:
-            self._catalog, self._kinds, self._past = catalog, np.zeros(0, np.uint8), set()
+        """Forget the keys past the limit of another catalog, or if there is room again, or if they are far too many."""
+        if (catalog, catalog.epoch) != (self._catalog, self._epoch):
+            self._catalog, self._epoch, self._past = catalog, catalog.epoch, set()
         if len(self._past) > 4 * catalog.limit:
             self._past = set()

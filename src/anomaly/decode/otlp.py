@@ -77,7 +77,9 @@ class OtlpProto:
         if describe.unreadable:
             held = np.isin(scanned.out[at.WIRE], np.array(describe.unreadable, np.uint64))
             scanned.refused[record[held]] = at.REFUSED
-        points = scanned.points(catalog.hash[rows], record)
+        series, _, writer = catalog.named(rows)
+        points = scanned.points(series, record)
+        points.writer = writer
         refused, lost = scanned.refused != at.OK, rows == MISSING
         if not (lost.any() or refused.any()):
             return Decoded(points)

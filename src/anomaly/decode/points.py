@@ -1,8 +1,9 @@
 """Points as columns: what every encoding decodes to, and what detect reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum, IntFlag
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,11 @@ class Points:
     count  float64 (n,)  histograms: number of observations; else 0
     kind   uint8  (n,)   Kind
     flags  uint8  (n,)   Flag
-    record int32  (n,)   index of the record it came in
+    record int32  (n,)   the record it came in: its index while a block is decoded, in a Block its offset since the first
     bucket_at int64 (n,), bucket_len int32 (n,)  the point's range of `buckets`; length 0: none
     buckets float64 (m,) observations per bucket (not cumulated over buckets), one more than `Series.bounds`
+    writer uint16 (n,)   which of several senders of the series it came from (`identity.Placed.writer`); 0: not said
+    A column that is the same throughout may have a stride of 0.
     """
 
     series: NDArray[np.uint64]
@@ -52,6 +55,11 @@ class Points:
     bucket_at: NDArray[np.int64]
     bucket_len: NDArray[np.int32]
     buckets: NDArray[np.float64]
+    writer: NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, np.uint16))
+
+    def __post_init__(self) -> None:
+        if self.writer.size != self.series.size:
+            self.writer = np.zeros(self.series.size, np.uint16)
 
     def __len__(self) -> int:
         return int(self.series.size)
@@ -75,8 +83,7 @@ class Points:
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Points":
         """The points at `index`, in that order, over the same buckets."""
-        names = [f.name for f in fields(self)][:-1]
-        return Points(*(getattr(self, name)[index] for name in names), self.buckets)  # type: ignore[call-arg]
+        return Points(**{name: getattr(self, name)[index] for name in BY_POINT}, buckets=self.buckets)
 
     @classmethod
     def joined(cls, parts: Sequence["Points"]) -> "Points":
@@ -85,7 +92,25 @@ class Points:
             return parts[0]
         if not parts:
             return cls.empty()
-        columns = [np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)]
+        columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)}
         shift = np.cumsum([0] + [p.buckets.size for p in parts[:-1]])
-        columns[8] = np.concatenate([p.bucket_at + s for p, s in zip(parts, shift, strict=True)])
-        return cls(*columns)
+        columns["bucket_at"] = np.concatenate([p.bucket_at + s for p, s in zip(parts, shift, strict=True)])
+        return cls(**columns)
+
+
+BY_POINT = tuple(f.name for f in fields(Points) if f.name != "buckets")
+
+
+def ranges(begin: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of all ranges, one range after the other."""
+    before = np.cumsum(length) - length
+    places: NDArray[np.int64] = np.arange(int(length.sum())) + np.repeat(begin - before, length)
+    return places
+
+
+def constant(column: NDArray[Any]) -> bool:
+    """Whether a column that holds something is the same throughout, to the bit."""
+    if column.size and column.strides == (0,):
+        return True
+    bits = column.view(f"u{column.itemsize}")
+    return bits.size > 0 and all(bool((part == bits[0]).all()) for part in (bits[:64], bits))

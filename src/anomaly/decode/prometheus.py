@@ -119,10 +119,10 @@ class Requests:
         for request in np.flatnonzero(self.form == METADATA).tolist():
             first, end = np.searchsorted(self.record, (request, request + 1)).tolist()
             for j in (np.flatnonzero(rows[first:end] >= 0) + first).tolist():
-                series = self.catalog.series[rows[j]]
-                told = complete.kind(series.metric, self._types_of(request))
-                if told != series.kind:
-                    rows[j] = self._row(self._describe(j)._replace(kind=told))
+                described = self._describe(j)
+                told = complete.kind(described.metric, self._types_of(request))
+                if told != self.catalog.kind[rows[j]]:
+                    rows[j] = self._row(described._replace(kind=told))
 
     def _types_of(self, request: int) -> dict[str, int]:
         """What a request's own metadata tell; asked only where there are series."""
@@ -183,7 +183,7 @@ class Requests:
             self.overflow += int(np.count_nonzero(row == OVERFLOW))
         row, series, bits = row[held], self.series[held], self.bits[held]
         points = Points.empty(row.size)
-        points.series, points.kind = self.catalog.hash[row], self.known.kinds(row, self.catalog)
+        points.series, points.kind, points.writer = self.catalog.named(row)
         points.time, points.value = self.time[held], bits.view(np.float64)
         points.flags[bits == complete.STALE] = Flag.STALE
         points.record = self.bodies.record[self.record[series]]

@@ -90,7 +90,7 @@ class PrometheusJson:
         held = good if n < block.row.size else slice(None)
         row = block.row[held]
         points = Points.empty(n)
-        points.series, points.kind = catalog.hash[row], self._known.kinds(row, catalog)
+        points.series, points.kind, points.writer = catalog.named(row)
         points.time, points.value, points.record = block.time[held], block.value[held], record
         return Decoded(points, dead, int(np.count_nonzero(block.row == OVERFLOW)) if n < block.row.size else 0)
 

@@ -2,10 +2,11 @@
 
 It holds nothing that cannot be built anew: the catalog of series it has met and when each was last announced. A series
 is announced to its partition when it is new and again every ANNOUNCE_EVERY of data time, because the receiver may have
-lost it, or may be another one.
+lost it, or may be another one; where the receiver is known to have it (`keeps` false), only once.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,9 @@ from anomaly.decode.encodings import ENCODINGS, Decoded, Encoding
 from anomaly.decode.identity import Identity
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
+from anomaly.decode.split import split
 
 BROUGHT = (csv, influx, otlp, prometheus, prometheus_json, telegraf_json)  # each registers its encodings when imported
-ANNOUNCE_EVERY = 60_000  # ms of data time: the longest that a receiver which lost its labels is blind for a series
-
 PAST_LIMIT = "past_limit"  # the outcome of a point whose series is one more than `limits.series`
 
 # Before 2001-09-09 in milliseconds a number is a clock that was never set, or seconds taken for milliseconds.
@@ -31,23 +31,33 @@ EARLIEST = 1_000_000_000_000
 class Decode:
     """Decodes every source of a configuration into blocks for `partitions` partitions of anomaly.points."""
 
-    def __init__(self, settings: Settings, partitions: int) -> None:
-        self.limits, self.partitions = settings.limits, partitions
-        self.catalog = Catalog(Identity(settings.identity, settings.identity.seed), settings.limits.series)
+    def __init__(self, settings: Settings, partitions: int, keeps: bool = True) -> None:
+        self.limits = settings.limits
+        identity = Identity(settings.identity, settings.identity.seed)
+        self.catalog = Catalog(identity, settings.limits.series, partitions, keeps)
         self.overflow = 0
         self._encodings: dict[str, Encoding] = {}
-        self._announced = Announcements(self.catalog)
         self._heard: dict[tuple[str, int], int] = {}
-        self._narrow = np.min_scalar_type(partitions)
 
     def blocks(self, source: SourceSettings, records: Records) -> tuple[list[tuple[int, Block]], list[DeadLetter]]:
         """Blocks by partition, a tick where a partition has no point; and what was set aside, once per record."""
+        self.catalog.recycle(max(self._heard.values(), default=0))
         held, large = self._of_bearable_size(records)
         decoded = self._encoding(source.encoding).decode(held, self.catalog)
         self.overflow += decoded.overflow
         points, unusable = self._of_bearable_time(decoded, held)
         heard = self._hear(records, points)
         return self._split(source, records, points, heard), large + decoded.dead + unusable
+
+    def withdraw(self, blocks: Iterable[Block]) -> None:
+        """These blocks will not be sent: what they announce is announced again."""
+        for block in blocks:
+            self.catalog.columns["until"][self.catalog.rows_of(block.series.hash)] = 0
+
+    def forget(self, series: NDArray[np.uint64]) -> None:
+        """The receiver let these series go: they are announced again with their next point."""
+        rows = self.catalog.rows_of(series)
+        self.catalog.forget(np.unique(rows[rows >= 0]))
 
     def _encoding(self, name: str) -> Encoding:
         if name not in self._encodings:
@@ -86,44 +96,30 @@ class Decode:
         return self._heard[place]
 
     def _split(self, source: SourceSettings, records: Records, points: Points, heard: int) -> list[tuple[int, Block]]:
-        rows = self.catalog.rows_of(points.series)
-        partition = (self.catalog.group[rows] % np.uint64(self.partitions)).astype(self._narrow)  # sorts faster
-        order = np.argsort(partition, kind="stable")
-        edges = np.searchsorted(partition[order], np.arange(self.partitions + 1))
+        points.record = since_first(records)[points.record]
+        place = records.source, records.partition, records.first_offset, records.next_offset
+        parts, rows = split(points, self.catalog)
         lateness = int(source.lateness * 1000)
-        blocks = []
-        for p in range(self.partitions):
-            own = order[edges[p] : edges[p + 1]]
-            mine = points if own.size == len(points) else points.take(own)
-            new = self._announced.due(rows[own], mine.time)
-            place = (records.source, records.partition, records.first_offset, records.next_offset)
-            blocks.append((p, Block(*place, heard, lateness, mine, new)))
-        return blocks
+        return [
+            (p, Block(*place, heard, lateness, part, new))
+            for p, (part, new) in enumerate(zip(parts, self._announced(rows), strict=True))
+        ]
+
+    def _announced(self, rows: NDArray[np.int32]) -> list[Announced]:
+        """The series in these rows, by partition."""
+        if not rows.size:
+            return [Announced() for _ in range(self.catalog.partitions)]
+        texts, where = self.catalog.announced(rows), self.catalog.columns["partition"][rows]
+        by_partition = [[i for i in np.flatnonzero(where == p).tolist() if texts[i]] for p in range(self.catalog.partitions)]
+        return [Announced(self.catalog.hash[rows[some]], [texts[i] for i in some]) for some in by_partition]
+
+
+def since_first(records: Records) -> NDArray[np.int32]:
+    """Offset of each record since the first of the range; at most two billion, past which all are taken for the last."""
+    return np.minimum(records.offset - records.first_offset, np.iinfo(np.int32).max).astype(np.int32)
 
 
 def _dead(records: Records, points: Points, bad: NDArray[np.bool_], reason: str) -> list[DeadLetter]:
     """One dead letter per record that holds a bad point; its other points go on."""
     count = Counter(points.record[bad].tolist())
     return [records.dead(i, BadRecord(reason, f"{n} of its points"), n) for i, n in sorted(count.items())]
-
-
-class Announcements:
-    """When each series was last announced; columns over the catalog's rows.
-
-    until int64 (rows,)  data time in ms from which the series is to be announced again; 0: never was
-    """
-
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
-        self._until: NDArray[np.int64] = np.zeros(1 << 10, np.int64)
-
-    def due(self, rows: NDArray[np.int32], time: NDArray[np.int64]) -> Announced:
-        """The series among these points that must be announced with them, in order of appearance."""
-        if self._until.size < len(self.catalog.series):
-            self._until = np.concatenate([self._until, np.zeros(self.catalog.hash.size - self._until.size, np.int64)])
-        late = np.flatnonzero(time >= self._until[rows])
-        if not late.size:
-            return Announced()
-        fresh, first = np.unique(rows[late], return_index=True)
-        self._until[fresh] = time[late[first]] + ANNOUNCE_EVERY
-        return Announced.of(self.catalog.series[r] for r in fresh[np.argsort(first)].tolist())

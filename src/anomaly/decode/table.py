@@ -1,7 +1,7 @@
 """Fingerprint -> row, by open addressing over flat arrays.
 
 keys uint64 (capacity,), 0 is an empty slot (a fingerprint of 0 is stored as 1); rows int32 (capacity,). The capacity is a
-power of two and at least twice the number of rows, so that probes stay short.
+power of two and at least twice the number of rows, so that probes stay short: 24 to 48 bytes a row.
 Source: D. Knuth, The Art of Computer Programming, volume 3, section 6.4, algorithm L (linear probing).
 """
 
@@ -53,16 +53,26 @@ class Table:
         find(fingerprints, self._keys, self._rows, out)
         return out
 
+    @property
+    def nbytes(self) -> int:
+        """What the table holds in memory."""
+        return self._keys.nbytes + self._rows.nbytes
+
     def insert(self, fingerprints: NDArray[np.uint64], rows: NDArray[np.int32]) -> None:
         """Give each fingerprint its row, a new one to those that are in the table already."""
         self.size += fingerprints.size
         if 2 * self.size > self._keys.size:
-            self._grow()
+            self._keep(self._keys != 0, 1 << int(2 * self.size - 1).bit_length())
         insert(fingerprints, rows, self._keys, self._rows)
 
-    def _grow(self) -> None:
-        used = self._keys != 0
-        keys, rows = self._keys[used], self._rows[used]
-        capacity = 1 << int(4 * self.size).bit_length()
+    def drop(self, gone: NDArray[np.bool_]) -> None:
+        """Forget every fingerprint whose row is `gone`, a truth by row; rows past its end stay."""
+        beyond = self._rows >= gone.size
+        kept = (self._keys != 0) & (beyond | ~gone[np.where(beyond, 0, self._rows)])
+        self.size = int(np.count_nonzero(kept))
+        self._keep(kept, self._keys.size)
+
+    def _keep(self, kept: NDArray[np.bool_], capacity: int) -> None:
+        keys, rows = self._keys[kept], self._rows[kept]
         self._keys, self._rows = np.zeros(capacity, np.uint64), np.zeros(capacity, np.int32)
         insert(keys, rows, self._keys, self._rows)

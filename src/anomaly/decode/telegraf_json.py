@@ -88,7 +88,7 @@ class TelegrafJson:
         overflow = int(np.count_nonzero((rows == OVERFLOW) & ~left[scanned.record]))
         row = rows[held]
         points = Points.empty(held.size)
-        points.series, points.kind = catalog.hash[row], self._known.kinds(row, catalog)
+        points.series, points.kind, points.writer = catalog.named(row)
         points.time, points.value, points.record = scanned.time[held], scanned.value[held], scanned.record[held]
         decoded = Decoded(points, [], overflow)
         left &= records.value_len > 0

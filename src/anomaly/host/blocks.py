@@ -69,6 +69,11 @@ class Ticket:
     first_offset: int
     next_offset: int
     settled: bool = False
+    parts: list["Ticket"] = field(default_factory=list)  # of what was taken one by one instead of the whole
+
+    def is_settled(self) -> bool:
+        """Whether the range, or all parts of it, are dealt with."""
+        return self.settled or (bool(self.parts) and all(part.settled for part in self.parts))
 
 
 @dataclass(slots=True)

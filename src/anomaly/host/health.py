@@ -31,6 +31,8 @@ class Health:
         self.registry = CollectorRegistry()
         self.heard: dict[str, float] = {}  # wall time of the last record, by assigned source
         self.assigned_at: dict[str, float] = {}
+        self._known: dict[str, tuple[int, float]] = {}  # by stage
+        self._assigned: dict[str, set[str]] = {}  # by stage
         self.newest: int | None = None  # event time of the newest point judged, ms
         self.brokers_gone_since: float | None = None
         self.compiled = self.joined = False
@@ -57,6 +59,9 @@ class Health:
         self._lag = Gauge("anomaly_lag_records", "Records not read yet.", ["topic", "partition"], registry=r)
         self._batch = Histogram("anomaly_batch_records", "Records in a batch.", ["stage"], buckets=RECORDS, registry=r)
         self._seconds = Histogram("anomaly_stage_seconds", "Time of a batch.", ["stage"], buckets=SECONDS, registry=r)
+        self._misplaced = Counter(
+            "anomaly_groups_misplaced", "Groups on a second partition of a source keyed by group.", ["source"], registry=r
+        )
         self._compile = Gauge("anomaly_compile_seconds", "Time to compile or load the kernels.", registry=r)
         self._blind = Gauge("anomaly_blind", "1 while the detector cannot see, by reason.", ["reason"], registry=r)
         self._newest = Gauge("anomaly_newest_point_timestamp_seconds", "Event time of the newest point judged.", registry=r)
@@ -140,10 +145,12 @@ class Health:
         for outcome, n in added.items():
             self._points.labels(outcome).inc(n)
 
-    def series(self, n: int, warm_share: float) -> None:
-        """So many series are known, over all partitions, and this share of their models is warm."""
-        self._series.set(n)
-        self._warm.set(warm_share)
+    def series(self, n: int, warm_share: float, stage: str = "") -> None:
+        """So many series are known to a stage, over all its partitions, and this share of their models is warm."""
+        self._known[stage] = n, warm_share
+        total = sum(n for n, _ in self._known.values())
+        self._series.set(total)
+        self._warm.set(sum(n * share for n, share in self._known.values()) / max(total, 1))
 
     def anomaly(self, anomaly: Anomaly) -> None:
         """Detect said this."""
@@ -157,6 +164,10 @@ class Health:
     def alert(self, alert: Alert) -> None:
         """Dispatch decided this."""
         self._alerts.labels(alert.event.value, alert.severity.value).inc()
+
+    def misplaced(self, source: str, groups: int) -> None:
+        """Groups of a source that is declared `keyed: group` were met on a second partition."""
+        self._misplaced.labels(source).inc(groups)
 
     def suppressed(self, reason: str, n: int = 1) -> None:
         """So many judgements led to no alert, for a reason."""
@@ -173,10 +184,11 @@ class Health:
         self._compile.set(seconds)
         self.compiled = True
 
-    def assigned(self, sources: Iterable[str]) -> None:
-        """From now on these sources, and no others, are this process's to read."""
+    def assigned(self, sources: Iterable[str], stage: str = "") -> None:
+        """From now on these sources, and no others, are this process's to read by a stage."""
         now, self.joined = self.now(), True
-        self.assigned_at = {s: self.assigned_at.get(s, now) for s in sources}
+        self._assigned[stage] = set(sources)
+        self.assigned_at = {s: self.assigned_at.get(s, now) for s in sorted(set().union(*self._assigned.values()))}
         self.heard = {s: t for s, t in self.heard.items() if s in self.assigned_at}
 
     def lag(self, topic: str, partition: int, n: int) -> None:

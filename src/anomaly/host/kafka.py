@@ -15,7 +15,7 @@ from functools import partial
 from aiokafka.errors import KafkaError
 
 from anomaly.config.models import ModelSpec
-from anomaly.config.settings import Driver, KafkaSettings, Settings
+from anomaly.config.settings import Driver, KafkaSettings, Keyed, Settings
 from anomaly.dispatch.delivery import Delivery
 from anomaly.engine import Engine
 from anomaly.host import connect, topics
@@ -28,10 +28,11 @@ from anomaly.host.faust_source import FaustSource
 from anomaly.host.health import Health
 from anomaly.host.outputs import Outputs
 from anomaly.host.source import Intake, Source, Stage
-from anomaly.host.stages import DecodeStage, DetectStage, Wiring
+from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
 from anomaly.host.stages_alerts import CorrelateStage, DeliverStage
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import MissingTopics, Names
+from anomaly.host.wiring import Wiring
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +107,16 @@ class Worker:
         return f"{self.kafka.application}.{stage}"
 
     def _stages(self, wiring: Wiring, delivery: Delivery) -> list[Stage]:
-        made: dict[str, Stage] = {
-            "decode": DecodeStage(wiring, self.settings.sources),
-            "detect": DetectStage(wiring),
-            "correlate": CorrelateStage(wiring),
-            "deliver": DeliverStage(wiring, delivery, self._group("delivery")),
+        """Sources keyed by group are judged where they are decoded."""
+        fused = [source for source in self.settings.sources if source.keyed is Keyed.GROUP]
+        split = [source for source in self.settings.sources if source not in fused]
+        made: dict[str, list[Stage]] = {
+            "decode": [s for s in (DecodeStage(wiring, split), FusedStage(wiring, fused)) if s.topics],
+            "detect": [DetectStage(wiring)],
+            "correlate": [CorrelateStage(wiring)],
+            "deliver": [DeliverStage(wiring, delivery, self._group("delivery"))],
         }
-        return [made[name] for name in STAGES if name in self.names_of_stages]
+        return [stage for name in STAGES if name in self.names_of_stages for stage in made[name]]
 
     async def _read(self, wiring: Wiring, stages: Sequence[Stage]) -> None:
         """All stages side by side; when one cannot go on, or we are asked to stop, each finishes what it has in hand."""

@@ -39,7 +39,7 @@ class Progress:
 
     def _prune(self, place: Place) -> None:
         waiting = self._delivered[place]
-        while waiting and waiting[0].settled:
+        while waiting and waiting[0].is_settled():
             self._done[place] = waiting.popleft().next_offset
 
 

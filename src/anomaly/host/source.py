@@ -113,7 +113,7 @@ class Intake:
                 await self._restore(new)
             self._held = now
         if self.stage.reads_sources:
-            self.health.assigned({p.topic for p in now})
+            self.health.assigned({p.topic for p in now}, self.stage.name)
         if self.checkpoints and self._watching is None:
             self._watching = asyncio.create_task(self._watch())
 
@@ -260,17 +260,22 @@ class Intake:
 
     async def _one_by_one(self, place: Place, block: Fetched) -> int:
         """A fault of ours must not stop a partition for ever: the record that meets it is set aside, with its bytes."""
-        points, dead = 0, []
-        for i in range(len(block)):
+        points, dead, failed = 0, [], []
+        parts = [single(block, i) for i in range(len(block))]
+        block.ticket.parts = [part.ticket for part in parts]
+        for i, part in enumerate(parts):
             try:
-                points += await self.stage.take(single(block, i))
+                points += await self.stage.take(part)
             except (KafkaError, OSError):
                 raise
             except Exception as error:
                 bad = error if isinstance(error, BadRecord) else BadRecord("internal_error", repr(error))
                 dead.append(block.dead(i, bad))
+                failed.append(part)
                 await self._afresh(place)
         await self.set_aside(dead)
+        for part in failed:
+            part.ticket.settled = True
         return points
 
     def _covered(self, place: Place, offset: int) -> None:

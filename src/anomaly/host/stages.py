@@ -1,69 +1,42 @@
 """Decode and detect as they run on Kafka: source topics -> Decode -> .points -> Detect -> .anomalies.
 
 Each stage writes its outputs before its input is committed, so that a crash repeats and never loses; whatever repeats
-carries the same id. Open anomalies survive in .state.open, compacted, on the same partition as their points.
+carries the same id, or the same offsets. Open anomalies survive in .state.open (`telling`). Sources that are keyed by group
+are decoded and judged in one stage, with no topic between.
 """
 
 import logging
-import zlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Sequence
 
-import msgspec
+import numpy as np
 
-from anomaly.config.settings import KafkaSettings, SourceSettings
+from anomaly.config.settings import SourceSettings
 from anomaly.decode.block import Block
-from anomaly.decode.records import BadRecord, DeadLetter
-from anomaly.decode.stage import PAST_LIMIT
-from anomaly.detect.anomaly import Anomaly, Event, Tick
-from anomaly.engine import Engine
-from anomaly.host import compacted, wire_points
+from anomaly.decode.records import BadRecord
+from anomaly.decode.stage import PAST_LIMIT, Decode
+from anomaly.host import wire_points
 from anomaly.host.blocks import Fetched, Place
-from anomaly.host.health import Health
-from anomaly.host.outputs import Message, Outputs, dead_letter
-from anomaly.host.topics import Names
+from anomaly.host.outputs import Message
+from anomaly.host.sending import Sending, bearable
+from anomaly.host.telling import TICK_EVERY, Of, Telling
+from anomaly.host.wiring import Wiring
 from anomaly.state import Stateful
 
 log = logging.getLogger(__name__)
 
-TICK_EVERY = 1000  # ms of event time between ticks: they say nothing but that time goes on
-
-T = TypeVar("T")
-
-to_json = msgspec.json.Encoder().encode
-_anomaly = msgspec.json.Decoder(Anomaly)
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What every stage needs; `partitions` counts those of our topics."""
-
-    kafka: KafkaSettings
-    names: Names
-    partitions: Mapping[str, int]
-    engine: Engine
-    outputs: Outputs
-    health: Health
-
-    async def set_aside(self, letters: Sequence[DeadLetter]) -> None:
-        """Write dead letters, and count them."""
-        self.health.set_aside(letters)
-        await self.outputs.send([dead_letter(self.names.dead, letter) for letter in letters])
-
 
 class DecodeStage:
-    """Raw records of the sources -> blocks of points by group."""
+    """Raw records of the sources -> blocks of points by group. A block is settled when its points are on the brokers."""
 
-    name, reads_sources, settles_later = "decode", True, False
-    keeps_state = False
+    name, reads_sources, keeps_state, settles_later = "decode", True, False, True
 
     def __init__(self, wiring: Wiring, sources: Sequence[SourceSettings]) -> None:
         self.wiring = wiring
         self.sources = {source.topic: source for source in sources}
         self.topics: tuple[str, ...] = tuple(self.sources)
+        self._decoder = Decode(wiring.engine.settings, wiring.partitions[wiring.names.points])
         self._told: dict[tuple[Place, int], int] = {}  # (source, points partition) -> how far it was told to be heard
+        self._sending = Sending(self._send)
 
     def state(self, place: Place) -> None:
         """None: what is known of series can be built anew."""
@@ -77,23 +50,29 @@ class DecodeStage:
 
     async def take(self, block: Fetched) -> int:
         """Decode a block; its points go to the partitions of their groups."""
-        before = self.wiring.engine.overflow
-        found, dead = self.wiring.engine.decode(self.sources[block.source], block)
-        self.wiring.health.outcomes({PAST_LIMIT: self.wiring.engine.overflow - before})
+        before = self._decoder.overflow
+        found, dead = self._decoder.blocks(self.sources[block.source], block)
+        self.wiring.health.outcomes({PAST_LIMIT: self._decoder.overflow - before})
+        if not all(bearable(points) for _, points in found):
+            self._decoder.withdraw(points for _, points in found)
+            raise BadRecord("too_large", "a series or a histogram of it does not go into one record")
         await self.wiring.set_aside(dead)
-        await self.wiring.outputs.send([
-            Message(self.wiring.names.points, partition, None, record)
-            for partition, points in found
-            if self._says_something(partition, points)
-            for record in wire_points.encode(points)
-        ])  # fmt: skip
+        await self._sending.put(block, [(p, points) for p, points in found if self._says_something(p, points)])
         return sum(len(points.points) for _, points in found)
 
     def report(self) -> None:
         """Nothing but what each block said."""
 
     async def finish(self) -> None:
-        """Nothing is left: blocks are settled when they are taken."""
+        """What was decoded is sent."""
+        await self._sending.all()
+
+    async def _send(self, found: Sequence[tuple[int, Block]]) -> None:
+        """Those of a block that is too large go one after the other: none may overtake another."""
+        version, topic = self.wiring.kafka.topics.points_version, self.wiring.names.points
+        records = [(partition, wire_points.encode(block, version)) for partition, block in found]
+        for i in range(max((len(r) for _, r in records), default=0)):
+            await self.wiring.outputs.send([Message(topic, p, None, r[i]) for p, r in records if i < len(r)])
 
     def _says_something(self, partition: int, block: Block) -> bool:
         key = Place(block.source, block.partition), partition
@@ -107,40 +86,31 @@ class DecodeStage:
 class DetectStage:
     """Blocks of points -> anomalies, and ticks for the correlators, which see all partitions' time go on."""
 
-    name, reads_sources, settles_later = "detect", False, False
-    keeps_state = True
+    name, reads_sources, keeps_state, settles_later = "detect", False, True, False
 
     def __init__(self, wiring: Wiring) -> None:
-        self.wiring = wiring
+        self.wiring, self.telling = wiring, Telling(wiring)
         self.topics: tuple[str, ...] = (wiring.names.points,)
         self._held: set[int] = set()
-        self._ticked: dict[int, int] = {}
-        self._counted: dict[int, Counter[str]] = {}
 
-    def state(self, place: Place) -> Stateful | None:
+    def state(self, place: Place) -> Stateful:
         """The partition's detector."""
-        del place
-        return None
+        self._held.add(place.partition)
+        return self.wiring.engine.detector(place.partition)
 
     async def restore(self, places: Sequence[Place]) -> None:
-        """Open anomalies, so that none is opened or closed twice; told again, since a crash may have come between."""
-        held = await compacted.read(self.wiring.kafka, self.wiring.names.open, [p.partition for p in places])
-        self._held |= set(held)
-        for partition, by_id in held.items():
-            anomalies = readable(by_id, _anomaly)
-            self.wiring.engine.detector(partition).restore(anomalies)
-            await self.wiring.outputs.send([self._event(a) for a in anomalies])
+        """Without their checkpoints at least what was open is known."""
+        await self.telling.restore([Of(p.partition) for p in places])
 
     def drop(self, place: Place) -> None:
         """Another worker's groups."""
-        self.wiring.engine.drop(place.partition)
+        self.telling.drop(Of(place.partition))
         self._held.discard(place.partition)
-        self._ticked.pop(place.partition, None)
-        self._counted.pop(place.partition, None)
 
     async def take(self, block: Fetched) -> int:
         """Judge the points of a block of blocks."""
-        points, dead, events = 0, [], list[Anomaly | Tick]()
+        points, dead, events = 0, [], []
+        self.telling.begin(Of(block.partition))
         for i in range(len(block)):
             try:
                 received = wire_points.decode(block.value(i))
@@ -151,67 +121,80 @@ class DetectStage:
             points += len(received.points)
             if len(received.points):
                 self.wiring.health.judged(int(received.points.time.max()))
-        self._count(block.partition, events)
         await self.wiring.set_aside(dead)
-        await self._tell(block.partition, events)
+        await self.telling.tell(Of(block.partition), events)
         return points
 
     def report(self) -> None:
         """How many series are known, and how well."""
-        detectors = [self.wiring.engine.detector(partition) for partition in sorted(self._held)]
-        series = sum(d.series for d in detectors)
-        self.wiring.health.series(series, sum(d.warm_share * d.series for d in detectors) / max(series, 1))
+        self.telling.report(self.name, [Of(partition) for partition in sorted(self._held)])
 
     async def finish(self) -> None:
         """Nothing is left: blocks are settled when they are taken."""
 
-    async def _tell(self, partition: int, events: Sequence[Anomaly | Tick]) -> None:
-        """What opened is noted before it is told, what closed is told before its note goes.
 
-        A crash in between leaves a note of what may not have been told: the next start tells it again, by the same id. The
-        model could not: it has not seen what came before.
-        """
-        anomalies = [event for event in events if isinstance(event, Anomaly)]
-        ids = {a.id: a.event is Event.CLOSE for a in anomalies}  # as each stands at last
-        topic = self.wiring.names.open
-        lasting = {a.id: to_json(a) for a in anomalies if not ids[a.id]}
-        await self.wiring.outputs.send([Message(topic, partition, i.encode(), text) for i, text in lasting.items()])
-        await self.wiring.outputs.send([*map(self._event, anomalies), *self._ticks(partition, events)])
-        await self.wiring.outputs.send([Message(topic, partition, i.encode(), None) for i, over in ids.items() if over])
+class FusedStage:
+    """Raw records of sources keyed by group -> anomalies and ticks.
 
-    def _event(self, anomaly: Anomaly) -> Message:
-        environment = anomaly.environment
-        return Message(self.wiring.names.anomalies, self._of(environment), environment.encode(), to_json(anomaly))
+    A partition of the source is a partition of the detector, with a decoder of its own: what that announced, its detector
+    knows. A series is announced once.
+    """
 
-    def _of(self, environment: str) -> int:
-        """Nothing crosses an environment: all of it meets on one partition."""
-        return zlib.crc32(environment.encode()) % self.wiring.partitions[self.wiring.names.anomalies]
+    name, reads_sources, keeps_state, settles_later = "fused", True, True, False
 
-    def _ticks(self, partition: int, events: Iterable[Anomaly | Tick]) -> list[Message]:
-        """The last tick of a block, behind its anomalies, to all correlators; none if a recent one said as much."""
-        time = max((e.time for e in events if isinstance(e, Tick)), default=0)
-        if time < self._ticked.get(partition, 0) + TICK_EVERY:
-            return []
-        self._ticked[partition] = time
-        names, text = self.wiring.names, to_json(Tick(partition=partition, time=time))
-        return [Message(names.anomalies, p, None, text) for p in range(self.wiring.partitions[names.anomalies])]
+    def __init__(self, wiring: Wiring, sources: Sequence[SourceSettings]) -> None:
+        self.wiring, self.telling = wiring, Telling(wiring)
+        self.sources = {source.topic: source for source in sources}
+        self.topics: tuple[str, ...] = tuple(self.sources)
+        self._decoders: dict[Place, Decode] = {}
+        self._homes: dict[tuple[str, int], int] = {}  # (source, group) -> the partition that it was met on first
 
-    def _count(self, partition: int, events: Iterable[Anomaly | Tick]) -> None:
-        for event in events:
-            if isinstance(event, Anomaly):
-                self.wiring.health.anomaly(event)
-        now = Counter(self.wiring.engine.detector(partition).counts)
-        del now["waiting"]  # not an outcome yet
-        self.wiring.health.outcomes(now - self._counted.get(partition, Counter()))
-        self._counted[partition] = now
+    def state(self, place: Place) -> Stateful:
+        """The detector of the source's partition; its decoder announces everything anew."""
+        self._decoders[place] = Decode(self.wiring.engine.settings, 1, keeps=False)
+        return self.wiring.engine.detector(Of(place.partition, place.topic).number)
 
+    async def restore(self, places: Sequence[Place]) -> None:
+        """Without their checkpoints at least what was open is known."""
+        await self.telling.restore([Of(p.partition, p.topic) for p in places])
 
-def readable(held: Mapping[bytes, bytes], decoder: "msgspec.json.Decoder[T]") -> list[T]:
-    """The values that can be read; another version of ours may have written what we cannot."""
-    found = []
-    for key, value in held.items():
-        try:
-            found.append(decoder.decode(value))
-        except msgspec.DecodeError as error:
-            log.warning("not restored: %s: %s", key.decode(errors="replace"), error)
-    return found
+    def drop(self, place: Place) -> None:
+        """Another worker's groups."""
+        self.telling.drop(Of(place.partition, place.topic))
+        self._decoders.pop(place, None)
+        self._homes = {key: p for key, p in self._homes.items() if (key[0], p) != place}
+
+    async def take(self, block: Fetched) -> int:
+        """Decode a block and judge its points."""
+        place = Place(block.source, block.partition)
+        decoder, of = self._decoders[place], Of(block.partition, block.source)
+        self.telling.begin(of)
+        before = decoder.overflow
+        found, dead = decoder.blocks(self.sources[block.source], block)
+        points = found[0][1]
+        self._look(place, decoder, points)
+        events = self.wiring.engine.detect(of.number, points)
+        if len(points.points):
+            self.wiring.health.judged(int(points.points.time.max()))
+        self.wiring.health.outcomes({PAST_LIMIT: decoder.overflow - before})
+        await self.wiring.set_aside(dead)
+        await self.telling.tell(of, events)
+        return len(points.points)
+
+    def report(self) -> None:
+        """How many series are known, and how well."""
+        self.telling.report(self.name, [Of(p.partition, p.topic) for p in sorted(self._decoders)])
+
+    async def finish(self) -> None:
+        """Nothing is left: blocks are settled when they are taken."""
+
+    def _look(self, place: Place, decoder: Decode, block: Block) -> None:
+        """A group on two partitions is judged in two halves: whoever declared the source must know."""
+        groups = np.unique(decoder.catalog.group[decoder.catalog.rows_of(block.series.hash)]) if len(block.series) else ()
+        wrong = [g for g in map(int, groups) if self._homes.setdefault((place.topic, g), place.partition) != place.partition]
+        if wrong:
+            log.warning(
+                "%s is declared keyed: group, but %d groups of partition %d were met on another one before",
+                place.topic, len(wrong), place.partition,
+            )  # fmt: skip
+            self.wiring.health.misplaced(place.topic, len(wrong))

@@ -20,8 +20,9 @@ from anomaly.dispatch.delivery import Delivery
 from anomaly.host import compacted, connect
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.outputs import Message
-from anomaly.host.stages import Wiring, readable, to_json
 from anomaly.host.statelog import Whole
+from anomaly.host.telling import readable, to_json
+from anomaly.host.wiring import Wiring
 from anomaly.state import Stateful
 
 # How long a resolved incident stays in .incidents, in ms of event time: somebody looks at what woke him.
@@ -52,8 +53,7 @@ _alert = msgspec.json.Decoder(Alert)
 class CorrelateStage:
     """Anomalies of the environments of a partition -> incidents, and alerts about their changes."""
 
-    name, reads_sources, settles_later = "correlate", False, False
-    keeps_state = True
+    name, reads_sources, keeps_state, settles_later = "correlate", False, True, False
 
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
@@ -141,8 +141,7 @@ class CorrelateStage:
 class DeliverStage:
     """Alerts -> receivers. A block is settled when nothing waits in any outbox: a slow receiver holds back commits alone."""
 
-    name, reads_sources, settles_later = "delivery", False, True
-    keeps_state = False
+    name, reads_sources, keeps_state, settles_later = "delivery", False, False, True
 
     def __init__(self, wiring: Wiring, delivery: Delivery, group: str) -> None:
         self.wiring, self.delivery, self.group = wiring, delivery, group

@@ -1,159 +1,120 @@
 """Blocks of points as records of anomaly.points, and back.
 
 A record is a head and a zstd body. Head, little-endian: magic "APB", version, CRC-32 of everything behind it, input
-partition, offset, next offset, heard, lateness, points, buckets, bytes of the source's name, bytes of the announced
-series, decompressed bytes of the body, and a bit per column that holds one value throughout (that is then sent once).
-The body: name, series (MessagePack, because a bucket's bound may be infinite and JSON has no word for it), then the
-columns, each from a multiple of eight bytes on. `bucket_at` is not sent: the buckets are gathered in order of points.
+partition, offset, next offset, heard, lateness, points, buckets, announced series, bytes of their texts, bytes of the
+source's name, bytes of the body when decompressed, and how each column of COLUMNS is written (`wire_columns`). The body:
+hashes of the announced series, lengths of their texts, the columns, the buckets, the texts, the name; each from a multiple
+of eight bytes on. `bucket_at` is not sent: the buckets are gathered in order of points.
+
+Version 1 is read as well, and written where the configuration says so, for as long as a worker that knows no other reads
+the same topic. A version that we do not know is refused by its name, not guessed.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from itertools import accumulate, pairwise
 
 import cramjam
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.decode.block import Announced, Block
-from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord
+from anomaly.host import wire_points_1
+from anomaly.host.wire_columns import Reader, expand, gathered, packed, shuffled, with_buckets
 
-MAGIC, VERSION = b"APB", 1
-HEAD = struct.Struct("<3sBIiqqqqIIHIIH")
+MAGIC, VERSION = b"APB", 2
+COLUMNS = {
+    "series": "u8", "time": "i8", "start": "i8", "value": "f8", "count": "f8", "kind": "u1", "flags": "u1", "record": "i4",
+    "bucket_len": "i4", "writer": "u2",
+}  # fmt: skip
+HEAD = struct.Struct(f"<3sBIiqqqqIIIIHI{len(COLUMNS)}B")
 CHECKED_FROM = 8
 
 # Brokers refuse more than 1 MB in a record unless told otherwise.
 LARGEST = 900_000
-# Decompressed, of one record; a reader allocates no more, whatever a head claims. Decode cuts above it.
-LARGEST_BODY = 64 << 20
-
-COLUMNS = ("series", "time", "start", "value", "count", "kind", "flags", "record", "bucket_len")
-KINDS = tuple(np.dtype(k) for k in ("u8", "i8", "i8", "f8", "f8", "u1", "u1", "i4", "i4"))
-
-_series_to = msgspec.msgpack.Encoder()
-_series_from = msgspec.msgpack.Decoder(tuple[list[int], list[bytes]])
+# Bytes of one record decompressed, and of a point but for its buckets. A reader allocates no more, whatever a head claims;
+# who writes cuts above it.
+LARGEST_BODY, POINT = 64 << 20, 64
 
 
-def encode(block: Block) -> list[bytes]:
+def encode(block: Block, version: int = VERSION) -> list[bytes]:
     """The block as one record; as several where it would be too large for a broker.
 
-    Only the last of several says how far the source was heard, and series are announced before their points. Raises
-    BadRecord where not even one point or series goes into a record.
+    Only the last of several says how far the source was heard. Raises BadRecord where not even one point or series goes
+    into a record.
     """
-    if len(block.points) * 64 <= LARGEST_BODY and len(data := _encode(block)) <= LARGEST:
+    write = _encode if version == VERSION else wire_points_1.encode
+    if len(block.points) * POINT <= LARGEST_BODY and len(data := write(block)) <= LARGEST:
         return [data]
-    return [data for part in _halves(block) for data in encode(part)]
+    return [data for part in _halves(block) for data in encode(part, version)]
 
 
 def _halves(block: Block) -> Iterator[Block]:
-    points, series = block.points, block.series
-    if len(points) and len(series):
-        yield replace(block, heard=0, points=Points.empty())
-        yield replace(block, series=Announced())
-    elif max(len(points), len(series)) < 2:
+    """Two parts, each with the range of its records, and the series announced that come in it first.
+
+    Where one record is cut in two, the first part ends before that record: if no more than that arrives, all of the record
+    is sent again, and its points that come twice are recognised by their times.
+    """
+    points, series, n = block.points, block.series, len(block.points)
+    if max(n, len(series)) < 2:
         raise BadRecord("too_large", f"one point or series does not go into a record of {LARGEST} bytes")
-    else:
-        p, s = len(points) // 2, len(series) // 2
-        yield replace(block, heard=0, points=points.take(slice(None, p)), series=Announced(series.hash[:s], series.text[:s]))
-        yield replace(block, points=points.take(slice(p, None)), series=Announced(series.hash[s:], series.text[s:]))
+    cut, record = n // 2, int(points.record[n // 2]) if n else 0
+    if n > 1:
+        edges = [int(np.searchsorted(points.record, record, side)) for side in ("left", "right")]
+        cut = next((edge for edge in edges if 0 < edge < n), cut)
+        record = int(points.record[cut])
+    first, second = points.take(slice(None, cut)), points.take(slice(cut, None))
+    second.record = second.record - np.int32(record)
+    early = np.isin(series.hash, first.series) if n > 1 else np.arange(len(series)) < len(series) // 2
+    middle = block.offset + record
+    yield replace(block, next_offset=middle, heard=0, points=first, series=_some(series, early))
+    yield replace(block, offset=middle, points=second, series=_some(series, ~early))
+
+
+def _some(series: Announced, which: NDArray[np.bool_]) -> Announced:
+    return Announced(series.hash[which], [series.text[i] for i in np.flatnonzero(which).tolist()])
 
 
 def _encode(block: Block) -> bytes:
-    points, name, series = (
-        block.points,
-        block.source.encode(),
-        _series_to.encode((block.series.hash.tolist(), list(block.series.text))),
-    )
-    buckets = _gathered(points)
-    constant, columns = 0, []
-    for i, column in enumerate(getattr(points, c) for c in COLUMNS):
-        same = column.size > 0 and bool((column.view(f"u{column.itemsize}") == column.view(f"u{column.itemsize}")[0]).all())
-        constant |= same << i
-        columns.append(_padded((column[:1] if same else column).tobytes()))
-    raw = b"".join([_padded(name), _padded(series), *columns, buckets.tobytes()])
+    points, name, texts = block.points, block.source.encode(), b"".join(block.series.text)
+    buckets = gathered(points)
+    hows, parts = [], [block.series.hash.tobytes(), np.array([len(t) for t in block.series.text], np.int64).tobytes()]
+    for column in COLUMNS:
+        how, written = packed(getattr(points, column))
+        hows.append(how)
+        parts += written
+    raw = b"".join([*parts, shuffled(buckets), texts, bytes(-len(texts) % 8), name])
     body = bytes(cramjam.zstd.compress(raw, level=1))
     place = (block.partition, block.offset, block.next_offset, block.heard, block.lateness)
-    sizes = (len(points), buckets.size, len(name), len(series), len(raw), constant)
-    head = HEAD.pack(MAGIC, VERSION, 0, *place, *sizes)
+    sizes = (len(points), buckets.size, len(block.series), len(texts), len(name), len(raw))
+    head = HEAD.pack(MAGIC, VERSION, 0, *place, *sizes, *hows)
     check = zlib.crc32(body, zlib.crc32(head[CHECKED_FROM:]))
     return head[:4] + check.to_bytes(4, "little") + head[CHECKED_FROM:] + body
 
 
-def _gathered(points: Points) -> NDArray[np.float64]:
-    """The buckets of these points alone, one point after the other."""
-    size = points.bucket_len.astype(np.int64)
-    if not size.any():
-        return np.zeros(0)
-    before = np.cumsum(size) - size
-    index = np.arange(int(size.sum())) + np.repeat(points.bucket_at - before, size)
-    gathered: NDArray[np.float64] = points.buckets[index]
-    return gathered
-
-
-def _padded(raw: bytes) -> bytes:
-    return raw + bytes(-len(raw) % 8)
-
-
 def decode(record: bytes) -> Block:
     """The block in a record; raises BadRecord for one that is not whole, or of a version that we do not know."""
-    if len(record) < HEAD.size or record[:3] != MAGIC:
+    if len(record) < CHECKED_FROM or record[:3] != MAGIC:
         raise BadRecord("not_a_block", "no block of points begins like this")
-    _, version, check, partition, offset, next_offset, heard, lateness, n, m, name, series, raw, constant = HEAD.unpack_from(
-        record
-    )
-    if version != VERSION:
-        raise BadRecord("unknown_version", f"version {version}, this program reads {VERSION}: update it")
-    if zlib.crc32(record[CHECKED_FROM:]) != check:
+    if record[3] == 1:
+        return wire_points_1.decode(record, LARGEST_BODY)
+    if record[3] != VERSION:
+        raise BadRecord("unknown_version", f"version {record[3]}, this program reads up to {VERSION}: update it")
+    if len(record) < HEAD.size or zlib.crc32(record[CHECKED_FROM:]) != int.from_bytes(record[4:8], "little"):
         raise BadRecord("bad_checksum")
-    reader = _Body(_expand(record[HEAD.size :], raw))
-    source = reader.take(name, np.dtype("u1")).tobytes().decode()
-    announced = _announced(reader.take(series, np.dtype("u1")).tobytes())
-    columns = [reader.column(n, kind, bool(constant >> i & 1)) for i, kind in enumerate(KINDS)]
-    size = columns[-1].astype(np.int64)
-    buckets = reader.take(m, np.dtype("f8"))
-    if n and (size.min() < 0 or int(size.sum()) != m):
-        raise BadRecord("bad_block", "buckets do not add up")
-    points = Points(*columns[:-1], np.cumsum(size) - size, columns[-1], buckets)  # type: ignore[call-arg]
+    _, _, _, partition, offset, next_offset, heard, lateness, n, m, new, texts, name, raw, *hows = HEAD.unpack_from(record)
+    if n * POINT > LARGEST_BODY:
+        raise BadRecord("bad_block", f"{n} points")
+    reader = Reader(expand(record[HEAD.size :], raw, LARGEST_BODY))
+    hashes, sizes = reader.take(new, np.uint64), reader.take(new, np.int64)
+    columns = {c: reader.column(how, n, kind) for how, (c, kind) in zip(hows, COLUMNS.items(), strict=True)}
+    points = with_buckets(columns, reader.floats(m))
+    text = reader.take(texts, np.uint8).tobytes()
+    if new and (sizes.min() < 0 or int(sizes.sum()) != texts):
+        raise BadRecord("bad_block", "texts do not add up")
+    announced = Announced(hashes, [text[a:b] for a, b in pairwise(accumulate(sizes.tolist(), initial=0))])
+    source = reader.take(name, np.uint8).tobytes().decode(errors="replace")
     return Block(source, partition, offset, next_offset, heard, lateness, points, announced)
-
-
-def _announced(raw: bytes) -> Announced:
-    try:
-        hashes, text = _series_from.decode(raw)
-        return Announced(np.array(hashes, np.uint64), text)
-    except msgspec.DecodeError as error:
-        raise BadRecord("bad_block", str(error)) from error
-
-
-def _expand(body: bytes, size: int) -> NDArray[np.uint8]:
-    if size > LARGEST_BODY:
-        raise BadRecord("bad_block", f"{size} bytes when decompressed")
-    room = np.empty(size, np.uint8)
-    try:
-        if cramjam.zstd.decompress_into(body, room.data) == size:
-            return room
-    except cramjam.DecompressionError as error:
-        raise BadRecord("bad_block", str(error)) from error
-    raise BadRecord("bad_block", "body is short")
-
-
-class _Body:
-    """Takes the parts of a body one after the other."""
-
-    def __init__(self, raw: NDArray[np.uint8]) -> None:
-        self.raw, self.at = raw, 0
-
-    def take(self, n: int, kind: np.dtype[Any]) -> NDArray[Any]:
-        end = self.at + n * kind.itemsize
-        if end > self.raw.size:
-            raise BadRecord("bad_block", "columns are short")
-        part = self.raw[self.at : end].view(kind)
-        self.at = end + -end % 8
-        return part
-
-    def column(self, n: int, kind: np.dtype[Any], constant: bool) -> NDArray[Any]:
-        return np.full(n, self.take(1, kind)[0]) if constant and n else self.take(n, kind)

@@ -1,0 +1,28 @@
+"""What every stage of a process on Kafka is wired to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from anomaly.config.settings import KafkaSettings
+from anomaly.decode.records import DeadLetter
+from anomaly.engine import Engine
+from anomaly.host.health import Health
+from anomaly.host.outputs import Outputs, dead_letter
+from anomaly.host.topics import Names
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What every stage needs; `partitions` counts those of our topics."""
+
+    kafka: KafkaSettings
+    names: Names
+    partitions: Mapping[str, int]
+    engine: Engine
+    outputs: Outputs
+    health: Health
+
+    async def set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        """Write dead letters, and count them."""
+        self.health.set_aside(letters)
+        await self.outputs.send([dead_letter(self.names.dead, letter) for letter in letters])
