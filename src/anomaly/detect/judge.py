@@ -151,6 +151,7 @@ class Judge:
         self._limits = np.array(limits, np.float64).reshape(-1, 3)
         self._season = np.array([s.season for s in specs], np.uint8)
         self.slots = 0
+        self.free: list[int] = []  # slots to be used again
 
     def ensure(self, size: int) -> None:
         """Make the judged rows below `size` exist."""
@@ -169,7 +170,8 @@ class Judge:
         self.ensure(row + 1)
         slot = -1
         if ratio:
-            slot, self.slots = self.slots, self.slots + 1
+            slot = self.free.pop() if self.free else self.slots
+            self.slots = max(self.slots, slot + 1)
             self.ratios.ensure(self.slots)
         self.table[row], self.touched[row] = (slot, spec, self.specs[spec].season, traffic), 1
 
@@ -179,6 +181,23 @@ class Judge:
         one = np.zeros(rows.size, JUDGED)
         one["slot"], one["spec"], one["season"], one["traffic"] = -1, spec, self._season[spec], traffic
         self.table[rows], self.touched[rows] = one, 1
+
+    def release(self, rows: NDArray[np.int32]) -> None:
+        """Forget judged rows; a ratio's slot is used again."""
+        slots = self.table["slot"][rows]
+        for slot in slots[slots >= 0].tolist():
+            self.ratios.state[slot] = np.zeros((), self.ratios.state.dtype)
+            self.free.append(slot)
+        for row in rows[self.episodes.table["at"][rows] > 0].tolist():
+            self.episodes.clear(row)
+        for column in self.columns().values():
+            column[rows] = np.zeros((), column.dtype)
+        self.table["slot"][rows], self.touched[rows] = -1, 1
+
+    def settle(self, slots: int) -> None:
+        """After rows were put back: which slots of ratios are free."""
+        self.slots = slots
+        self.free = np.setdiff1d(np.arange(slots), self.table["slot"][: self.size])[::-1].tolist()
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """All that is kept by judged row."""
