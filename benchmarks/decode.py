@@ -80,7 +80,7 @@ def remote_write_records(n: int) -> Iterator[bytes]:
     for s in range(SERIES):
         names = {"__name__": "http_requests_total", "code": "200", "instance": f"10.0.{s % 250}.{s // 250}:9090"}
         pairs = [
-            {"name": k, "value": v} for k, v in {**names, "job": f"service-{s % 120:03d}", "path": f"/v{s % 77}"}.items()
+            {"name": k, "value": v} for k, v in {**names, "job": f"service-{s // 100:03d}", "path": f"/v{s % 77}"}.items()
         ]
         labels.append(TimeSeries(labels=pairs).SerializeToString())
     for k in range(n):

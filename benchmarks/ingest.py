@@ -1,15 +1,19 @@
 """From a filled topic to scored points, side by side in one run.
 
 (a) bare aiokafka: `getmany`, nothing done with the records: the ceiling of an object per record
-(b) our worker: block reader, Faust transport, decode and detect in one stage, no topic between them
-(b2) the same in the two stages that `anomaly run` has, through anomaly.points, both in this one process
+(b) our worker: block reader, Faust transport, decode and detect in one stage, as for a source that is `keyed: group`
+(b2) the same in two stages, as for any other source, through anomaly.points, both in this one process
+(b3) its first stage alone: scan, split, write, send
 (c) naive.py: a Faust agent with river per event, as a tutorial would write it
 
-for one-point JSON records (prometheus_json, about 200 bytes) and OTLP requests of 100 and 1,000 points, of 12,000 series
+for one-point JSON records (prometheus_json, about 200 bytes), OTLP requests of 100 and 1,000 points and remote write
+requests of 500 samples, of 12,000 series
 that nobody knows at the start (to register them is part of what is measured; "new series" counts them), lz4, over 4
 partitions, under all shipped models. Each runs in a process of its own. Points per second of wall time, from the assignment
 of partitions (a, b) or the first event (c) to the last record; and per second of CPU time, all threads of that process
-together: what one core would do that it need not share with the broker.
+together: what one core would do that it need not share with the broker. The stages are those of `anomaly run`, what they
+say is on the brokers, and "bytes" is what a point takes on anomaly.points, series announced and announced again included:
+its value is a double with all its digits, all noise, of which nothing can be saved.
 """
 
 import argparse
@@ -35,12 +39,17 @@ from numpy.typing import NDArray  # noqa: E402
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest  # noqa: E402
 from tests.host import broker as kafka  # noqa: E402
 
+from anomaly.config.settings import KafkaSettings  # noqa: E402
+from anomaly.host.outputs import Message, Outputs  # noqa: E402
+
 ABSENT = 3
 PARTITIONS, GROUPS, PER_GROUP, SERVICES = 4, 120, 100, 12
 BEGIN = 1_767_225_600  # seconds since the epoch
 EVERY = 10  # seconds between the points of a series
 NAIVE_RECORDS = 100_000  # as many as it reads in ten seconds
 OTLP_POINTS = 6  # for each JSON record
+PER_REQUEST = 500  # samples of a remote write request
+TRANSPORT_ROUNDS = 3
 MARK = b"\xa7time-at"  # stands in a request where the time of a point is to be written
 
 
@@ -60,14 +69,22 @@ def json_records(n: int, series: int = GROUPS * PER_GROUP) -> Iterator[tuple[int
 
 def otlp_records(points: int, size: int) -> Iterator[tuple[int, bytes]]:
     """(partition, request of `size` gauge points of one service), a request a service and step in turn."""
-    templates = [(g, first, *otlp_template(g, first, size)) for g in range(SERVICES) for first in range(0, 1000, size)]
+    templates = [(g, *otlp_template(g, first, size)) for g in range(SERVICES) for first in range(0, 1000, size)]
     for k in range(-(-points // size)):
         step, which = divmod(k, len(templates))
-        g, first, request, at = templates[which]
-        numbers = np.arange(first, first + size) * 7919 + step * 31
+        g, request, at = templates[which]
+        numbers = np.random.default_rng(k).normal(50.0, 5.0, size)
         request[at] = np.frombuffer(((BEGIN + EVERY * step) * 1_000_000_000).to_bytes(8, "little"), np.uint8)
-        request[at + 9] = (numbers % 1000 / 10).view(np.uint8).reshape(size, 8)  # a byte of tag between time and value
+        request[at + 9] = numbers.view(np.uint8).reshape(size, 8)  # a byte of tag between time and value
         yield g % PARTITIONS, request.tobytes()
+
+
+def write_records(samples: int) -> Iterator[tuple[int, bytes]]:
+    """(partition, remote write request): five groups a request, always on the same partition."""
+    from benchmarks import decode
+
+    for k, record in enumerate(decode.remote_write_records(samples // PER_REQUEST)):
+        yield k % (12_000 // PER_REQUEST) % PARTITIONS, record
 
 
 def otlp_template(group: int, first: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -135,40 +152,43 @@ class Counted:
     def add(self, n: int) -> None:
         """Points were judged."""
         self.seen += n
-        if self.seen >= self.wanted:
+        if self.seen >= self.wanted and not self.ended.is_set():
             self.took, self.cpu = time.perf_counter() - self.began, time.process_time() - self.cpu
             self.ended.set()
 
 
 async def worker(bootstrap: str, topic: str, encoding: str, points: int, driver: str, stages: int) -> dict[str, float]:
-    """(b) and (b2): points a second."""
+    """(b), (b2) and, as no stages, (b3): points a second. The stages are those of `anomaly run`, their outputs on the brokers."""
     from anomaly.config.load import load_specs
-    from anomaly.config.settings import KafkaSettings, Settings, SourceSettings, Topics
+    from anomaly.config.settings import KafkaSettings, Keyed, Settings, SourceSettings, Topics
     from anomaly.engine import Engine
     from anomaly.host.compile import compile_kernels
     from anomaly.host.consumer_source import ConsumerSource
     from anomaly.host.faust_source import FaustSource
     from anomaly.host.health import Health
-    from anomaly.host.outputs import Outputs
     from anomaly.host.source import Intake, Source, Stage
-    from anomaly.host.stages import DecodeStage, DetectStage, Wiring
+    from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
+    from anomaly.host.telling import Of
     from anomaly.host.topics import Names, prepare
+    from anomaly.host.wiring import Wiring
 
     compile_kernels()
-    source = SourceSettings(topic=topic, encoding=encoding)
+    source = SourceSettings(topic=topic, encoding=encoding, keyed=Keyed.GROUP if stages == 1 else None)
     plan = Topics(prefix=f"bench-{uuid4().hex[:8]}", partitions=PARTITIONS)
     settings = Settings(kafka=KafkaSettings(bootstrap=[bootstrap], topics=plan), sources=[source])
     assert settings.kafka
     names = Names.of(plan.prefix)
-    partitions = await prepare(settings.kafka, names) if stages == 2 else {}
-    outputs = Outputs(settings.kafka)
+    outputs = Weighed(settings.kafka, names.points)
+    partitions = await prepare(settings.kafka, names)
     await outputs.start()
     engine = Engine(settings, load_specs(), PARTITIONS)
     wiring = Wiring(settings.kafka, names, partitions, engine, outputs, Health())
     counted = Counted(points)
-    made: list[Stage] = [fused(wiring, source, counted)]
+    made: list[Stage] = [FusedStage(wiring, [source])] if stages == 1 else [DecodeStage(wiring, [source])]
     if stages == 2:
-        made = [begun(DecodeStage(wiring, [source]), counted), told(DetectStage(wiring), counted)]
+        made.append(DetectStage(wiring))
+    begun(made[0], counted)
+    told(made[-1], counted)
     make: Callable[..., Source] = FaustSource if driver == "faust" else ConsumerSource
     sources = [
         make(settings.kafka, f"{plan.prefix}.{stage.name}", Intake(stage, wiring.set_aside, wiring.health)) for stage in made
@@ -179,36 +199,27 @@ async def worker(bootstrap: str, topic: str, encoding: str, points: int, driver:
         await s.stop()
     await asyncio.gather(*tasks)
     await outputs.stop()
-    series = sum(engine.detector(partition).series for partition in range(PARTITIONS))
-    return {"rate": counted.seen / counted.took, "cpu": counted.seen / counted.cpu, "series": series}
+    of = [Of(p, topic if stages == 1 else "") for p in range(PARTITIONS)]
+    series = sum(engine.detector(each.number).series for each in of)
+    found = {"rate": counted.seen / counted.took, "cpu": counted.seen / counted.cpu, "series": series}
+    return found | ({"bytes": outputs.bytes / counted.seen} if stages != 1 else {})
 
 
-def fused(wiring: Any, source: Any, counted: Counted) -> Any:
-    """Decode and detect in one stage."""
-    from anomaly.host.stages import DecodeStage
+class Weighed(Outputs):
+    """Outputs that know how many bytes went to a topic."""
 
-    class Fused(DecodeStage):
-        """No topic between, and what is found goes nowhere."""
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        super().__init__(kafka)
+        self.topic, self.bytes = topic, 0
 
-        async def restore(self, places: Sequence[Any]) -> None:
-            """Partitions are there."""
-            counted.begin()
-
-        async def take(self, block: Any) -> int:
-            """Decode and judge a block."""
-            found, dead = self.wiring.engine.decode(self.sources[block.source], block)
-            assert not dead, dead[0]
-            for partition, points in found:
-                self.wiring.engine.detect(partition, points)
-            n = sum(len(points.points) for _, points in found)
-            counted.add(n)
-            return n
-
-    return Fused(wiring, [source])
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send, and weigh."""
+        self.bytes += sum(len(m.value or b"") for m in messages if m.topic == self.topic)
+        await super().send(messages)
 
 
-def begun(stage: Any, counted: Counted) -> Any:
-    """The stage, telling when its partitions came."""
+def begun(stage: Any, counted: Counted) -> None:
+    """Let the stage tell when its partitions came."""
     before = stage.restore
 
     async def restore(places: Sequence[Any]) -> None:
@@ -216,11 +227,10 @@ def begun(stage: Any, counted: Counted) -> Any:
         await before(places)
 
     stage.restore = restore
-    return stage
 
 
-def told(stage: Any, counted: Counted) -> Any:
-    """The stage, telling what it judged."""
+def told(stage: Any, counted: Counted) -> None:
+    """Let the stage tell what it judged."""
     before = stage.take
 
     async def take(block: Any) -> int:
@@ -229,7 +239,6 @@ def told(stage: Any, counted: Counted) -> Any:
         return n
 
     stage.take = take
-    return stage
 
 
 def part(*arguments: object) -> dict[str, float]:
@@ -248,11 +257,12 @@ def naive(bootstrap: str, topic: str, records: int) -> float:
 
 def measure(bootstrap: str, n: int) -> dict[str, float]:
     """All of them; prints the table on the way."""
-    row = "{:44} {:>12} {:>16} {:>11}"
-    print(row.format("", "points/s", "points/s of CPU", "new series"))
+    row = "{:44} {:>12} {:>16} {:>11} {:>6}"
+    print(row.format("", "points/s", "points/s of CPU", "new series", "bytes"))
 
     def show(name: str, found: dict[str, float]) -> float:
-        print(row.format(name, *(f"{found[k]:,.0f}" if k in found else "" for k in ("rate", "cpu", "series"))), flush=True)
+        cells = [f"{found[k]:,.0f}" if k in found else "" for k in ("rate", "cpu", "series")]
+        print(row.format(name, *cells, f"{found['bytes']:.1f}" if "bytes" in found else ""), flush=True)
         return found["rate"]
 
     mark = uuid4().hex[:6]
@@ -274,7 +284,20 @@ def measure(bootstrap: str, n: int) -> dict[str, float]:
         results[f"otlp{size}_points_per_cpu_s"] = found["cpu"]
         found = part("worker", bootstrap, topic, "otlp_proto", points, "faust", 2)
         results[f"otlp{size}_two_stages_points_per_s"] = show(f"OTLP {size} (b2) two stages: decode, topic, detect", found)
-    return results
+        decoded = part("worker", bootstrap, topic, "otlp_proto", points, "faust", 0)
+        show(f"OTLP {size} (b3) decode stage alone", decoded)
+        results[f"otlp{size}_decode_stage_points_per_cpu_s"] = decoded["cpu"]
+        results |= {f"otlp{size}_two_stages_points_per_cpu_s": found["cpu"], "bytes_per_point": found["bytes"]}
+    topic, samples = f"ingest-write-{mark}", -(-2 * n // PER_REQUEST) * PER_REQUEST
+    asyncio.run(fill(bootstrap, topic, write_records(samples)))
+    for stages, name in ((2, "(b2) two stages: decode, topic, detect"), (1, "(b) decode + detect, one stage")):
+        found = part("worker", bootstrap, topic, "prometheus_remote_write", samples, "faust", stages)
+        results["remote_write_samples_per_s"] = show(f"remote write {name}", found)
+    print("\nreading alone")
+    from benchmarks import transport
+
+    found = transport.measure(bootstrap, n, TRANSPORT_ROUNDS)
+    return results | {key: found[key] for key in ("transport_records_per_s", "transport_vs_block_reader")}
 
 
 def one(arguments: Sequence[str]) -> None:

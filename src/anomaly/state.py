@@ -133,11 +133,14 @@ class Table:
         self.touched[row] = 1
         return row
 
-    def release(self, row: int) -> None:
-        """Set a row free."""
+    def release(self, rows: NDArray[np.int32]) -> None:
+        """Set rows free; they are used again in this order."""
+        if not rows.size:
+            return
         for column in self.columns().values():
-            column[row] = np.zeros((), column.dtype)
-        self.chain[row], self.count[FREE], self.touched[row] = self.count[FREE], row, 1
+            column[rows] = np.zeros((), column.dtype)
+        self.chain[rows], self.touched[rows] = np.append(rows[1:], self.count[FREE]), 1
+        self.count[FREE] = rows[0]
 
     def reserve(self, rows: int) -> None:
         """Make room for at least `rows` rows; new ones are zero."""

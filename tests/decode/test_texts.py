@@ -22,6 +22,9 @@ def test_texts_are_given_back_whatever_is_added_and_let_go(batches, random):
         held = [held[i] for i in kept]
         places = texts.only(places[kept], np.array([len(t) for t in held], np.int64))
         assert [texts.get(p, len(t)) for p, t in zip(places.tolist(), held, strict=True)] == held
+        backwards = np.arange(len(held))[::-1]
+        size = np.array([len(t) for t in held], np.int64)
+        assert list(texts.strung(places[backwards], size[backwards])) == held[::-1]
 
 
 def test_what_was_let_go_takes_no_room():

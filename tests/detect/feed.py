@@ -67,13 +67,14 @@ class Feed:
     specs: Sequence[ModelSpec] = (DEFAULT,)
     waiting: int = 100_000
     lateness: int = 10_000
+    limits: Limits | None = None
     said: list[Anomaly] = field(default_factory=list)
     ticks: list[Tick] = field(default_factory=list)
     judged: list[tuple[str, str, float, float, float]] = field(default_factory=list)
     heard: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.detector = Detector(0, self.specs, Settings(limits=Limits(waiting_points=self.waiting)))
+        self.detector = Detector(0, self.specs, Settings(limits=self.limits or Limits(waiting_points=self.waiting)))
         self._announced: set[int] = set()
         judge = self.detector.judge.judge
 

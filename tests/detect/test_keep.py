@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.detect.feed import Feed, P, ms
 from tests.detect.test_detector import SPECS, STORY
 
+from anomaly.config.settings import Limits
 from anomaly.decode.block import Block
 from anomaly.state import Part, Snapshot
 
@@ -28,9 +29,9 @@ def blocks(feed: Feed, edges: Sequence[int]) -> list[Block]:
     return made
 
 
-def again(feed: Feed, generations: Sequence[tuple[Snapshot, str]]) -> Feed:
+def again(feed: Feed, generations: Sequence[tuple[Snapshot, str]], limits: Limits | None = None) -> Feed:
     """A fresh detector with what the generations hold, from the lowest that is still needed on."""
-    other = Feed(feed.specs)
+    other = Feed(feed.specs, limits=limits)
     last = generations[-1][0]
     for g, (snapshot, layouts) in enumerate(generations, 1):
         if g >= last.low:

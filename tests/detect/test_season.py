@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly.compiled import kernel
@@ -37,6 +37,7 @@ def empty() -> np.ndarray:
     return rows
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.lists(st.tuples(BUCKETS, MEANS), max_size=60))
 def test_a_profile_keeps_every_mean_to_a_ten_thousandth_of_its_greatest(stored: list[tuple[int, float]]):
     """Of the greatest that it ever held, whatever was stored before; what was never visited is not known."""
@@ -51,6 +52,7 @@ def test_a_profile_keeps_every_mean_to_a_ten_thousandth_of_its_greatest(stored: 
             assert abs(read(rows, bucket) - plain[bucket]) <= 1e-4 * most + 1e-30
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.floats(1e3, 1e12), st.lists(st.floats(-1.0, 1.0, width=32), min_size=90, max_size=90))
 def test_once_the_greatest_is_gone_the_profile_is_fine_again(most: float, means: list[float]):
     """One half-hour of a billion does not blunt the days after it."""
@@ -64,6 +66,7 @@ def test_once_the_greatest_is_gone_the_profile_is_fine_again(most: float, means:
         assert abs(read(rows, bucket) - mean) <= 1e-3 * max(abs(m) for m in means) + 1e-30
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.lists(st.floats(-1.0, 1.0, width=32), min_size=5, max_size=5), st.floats(-1e6, 1e6, width=32))
 def test_a_shift_moves_all_means_alike(means: list[float], by: float):
     """To the steps that either side needs."""
@@ -75,6 +78,7 @@ def test_a_shift_moves_all_means_alike(means: list[float], by: float):
         assert abs(read(rows, bucket) - mean) <= 2e-4 * (abs(by) + 1.0)
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.integers(0, 2_000_000_000_000), st.integers(0, 10 * season.WEEK_MS))
 def test_a_visit_that_goes_on_is_in_the_same_buckets(time: int, later: int):
     """And where no more than a half-hour passed, another half-hour is another bucket of the day."""

@@ -107,7 +107,7 @@ def test_merged_blocks_say_what_they_said_apart():
     (one,) = merge([part(0, 3, 4, series=new[0]), part(5, 9, 6, series=new[1])])
     assert (one.offset, one.next_offset, one.heard) == (0, 9, 90)
     np.testing.assert_array_equal(one.offset + one.points.record, one.points.value)
-    assert (one.series.hash.tolist(), one.series.text) == ([7, 8], [b"x", b"x"])
+    assert (one.series.hash.tolist(), list(one.series.text)) == ([7, 8], [b"x", b"x"])
 
 
 def test_blocks_are_not_merged_past_a_record_or_backwards():

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from anomaly.decode.identity import Series, pack, unpack
 from anomaly.decode.points import Points
+from anomaly.decode.texts import Strung
 
 
 @dataclass(slots=True)
@@ -35,7 +36,9 @@ class Announced:
     @classmethod
     def joined(cls, parts: Sequence["Announced"]) -> "Announced":
         """All of them, in order."""
-        return cls(np.concatenate([p.hash for p in parts]), [text for p in parts for text in p.text])
+        texts = [Strung.of(p.text) for p in parts]
+        text = Strung(np.concatenate([t.raw for t in texts]), np.concatenate([t.size for t in texts]))
+        return cls(np.concatenate([p.hash for p in parts]), text)
 
 
 @dataclass(slots=True)

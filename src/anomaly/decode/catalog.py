@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.compiled import fetch, inlined, kernel
+from anomaly.decode.block import Announced
 from anomaly.decode.identity import Identity, Series, unpack
 from anomaly.decode.points import Kind
 from anomaly.decode.table import MISSING, Table
@@ -191,11 +192,13 @@ class Catalog:
             return self._fresh[row]
         return self._texts.get(int(self.columns["text_at"][row]), int(self.columns["text_len"][row]))
 
-    def announced(self, rows: NDArray[np.int32]) -> list[bytes]:
-        """Texts of rows that are to be announced; where texts are not kept, empty for those that were before."""
+    def announced(self, rows: NDArray[np.int32]) -> Announced:
+        """The series in these rows; where texts are not kept, those that were not announced before."""
         if self.keeps:
-            return [self.text(row) for row in rows.tolist()]
-        return [self._fresh.pop(row, b"") for row in rows.tolist()]
+            at, size = self.columns["text_at"][rows], self.columns["text_len"][rows].astype(np.int64)
+            return Announced(self.hash[rows], self._texts.strung(at, size))
+        new = [row for row in rows.tolist() if row in self._fresh]
+        return Announced(self.hash[new], [self._fresh.pop(row) for row in new])
 
     def recycle(self, now: int) -> int:
         """Where the limit is reached, free rows of series that were announced longest ago, if idle; returns how many."""

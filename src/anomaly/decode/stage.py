@@ -107,11 +107,10 @@ class Decode:
 
     def _announced(self, rows: NDArray[np.int32]) -> list[Announced]:
         """The series in these rows, by partition."""
-        if not rows.size:
-            return [Announced() for _ in range(self.catalog.partitions)]
-        texts, where = self.catalog.announced(rows), self.catalog.columns["partition"][rows]
-        by_partition = [[i for i in np.flatnonzero(where == p).tolist() if texts[i]] for p in range(self.catalog.partitions)]
-        return [Announced(self.catalog.hash[rows[some]], [texts[i] for i in some]) for some in by_partition]
+        where = self.catalog.columns["partition"][rows]
+        return [
+            self.catalog.announced(rows[where == p]) if rows.size else Announced() for p in range(self.catalog.partitions)
+        ]
 
 
 def since_first(records: Records) -> NDArray[np.int32]:

@@ -256,7 +256,9 @@ def convert(begin, points, state, through, outcome, values, used, closed, delta,
             state.touched_rows[r] = 1
         if reason >= 0:
             outcome[i] = reason
-            if reason == STALE:
+            if reason == IGNORED:
+                row.last = max(row.last, time)  # it is there, though nobody judges it
+            elif reason == STALE:
                 state.touched_rows[r] = 1
                 pause(state, r)
             continue

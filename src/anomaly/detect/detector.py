@@ -19,6 +19,7 @@ from anomaly.detect import keep, quantile
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.convert import OUTCOMES, SCORED, WARMING, Columns, Values, convert, passed, room
+from anomaly.detect.evict import Evict
 from anomaly.detect.index import MISSING
 from anomaly.detect.judge import SCORE, Batch, Judge
 from anomaly.detect.register import Register
@@ -27,7 +28,8 @@ from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
 from anomaly.detect.waiting import Waiting
 from anomaly.state import Layout, Part, Snapshot, gather
 
-REPEATED = keep.REPEATED
+REPEATED, PAST_LIMIT = keep.REPEATED, "past_limit"
+SWEEP_EVERY = 60_000  # ms of data time between looks for idle series, at least
 TICK = 1_000  # ms of data time without a word
 CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
 
@@ -42,12 +44,15 @@ class Detector:
         self.partition, self.specs = partition, tuple(specs)
         self.counts: Counter[str] = Counter()
         self.judge = Judge(self.specs)
-        self.register = Register(self.specs, self.judge, settings.identity.seed)
+        self.register = Register(self.specs, self.judge, settings.identity.seed, settings.limits)
         self.report = Report(self.specs, self.register.subjects, self.judge)
         self.inputs, self.absence = Inputs(), Absence()
         self.waiting = Waiting(settings.limits.waiting_points)
         self.sources: dict[str, int] = {}
         self.said = 0  # ms to which time was told to have gone on, in whole ticks
+        self.swept = self.freed = 0  # ms of data time when idle series were last looked for, and had to make room
+        self._idle = int(settings.limits.idle * 1000)
+        self._evict = Evict(self.register, self.judge)
         self._keep = keep.Keep(self.register, self.judge)
         self._missed = next((spec for spec in self.specs if spec.absence), None)
         self._closed = cells(CLOSED_CELLS, 1)
@@ -89,7 +94,7 @@ class Detector:
         """After the last `put`: the rest, and whatever follows from the rows."""
         read = keep.read(rest)
         self._keep.settle(read.tables)
-        self.said = read.said
+        self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
 
     def digest(self) -> int:
@@ -100,8 +105,8 @@ class Detector:
         return keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep.tables)
 
     def _parts(self) -> keep.Parts:
-        small = self.inputs, self.absence, self.waiting, self.report, self.sources, self.counts, self.said
-        return keep.Parts(*small)
+        small = self.inputs, self.absence, self.waiting, self.report, self.sources, self.counts
+        return keep.Parts(*small, self.said, self.swept, self.freed)
 
     def detect(self, block: Block) -> list[Anomaly | Tick]:
         """What a block changed, in order of event time, and a tick if time went on."""
@@ -109,12 +114,12 @@ class Detector:
         if points is None:
             return []
         source = self.sources.setdefault(block.source, len(self.sources))
-        self._announce(block, source)
-        found: list[Anomaly] = []
+        found = self._announce(block, source)
+        self.counts[PAST_LIMIT] += self.waiting.drop(self.register.is_refused)
         for some in (self.waiting.known(self.register.find), points):
             found += self._take(some, block, source)
         self.inputs.hear(block.source, block.partition, block.heard)
-        found += self._silences(source, self.inputs.of(block.source))
+        found += self._silences(source, self.inputs.of(block.source)) + self._sweep()
         found.sort(key=lambda a: a.time)
         self.counts["waiting"] = len(self.waiting)
         return [*found, *self._tick(found)]
@@ -138,20 +143,51 @@ class Detector:
         self.counts[REPEATED] -= len(points)
         return points
 
-    def _announce(self, block: Block, source: int) -> None:
-        """Give new series their rows."""
+    def overflow(self) -> list[tuple[str, str, int]]:
+        """(environment, metric, series past a limit), the worst first."""
+        return self.register.overflow()
+
+    def _sweep(self) -> list[Anomaly]:
+        """Forget series that are idle for too long, whenever time has passed a sweep."""
+        every = max(self._idle // 24, SWEEP_EVERY)
+        if self.inputs.time // every <= self.swept // every:
+            return []
+        self.swept = self.inputs.time // every * every
+        return self._release(self._evict.idle(self.swept, self._idle))
+
+    def _release(self, rows: NDArray[np.int32]) -> list[Anomaly]:
+        """Forget series; their open anomalies end."""
+        found: list[Anomaly] = []
+
+        def end(judged: int) -> None:
+            if judged in self.report.open:
+                found.append(self.report.ended(judged, self.inputs.time))
+
+        self._evict.release(rows, end)
+        return found
+
+    def _announce(self, block: Block, source: int) -> list[Anomaly]:
+        """Give new series their rows; anomalies end with series that have to make room."""
         if not len(block.series):
-            return
+            return []
         new = block.series
         unknown = np.flatnonzero(self.register.find(new.hash) == MISSING)
         if not unknown.size:  # nearly always: what is known is announced again every minute
-            return
+            return []
         if unknown.size < len(new):
             new = Announced(new.hash[unknown], [new.text[i] for i in unknown.tolist()])
         fresh = ~self.waiting.missed(new.hash)
-        self.register.announce(new, source, block.lateness, fresh.astype(np.uint8))
+        found: list[Anomaly] = []
+
+        def free() -> None:
+            if self.inputs.time >= self.freed + SWEEP_EVERY:
+                self.freed = self.inputs.time
+                found.extend(self._release(self._evict.idlest(self.freed)))
+
+        self.register.announce(new, source, block.lateness, fresh.astype(np.uint8), free)
         self.report.introduce()
         self._reopen()
+        return found
 
     def _reopen(self) -> None:
         """Mark groups that were silent before a restart, so that they are heard again."""
@@ -168,7 +204,9 @@ class Detector:
         rows = self.register.find(points.series)
         unknown = rows == MISSING
         if unknown.any():
-            self.counts["unknown_series"] += self.waiting.hold(points, np.flatnonzero(unknown))
+            refused = unknown & self.register.is_refused(points.series)
+            self.counts[PAST_LIMIT] += int(refused.sum())
+            self.counts["unknown_series"] += self.waiting.hold(points, np.flatnonzero(unknown & ~refused))
             points, rows = points.take(~unknown), rows[~unknown]
         through = self.inputs.number(block.source, block.partition)
         found: list[Anomaly] = []

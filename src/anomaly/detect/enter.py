@@ -15,13 +15,13 @@ from anomaly.compiled import bare, inlined
 from anomaly.decode.wire import hash_bytes, mix
 from anomaly.detect.index import slot_of
 from anomaly.detect.rows import AMOUNT, CELLS, LANES, MEAN, RATE, SUM, VALUE
-from anomaly.detect.text import EMPTY, ENVIRONMENT, INSTANCE, KIND, LABELS, METRIC, PLACE, UNIT, named, outline, place
+from anomaly.detect.text import EMPTY, ENVIRONMENT, GROUP, INSTANCE, KIND, LABELS, METRIC, PLACE, UNIT, named, outline, place
 from anomaly.state import FREE, USED
 
 DONORS = 8  # siblings asked for what they know
 GAUGE, COUNTER, COUNTS = 0, 1, 3
 INSTANCES, WHOLE, NONE = 0, 1, 2  # over what values are put together: models.Sum
-DONE, UNPLANNED, UNREADABLE, MORE = 0, 1, 2, 3  # why the kernel stopped
+DONE, UNPLANNED, UNREADABLE, MORE, FULL = 0, 1, 2, 3, 4  # why the kernel stopped
 
 # What a series of a shape needs: `key` the shape, `spec` of its value, -1: none, `name` that spec's hash.
 PLAN = np.dtype(
@@ -51,11 +51,18 @@ class Book(NamedTuple):
     label_text: NDArray[np.uint8]
     group_text: NDArray[np.uint8]
     aggregate_text: NDArray[np.uint8]
+    scopes: NDArray[Any]
+    scope_text: NDArray[np.uint8]
+    refused: NDArray[np.uint64]
     touched_labels: NDArray[np.uint8]
     touched_subjects: NDArray[np.uint8]
-    counts: tuple[NDArray[np.int64], ...]  # as in state.Table: rows, members, aggregates, groups, families, subjects
-    used: tuple[NDArray[np.int64], ...]  # as in state.Pool: texts of labels, of groups, of aggregates, and lanes
-    slots: tuple[NDArray[np.int32], ...]  # of Index: rows, kin, aggregates, groups, families
+    touched_scopes: NDArray[np.uint8]
+    touched_refused: NDArray[np.uint8]
+    counts: tuple[
+        NDArray[np.int64], ...
+    ]  # as in state.Table: rows, members, aggregates, groups, families, subjects, scopes, refused
+    used: tuple[NDArray[np.int64], ...]  # as in state.Pool: texts of labels, groups, aggregates and scopes, and lanes
+    slots: tuple[NDArray[np.int32], ...]  # of Index: rows, kin, aggregates, groups, families, scopes, refused
     known: tuple[NDArray[np.int64], ...]  # how many each of these knows
 
 
@@ -69,9 +76,9 @@ class Judges(NamedTuple):
     used: NDArray[np.int64]  # (2,): how many there are, and why the kernel stopped
 
 
-ROWS, MEMBERS, AGGREGATES, GROUPS, FAMILIES, SUBJECTS = range(6)
-LABEL_TEXT, GROUP_TEXT, AGGREGATE_TEXT, LANE_PLACES = range(4)
-BY_KEY, BY_KIN, BY_AGGREGATE, BY_GROUP, BY_FAMILY = range(5)
+ROWS, MEMBERS, AGGREGATES, GROUPS, FAMILIES, SUBJECTS, SCOPES, REFUSED = range(8)
+LABEL_TEXT, GROUP_TEXT, AGGREGATE_TEXT, SCOPE_TEXT, LANE_PLACES = range(5)
+BY_KEY, BY_KIN, BY_AGGREGATE, BY_GROUP, BY_FAMILY, BY_SCOPE, BY_REFUSED = range(7)
 
 
 @inlined
@@ -93,6 +100,45 @@ def copied(text, begin, end, pool, used):  # type: ignore[no-untyped-def]
         pool[at + i] = text[begin + i]
     used[0] = at + end - begin
     return at
+
+
+@bare
+def scope_of(key, above, text, begin, end, book):  # type: ignore[no-untyped-def]
+    """The row of a scope; a new one is empty."""
+    slots = book.slots[BY_SCOPE]
+    slot = slot_of(slots, book.scopes.key, key)
+    if slots[slot] == 0:
+        s = taken(book.counts[SCOPES], book.scopes.above)
+        one = book.scopes[s]
+        one.key, one.above, one.rows, one.refused = key, above, 0, 0
+        one.text_at, one.text_len = copied(text, begin, end, book.scope_text, book.used[SCOPE_TEXT]), end - begin
+        slots[slot], book.known[BY_SCOPE][0] = s + 1, book.known[BY_SCOPE][0] + 1
+    s = np.int64(slots[slot] - 1)
+    book.touched_scopes[s] = 1
+    return s
+
+
+@inlined
+def held(key, book):  # type: ignore[no-untyped-def]
+    """(row of a scope or -1, how many series it has)."""
+    s = np.int64(book.slots[BY_SCOPE][slot_of(book.slots[BY_SCOPE], book.scopes.key, key)]) - 1
+    return s, book.scopes[s].rows if s >= 0 else 0
+
+
+@bare
+def refuse(key, environment, metric, book):  # type: ignore[no-untyped-def]
+    """Count a series that there is no room for, once: with its metric, or with its environment if the metric is new too."""
+    slots = book.slots[BY_REFUSED]
+    slot = slot_of(slots, book.refused, key)
+    if slots[slot] != 0:
+        return
+    n = book.counts[REFUSED][USED]
+    book.refused[n], slots[slot], book.touched_refused[n] = key, n + 1, 1
+    book.counts[REFUSED][USED], book.known[BY_REFUSED][0] = n + 1, book.known[BY_REFUSED][0] + 1
+    s = metric if metric >= 0 else environment
+    if s >= 0:
+        book.scopes[s].refused += 1
+        book.touched_scopes[s] = 1
 
 
 @bare
@@ -228,7 +274,7 @@ def feed_value(r, plan, lateness, new, parts, seed, state, book, judges):  # typ
 
 
 @bare
-def enter(begin, new, source, lateness, seed, names, plans, planned, state, book, judges, parts):  # type: ignore[no-untyped-def]
+def enter(begin, new, source, lateness, limits, refusing, seed, names, plans, planned, state, book, judges, parts):  # type: ignore[no-untyped-def]
     """Enter the series from `begin` on; returns the one at which, or MORE: behind which, Python has to help."""
     for i in range(begin, new.key.size):
         key = new.key[i] if new.key[i] != np.uint64(0) else np.uint64(1)
@@ -247,11 +293,24 @@ def enter(begin, new, source, lateness, seed, names, plans, planned, state, book
             parts[0] = np.int64(shape)
             return i
         plan = plans[at]
+        environment = hash_bytes(new.text, parts[ENVIRONMENT], parts[GROUP], seed) | np.uint64(1)
+        metric = mix(environment, hash_bytes(new.text, parts[METRIC], parts[UNIT], seed)) | np.uint64(1)
+        in_environment, in_metric = held(environment, book), held(metric, book)
+        if book.known[BY_KEY][0] >= limits[0] or in_environment[1] >= limits[1] or in_metric[1] >= limits[2]:
+            if refusing:
+                refuse(key, in_environment[0], in_metric[0], book)
+                continue
+            judges.used[1] = FULL
+            return i
         r = taken(book.counts[ROWS], state.rows.members)
         slots[slot], book.known[BY_KEY][0] = r + 1, book.known[BY_KEY][0] + 1
         row, label = state.rows[r], book.labels[r]
         row.key, row.judged, row.members, row.family, row.histogram = key, -1, -1, -1, -1
         row.fresh, row.ignored = new.fresh[i], plan.ignored
+        above = scope_of(environment, -1, new.text, parts[ENVIRONMENT], parts[GROUP], book)
+        label.scope = scope_of(metric, above, new.text, parts[METRIC], parts[UNIT], book)
+        book.scopes[above].rows += 1
+        book.scopes[label.scope].rows += 1
         row.group = group_of(new, parts, state, book)
         label.text_at = copied(new.text, parts[METRIC], parts[PLACE], book.label_text, book.used[LABEL_TEXT])
         label.text_len, label.kin, label.sibling = parts[PLACE] - parts[METRIC], 0, -1

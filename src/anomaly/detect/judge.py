@@ -30,7 +30,7 @@ from anomaly.detect.rows import grown
 
 JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
-AHEAD = 10  # points by which a row is asked for before its turn
+AHEAD = 8  # points by which a row is asked for before its turn
 LONGEST = 300.0  # seconds that a rate speaks for
 
 
@@ -71,12 +71,13 @@ def is_beyond(e, value):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def ask(r, table, state, rows):  # type: ignore[no-untyped-def]
+def ask(r, table, state, rows, touched):  # type: ignore[no-untyped-def]
     """Have the state of a row that comes soon brought from memory: at many series that takes as long as judging."""
     for byte in range(0, HOT, LINE):
         fetch(state, r, byte)
     fetch(rows, r, 0)
     fetch(table, r, 0)
+    fetch(touched, r, 0)
 
 
 @inlined
@@ -107,7 +108,7 @@ def walk(ahead, row, time, value, total, table, limits, state, ratios, parameter
     m = 0
     for i in range(row.size):
         if ahead > 0 and i + ahead < row.size:
-            ask(row[i + ahead], table, state, rows)
+            ask(row[i + ahead], table, state, rows, touched)
         r, x, fault, k, n = row[i], value[i], False, 0.0, 0.0
         what, e = table[r], rows[r]
         score, low, high, learned = math.nan, math.nan, math.nan, 0.0
@@ -146,16 +147,18 @@ class Judge:
         self.bank, self.episodes = Bank(), Episodes(specs, OPEN_AT)
         self.ratios, self.recent = Ratios(), Recent()
         self.table: NDArray[np.void] = np.zeros(0, JUDGED)
+        self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)  # 1: changed since somebody set it to 0
         never = math.inf
         limits = [(s.min_events, never if s.bad is None else s.bad, s.bad_events) for s in specs]
         self._limits = np.array(limits, np.float64).reshape(-1, 3)
         self._season = np.array([s.season for s in specs], np.uint8)
         self.slots = 0
+        self.free: list[int] = []  # slots to be used again
 
     def ensure(self, size: int) -> None:
         """Make the judged rows below `size` exist."""
         self.size = max(self.size, size)
-        self.table = grown(self.table, self.size)
+        self.table, self.touched = grown(self.table, self.size), grown(self.touched, self.size)
         for each in (self.bank, self.episodes, self.recent):
             each.ensure(self.size)
 
@@ -169,7 +172,8 @@ class Judge:
         self.ensure(row + 1)
         slot = -1
         if ratio:
-            slot, self.slots = self.slots, self.slots + 1
+            slot = self.free.pop() if self.free else self.slots
+            self.slots = max(self.slots, slot + 1)
             self.ratios.ensure(self.slots)
         self.table[row], self.touched[row] = (slot, spec, self.specs[spec].season, traffic), 1
 
@@ -180,16 +184,28 @@ class Judge:
         one["slot"], one["spec"], one["season"], one["traffic"] = -1, spec, self._season[spec], traffic
         self.table[rows], self.touched[rows] = one, 1
 
+    def release(self, rows: NDArray[np.int32]) -> None:
+        """Forget judged rows; a ratio's slot is used again."""
+        slots = self.table["slot"][rows]
+        for slot in slots[slots >= 0].tolist():
+            self.ratios.state[slot] = np.zeros((), self.ratios.state.dtype)
+            self.free.append(slot)
+        for row in rows[self.episodes.table["at"][rows] > 0].tolist():
+            self.episodes.clear(row)
+        for column in self.columns().values():
+            column[rows] = np.zeros((), column.dtype)
+        self.table["slot"][rows], self.touched[rows] = -1, 1
+
+    def settle(self, slots: int) -> None:
+        """After rows were put back: which slots of ratios are free."""
+        self.slots = slots
+        self.free = np.setdiff1d(np.arange(slots), self.table["slot"][: self.size])[::-1].tolist()
+
     def columns(self) -> dict[str, NDArray[Any]]:
         """All that is kept by judged row."""
         return {
             "judged": self.table, "model": self.bank.state, "episode": self.episodes.table, "recent": self.recent.rings,
         }  # fmt: skip
-
-    @property
-    def touched(self) -> NDArray[np.uint8]:
-        """1 for every judged row that changed since somebody set it to 0."""
-        return self.recent.touched
 
     def restore(self, row: int, a: Anomaly) -> None:
         """Go on with an episode known from before a restart."""

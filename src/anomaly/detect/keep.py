@@ -41,6 +41,8 @@ class Rest(msgspec.Struct, kw_only=True):
     clocks: list[tuple[int, int, float, float]]
     sources: list[str]
     said: int
+    swept: int
+    freed: int
     counts: dict[str, int]
     waiting: list[bytes]
     lost: bool
@@ -89,7 +91,7 @@ class Keep:
             table.settle(list(rests[name]))
         judge, used = self.judge, self.register.tables.subjects.used
         judge.ensure(used)
-        judge.slots = int(self.ratios.count[USED])
+        judge.settle(int(self.ratios.count[USED]))
         judge.episodes.settle(int(self.live.count[USED]))
         self.register.settle()
 
@@ -121,6 +123,8 @@ class Parts:
     sources: dict[str, int]
     counts: Counter[str]
     said: int
+    swept: int
+    freed: int
 
 
 def rest_of(p: Parts, seed: int, specs: Sequence[ModelSpec], tables: Mapping[str, Table]) -> Rest:
@@ -136,6 +140,8 @@ def rest_of(p: Parts, seed: int, specs: Sequence[ModelSpec], tables: Mapping[str
         clocks=[(source, c.last, c.active, c.usual) for source, c in p.absence.clocks.items()],
         sources=list(p.sources),
         said=p.said,
+        swept=p.swept,
+        freed=p.freed,
         counts={name: n for name, n in sorted(p.counts.items()) if n and name != REPEATED},
         waiting=p.waiting.take(),
         lost=p.waiting.lost,

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from anomaly.compiled import bare, fetch
 from anomaly.detect.layout import lined, longer
-from anomaly.detect.rows import grown
 
 KEPT = 8
 LARGEST = 3e38  # what a float32 holds; evidence needs no more
@@ -21,8 +20,8 @@ RING = np.dtype([("second", "u4", (KEPT,)), ("value", "f4", (KEPT,))])
 
 
 @bare
-def push(row, time, value, rings, touched):  # type: ignore[no-untyped-def]
-    """Keep values in arrival order, those that are finite, and mark their rows."""
+def push(row, time, value, rings):  # type: ignore[no-untyped-def]
+    """Keep values in arrival order, those that are finite."""
     for i in range(row.size):
         if i + AHEAD < row.size:
             fetch(rings, row[i + AHEAD], 0)
@@ -32,7 +31,6 @@ def push(row, time, value, rings, touched):  # type: ignore[no-untyped-def]
         for k in range(KEPT - 1):
             ring.second[k], ring.value[k] = ring.second[k + 1], ring.value[k + 1]
         ring.second[KEPT - 1], ring.value[KEPT - 1] = time[i] // 1000, min(max(value[i], -LARGEST), LARGEST)
-        touched[row[i]] = 1
 
 
 class Recent:
@@ -40,15 +38,14 @@ class Recent:
 
     def __init__(self) -> None:
         self.rings: NDArray[np.void] = lined(0, RING)
-        self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)
 
     def ensure(self, rows: int) -> None:
         """Make at least `rows` rings exist."""
-        self.rings, self.touched = longer(self.rings, rows), grown(self.touched, rows)
+        self.rings = longer(self.rings, rows)
 
     def keep(self, row: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]) -> None:
         """Keep judged values in arrival order; what is not finite is no evidence."""
-        push(row, time, value, self.rings, self.touched)
+        push(row, time, value, self.rings)
 
     def last(
         self, row: int, times: NDArray[np.int64] | None = None, values: NDArray[np.float64] | None = None

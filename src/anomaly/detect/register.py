@@ -5,26 +5,31 @@ Announced series are entered by compiled code in the order in which they come (`
 object is kept for a series: who it is stands in its text, which is read when somebody asks (`subject`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.config.models import ModelSpec
+from anomaly.config.settings import Limits
 from anomaly.decode.block import Announced
 from anomaly.decode.identity import Series, unpack
 from anomaly.detect.combine import Combine
-from anomaly.detect.enter import DONE, DONORS, UNPLANNED, UNREADABLE, Book, Judges, New, enter
-from anomaly.detect.index import Index
+from anomaly.detect.enter import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New, enter
+from anomaly.detect.index import MISSING, Index
 from anomaly.detect.judge import Judge
 from anomaly.detect.plans import Plans, part_of, whole
 from anomaly.detect.rows import CELLS, LANES, Tables
 from anomaly.detect.sides import give_sides
 from anomaly.detect.subject import Subjects
-from anomaly.detect.text import PADDING
+from anomaly.detect.text import PADDING, from_text
+from anomaly.state import USED
 
 AT_ONCE = 4_096  # series entered in one go: room is made for what they may need at most
+
+
+Free = Callable[[], None]
 
 
 class Indexes(NamedTuple):
@@ -35,21 +40,30 @@ class Indexes(NamedTuple):
     aggregates: Index
     groups: Index
     families: Index
+    scopes: Index
+    refused: Index
 
 
 class Register:
     """Rows of everything that was announced."""
 
-    def __init__(self, specs: Sequence[ModelSpec], judge: Judge, seed: int = 0) -> None:
+    def __init__(self, specs: Sequence[ModelSpec], judge: Judge, seed: int = 0, limits: Limits | None = None) -> None:
         self.specs, self.judge, self.seed = tuple(specs), judge, seed
+        held = limits or Limits()
+        self.limits = np.array([held.series, held.series_per_environment, held.series_per_metric], np.int64)
         self.tables = Tables()
-        self.index = Indexes(*(Index() for _ in range(5)))
+        self.index = Indexes(*(Index() for _ in range(7)))
         self.plans = Plans(self.specs, seed)
         self.subjects = Subjects(self.tables, judge)
-        self.series = 0
+        self._refusing = False
         self._combine = Combine(self.tables, self.index.aggregates, self.subjects, judge, seed)
         self._judges = _room(1)
         self._parts = np.zeros(10, np.int64)
+
+    @property
+    def series(self) -> int:
+        """Number of series that have a row."""
+        return int(self.index.rows.count[0])
 
     @property
     def widest(self) -> int:
@@ -67,11 +81,37 @@ class Register:
         self.announce(one, source, lateness, np.array([fresh], np.uint8))
         return int(self.find(one.hash)[0])
 
-    def announce(self, new: Announced, source: int, lateness: int, fresh: NDArray[np.uint8]) -> None:
-        """Give series their rows, those that have none, in the order in which they come."""
+    def announce(
+        self, new: Announced, source: int, lateness: int, fresh: NDArray[np.uint8], free: Free = lambda: None
+    ) -> None:
+        """Give series their rows, those that have none, in the order in which they come.
+
+        Where a limit is reached, `free` may make room, once; series past it are counted (`overflow`), and known to be so.
+        """
+        self._refusing = False
         for at in range(0, len(new), AT_ONCE):
             part = slice(at, at + AT_ONCE)
-            self._announce(new.hash[part], new.text[part], source, lateness, fresh[part])
+            self._announce(new.hash[part], new.text[part], (source, lateness), fresh[part], free)
+
+    def is_refused(self, series: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Of which series there is no row because of a limit, as far as is remembered."""
+        found: NDArray[np.bool_] = self.index.refused.find(series, self.tables.refused["key"]) != MISSING
+        return found
+
+    def overflow(self) -> list[tuple[str, str, int]]:
+        """(environment, metric, series past a limit), the worst first; the metric is empty where it was new as well."""
+        table, text = self.tables.scopes, self.tables.scope_text.array
+        scopes = table["scope"][: table.used]
+
+        def name(s: int) -> str:
+            word: str = from_text(text[scopes["text_at"][s] : scopes["text_at"][s] + scopes["text_len"][s]].tobytes())
+            return word
+
+        found = []
+        for s in np.flatnonzero(scopes["refused"]).tolist():
+            above = int(scopes["above"][s])
+            found.append((name(above if above >= 0 else s), name(s) if above >= 0 else "", int(scopes["refused"][s])))
+        return sorted(found, key=lambda each: (-each[2], each))
 
     def reserve(self, rows: NDArray[np.int32], lengths: NDArray[np.int32]) -> None:
         """Make room for the last counts of histograms that come for the first time, or with more buckets than before."""
@@ -85,65 +125,82 @@ class Register:
         self.index.aggregates.build(t.aggregates.used, t.aggregates["aggregate"]["key"])
         self.index.groups.build(t.groups.used, t.groups["group"]["key"])
         self.index.families.build(t.families.used, t.families["family"]["key"])
-        self.series = int(np.count_nonzero(t.rows["row"]["key"][: t.rows.used]))
+        self.index.scopes.build(t.scopes.used, t.scopes["scope"]["key"])
+        self.index.refused.build(t.refused.used, t.refused["key"])
 
     def _announce(
-        self, key: NDArray[np.uint64], text: Sequence[bytes], source: int, lateness: int, fresh: NDArray[np.uint8]
+        self,
+        key: NDArray[np.uint64],
+        text: Sequence[bytes],
+        when: tuple[int, int],
+        fresh: NDArray[np.uint8],
+        free: Free,
     ) -> None:
         size = np.fromiter(map(len, text), np.int64, len(text))
         end = np.cumsum(size)
         joined = np.frombuffer(b"".join(text) + bytes(PADDING), np.uint8)
         new, begin = New(key, joined, end - size, end, fresh), 0
         self._make_room(len(text), int(end[-1]))
-        before = self.tables.rows.used
         while True:
-            begin = self._enter(begin, new, source, lateness)
+            begin = self._enter(begin, new, when)
             why = int(self._judges.used[1])
             self._adopt()
             if why == DONE:
                 break
+            if why == FULL:
+                free()
+                self._refusing = True
+                self._make_room(len(text), int(end[-1]))
+                continue
             series = unpack(int(key[begin]), text[begin])
             if why == UNREADABLE:
                 raise ValueError(f"the text of series {series} is not what pack writes")
             if why == UNPLANNED:
                 self.plans.make(int(self._parts[0]) & (1 << 64) - 1, series)
                 continue
-            self._help(series, lateness)
+            self._help(series, when[1])
             begin += 1
-        self.series += self.tables.rows.used - before
 
     def _make_room(self, n: int, size: int) -> None:
         """Whatever so many series with texts of that size may need at most; two judged rows each, and two memberships."""
         t = self.tables
-        for table in (t.rows, t.labels, t.groups, t.families, t.aggregates):
+        for table in (t.rows, t.labels, t.groups, t.families, t.aggregates, t.refused):
             table.reserve(table.used + n)
         t.subjects.reserve(t.subjects.used + 2 * n)
         t.members.reserve(t.members.used + 2 * n)
-        for table, pool in ((t.labels, t.label_text), (t.groups, t.group_text), (t.aggregates, t.aggregate_text)):
+        t.scopes.reserve(t.scopes.used + 2 * n)
+        if t.refused.used + n > max(int(self.limits[0]), 2 * AT_ONCE):  # remembered no longer: they are counted anew
+            t.refused.count[USED] = 0
+            self.index.refused.build(0, t.refused["key"])
+        own = (t.labels, t.label_text), (t.groups, t.group_text), (t.aggregates, t.aggregate_text), (t.scopes, t.scope_text)
+        for table, pool in own:
             room(table, pool, size)
         room(t.aggregates, t.lanes, CELLS * LANES * n)
         keys = (t.rows["row"]["key"], t.labels["label"]["kin"], t.aggregates["aggregate"]["key"], t.groups["group"]["key"],
-                t.families["family"]["key"])  # fmt: skip
+                t.families["family"]["key"], t.scopes["scope"]["key"], t.refused["key"])  # fmt: skip
         for index, column in zip(self.index, keys, strict=True):
-            index.reserve(n, column)
+            index.reserve(2 * n if index is self.index.scopes else n, column)
         if self._judges.row.size < 2 * n:
             self._judges = _room(2 * n)
 
-    def _enter(self, begin: int, new: New, source: int, lateness: int) -> int:
+    def _enter(self, begin: int, new: New, when: tuple[int, int]) -> int:
         self._judges.used[:] = 0
         plans, index = self.plans.table["plan"], self.plans.index
         fixed = np.uint64(self.seed), self.plans.names, plans, index.slots
         state, book = self.tables.state(), self._book()
-        return int(enter(begin, new, source, lateness, *fixed, state, book, self._judges, self._parts))
+        limited = self.limits, self._refusing
+        return int(enter(begin, new, *when, *limited, *fixed, state, book, self._judges, self._parts))
 
     def _book(self) -> Book:
         t = self.tables
-        counted = t.rows, t.members, t.aggregates, t.groups, t.families, t.subjects
+        counted = t.rows, t.members, t.aggregates, t.groups, t.families, t.subjects, t.scopes, t.refused
         pools = t.label_text, t.group_text, t.aggregate_text
         columns = t.labels["label"], t.aggregates["judged"], t.subjects["subject"], *(pool.array for pool in pools)
-        counts = tuple(table.count for table in counted), tuple(pool.count for pool in (*pools, t.lanes))
+        columns = *columns, t.scopes["scope"], t.scope_text.array, t.refused["key"]
+        marks = t.labels.touched, t.subjects.touched, t.scopes.touched, t.refused.touched
+        counts = tuple(table.count for table in counted), tuple(pool.count for pool in (*pools, t.scope_text, t.lanes))
         indexes = tuple(index.slots for index in self.index), tuple(index.count for index in self.index)
-        return Book._make([*columns, t.labels.touched, t.subjects.touched, *counts, *indexes])
+        return Book._make([*columns, *marks, *counts, *indexes])
 
     def _adopt(self) -> None:
         """Give new judged rows their models, started from what a sibling knows: the newest that knows something."""

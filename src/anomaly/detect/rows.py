@@ -5,7 +5,8 @@ row        a series as it was sent: what the next point is converted against. `l
            `members` heads the chain of its memberships. One line of memory. `family` and `histogram` are -1 where a
            series has none: the one is for what is cumulative, the other for histograms.
 label      who a row is: its text (what `decode.identity.pack` wrote, without environment and group, which the row's group
-           has), `kin` the key of the series that differ by instance alone, `sibling` the one of those announced before.
+           has), `kin` the key of the series that differ by instance alone, `sibling` the one of those announced before;
+           `scope` where it is counted.
 histogram  `count` and the first `used` buckets of a histogram's last point; `row` whose it is.
 member     a row's part in an aggregate: `next_of_row` and `next_of_agg` chain them, -1 ends. `gained` and `summed` are its
            last contributions per second, which stand in for it while it is late. `role` says what it adds and where.
@@ -20,6 +21,8 @@ group      who is watched for silence: `last` ms, `arrivals` of separate moments
            the source's clock when it was last found to have been heard. Its text is environment and group.
 family     the series of one metric of one instance, which are exported together: `last` and `before` are the ms of its
            two newest exports, so that a series first seen now is known to have counted from the export before.
+scope      an environment, or a metric in one (`above` is then the environment's): `rows` series in it, `refused` ones past a
+           limit. `key` 0: free, and `above` the next free one.
 subject    what a judged row is about: `of` the row of a series, or of an aggregate if `whole`; `quantity` of QUANTITIES.
 
 Times are int64 ms since the epoch, spacings ms, amounts in the unit of the series. A `key` is a seeded 64-bit hash of who a
@@ -53,7 +56,7 @@ ROW = np.dtype(
         ("stale", "u1"), ("fresh", "u1"), ("ignored", "u1"), ("alive", "u1"), ("delta", "u1"), ("spare", "u1"),
     ]
 )  # fmt: skip
-LABEL = np.dtype([("kin", "u8"), ("text_at", "u4"), ("text_len", "u4"), ("sibling", "i4"), ("spare", "u4")])
+LABEL = np.dtype([("kin", "u8"), ("text_at", "u4"), ("text_len", "u4"), ("sibling", "i4"), ("scope", "i4")])
 BUCKETS = np.dtype(
     [("count", "f8"), ("buckets_at", "i8"), ("buckets_len", "i4"), ("used", "i4"), ("row", "i4"), ("spare", "u4")]
 )
@@ -81,6 +84,7 @@ GROUP = np.dtype(
 )  # fmt: skip
 FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
 SUBJECT = np.dtype([("of", "i4"), ("whole", "u1"), ("quantity", "u1"), ("spare", "u2")])
+SCOPE = np.dtype([("key", "u8"), ("text_at", "i8"), ("text_len", "i4"), ("above", "i4"), ("rows", "i4"), ("refused", "i4")])
 
 
 class State(NamedTuple):
@@ -121,11 +125,14 @@ class Tables:
         self.groups = Table("groups", {"group": (GROUP, 0)}, (self.group_text,), ("group", "source"))
         self.families = Table("families", {"family": (FAMILY, 0)}, (), ("family", "next"))
         self.subjects = Table("subjects", {"subject": (SUBJECT, 0)}, (), ("subject", "of"))
+        self.scope_text = Pool("text", "scope", np.uint8)
+        self.scopes = Table("scopes", {"scope": (SCOPE, 0)}, (self.scope_text,), ("scope", "above"))
+        self.refused = Table("refused", {"key": (np.uint64, 0)})  # series that were announced past a limit
 
     def all(self) -> tuple[Table, ...]:
         """Every table, in the order in which they are written."""
         whole = self.rows, self.labels, self.histograms, self.members, self.aggregates
-        return *whole, self.groups, self.families, self.subjects
+        return *whole, self.groups, self.families, self.subjects, self.scopes, self.refused
 
     def state(self) -> State:
         """The arrays as they are now."""

@@ -18,7 +18,7 @@ BAD = -1
 PADDING = 16  # readable bytes behind a buffer
 EMPTY = 0x90  # an array of nothing
 
-to_text = msgspec.msgpack.Encoder().encode
+to_text, from_text = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(str).decode
 
 
 @inlined

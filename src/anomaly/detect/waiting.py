@@ -40,6 +40,13 @@ class Waiting:
         taken, self._points = self._points.take(known), compact(self._points.take(~known))
         return taken
 
+    def drop(self, refused: Callable[[NDArray[np.uint64]], NDArray[np.bool_]]) -> int:
+        """Let go of the points of series that will get no row; returns how many."""
+        gone = refused(self._points.series) if len(self) else np.zeros(0, np.bool_)
+        if gone.any():
+            self._points = compact(self._points.take(~gone))
+        return int(gone.sum())
+
     def take(self) -> list[bytes]:
         """Its columns, in the order of `Points`."""
         return [getattr(self._points, f.name).tobytes() for f in fields(Points)]

@@ -14,6 +14,7 @@ from itertools import zip_longest
 
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.points import Points
+from anomaly.decode.texts import Strung
 from anomaly.host.blocks import Fetched
 from anomaly.host.wire_points import LARGEST
 
@@ -104,4 +105,5 @@ def _joined(run: Sequence[Block]) -> Block:
 def bearable(block: Block) -> bool:
     """Whether each single point and series of a block goes into a record."""
     widest = int(block.points.bucket_len.max(initial=0))
-    return all(len(text) < LARGEST // 2 for text in block.series.text) and widest < LARGEST // 16
+    longest = int(Strung.of(block.series.text).size.max(initial=0))
+    return max(longest, 8 * widest) < LARGEST // 2

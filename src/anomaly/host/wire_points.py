@@ -14,7 +14,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import accumulate, pairwise
 
 import cramjam
 import numpy as np
@@ -22,8 +21,9 @@ from numpy.typing import NDArray
 
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.records import BadRecord
+from anomaly.decode.texts import Strung
 from anomaly.host import wire_points_1
-from anomaly.host.wire_columns import Reader, expand, gathered, packed, shuffled, with_buckets
+from anomaly.host.wire_columns import Reader, expand, gathered, packed, padded, shuffled, with_buckets
 
 MAGIC, VERSION = b"APB", 2
 COLUMNS = {
@@ -79,17 +79,17 @@ def _some(series: Announced, which: NDArray[np.bool_]) -> Announced:
 
 
 def _encode(block: Block) -> bytes:
-    points, name, texts = block.points, block.source.encode(), b"".join(block.series.text)
+    points, name, texts = block.points, block.source.encode(), Strung.of(block.series.text)
     buckets = gathered(points)
-    hows, parts = [], [block.series.hash.tobytes(), np.array([len(t) for t in block.series.text], np.int64).tobytes()]
+    hows, parts = [], [block.series.hash.tobytes(), texts.size.tobytes()]
     for column in COLUMNS:
         how, written = packed(getattr(points, column))
         hows.append(how)
         parts += written
-    raw = b"".join([*parts, shuffled(buckets), texts, bytes(-len(texts) % 8), name])
+    raw = b"".join([*parts, shuffled(buckets), padded(texts.raw.tobytes()), name])
     body = bytes(cramjam.zstd.compress(raw, level=1))
     place = (block.partition, block.offset, block.next_offset, block.heard, block.lateness)
-    sizes = (len(points), buckets.size, len(block.series), len(texts), len(name), len(raw))
+    sizes = (len(points), buckets.size, len(block.series), texts.raw.size, len(name), len(raw))
     head = HEAD.pack(MAGIC, VERSION, 0, *place, *sizes, *hows)
     check = zlib.crc32(body, zlib.crc32(head[CHECKED_FROM:]))
     return head[:4] + check.to_bytes(4, "little") + head[CHECKED_FROM:] + body
@@ -112,9 +112,9 @@ def decode(record: bytes) -> Block:
     hashes, sizes = reader.take(new, np.uint64), reader.take(new, np.int64)
     columns = {c: reader.column(how, n, kind) for how, (c, kind) in zip(hows, COLUMNS.items(), strict=True)}
     points = with_buckets(columns, reader.floats(m))
-    text = reader.take(texts, np.uint8).tobytes()
+    text = reader.take(texts, np.uint8)
     if new and (sizes.min() < 0 or int(sizes.sum()) != texts):
         raise BadRecord("bad_block", "texts do not add up")
-    announced = Announced(hashes, [text[a:b] for a, b in pairwise(accumulate(sizes.tolist(), initial=0))])
+    announced = Announced(hashes, Strung(text, sizes))
     source = reader.take(name, np.uint8).tobytes().decode(errors="replace")
     return Block(source, partition, offset, next_offset, heard, lateness, points, announced)
