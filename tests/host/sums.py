@@ -85,7 +85,7 @@ class Summing:
 
     async def until(self, n: int) -> None:
         """Return when the state holds `n` records."""
-        async with asyncio.timeout(12):
+        async with asyncio.timeout(60):
             while sum(row[1] for sums in self.sums.values() for row in sums.digest()) < n:
                 self.changed.clear()
                 await asyncio.wait_for(self.changed.wait(), 60)

@@ -1,7 +1,7 @@
 """State is what one undisturbed pass gives, whatever happened on the way; on a real broker, with both adapters."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -27,6 +27,19 @@ SOON = Checkpoint(every=0.1)
 NEVER = Checkpoint(every=10_000.0)
 
 
+RUNNING: list["Worker"] = []
+
+
+@pytest.fixture(autouse=True)
+async def ended() -> AsyncIterator[None]:
+    """Whatever a test left running, because it failed, is stopped."""
+    yield
+    while RUNNING:
+        worker = RUNNING.pop()
+        if not worker.task.done():
+            await worker.stop()
+
+
 class Worker:
     """A source at work on a summing stage, with checkpoints."""
 
@@ -41,6 +54,7 @@ class Worker:
         self.intake = Intake(self.stage, self.set_aside, self.health, self.checkpoints)
         self.source: Source = DRIVERS[driver](kafka, f"{topic}.sums", self.intake)
         self.task = asyncio.create_task(self.source.run())
+        RUNNING.append(self)
 
     async def set_aside(self, letters: Sequence[DeadLetter]) -> None:
         self.dead += letters
