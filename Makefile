@@ -44,6 +44,9 @@ lint: setup  ## ruff and mypy, strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+faults: setup kafka  ## a hundred kills of workers under load, against one undisturbed pass; half an hour or more
+	$(BIN)/python -m tests.faults.chaos 100
+
 bench: setup kafka  ## the ingest benchmark; benchmarks/nab.py --data DIR needs data
 	$(BIN)/python benchmarks/ingest.py
 
@@ -52,4 +55,4 @@ lock:  ## resolve the pinned versions anew
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 --quiet -o requirements.lock
 
-.PHONY: help setup kafka services demo test lint bench lock
+.PHONY: help setup kafka services demo test lint faults bench lock

@@ -73,6 +73,13 @@ def parser() -> argparse.ArgumentParser:
     demo_.add_argument("--json", action="store_true", help="the outcome as one JSON line")
     demo_.set_defaults(command=demo)
 
+    state_ = commands.add_parser("state", help="look at what is kept, export and import it", description=state.__doc__)
+    state_.add_argument("action", choices=("inspect", "export", "import"))
+    state_.add_argument("directory", nargs="?", metavar="DIRECTORY", help="to export to, or to import from")
+    state_.add_argument("--config", metavar="FILE", help="the configuration (YAML)")
+    with_settings(state_)
+    state_.set_defaults(command=state)
+
     compile_ = commands.add_parser("compile", help="compile the kernels, once per installation", description=compile.__doc__)
     compile_.set_defaults(command=compile)
     return top
@@ -204,6 +211,21 @@ def demo(args: argparse.Namespace) -> int:
         print("anomaly: the demo's services need the OpenTelemetry SDK: pip install 'anomaly[demo]'", file=sys.stderr)
         return FAILED
     return demo(args.headless, args.json)
+
+
+def state(args: argparse.Namespace) -> int:
+    """What the checkpoints on Kafka hold: a line a partition; or all of it into a directory, and back (workers stopped)."""
+    settings, _ = configured(args)
+    if settings.kafka is None:
+        print("state: the configuration names no Kafka; without it the state is a directory already", file=sys.stderr)
+        return WRONG
+    if (args.action == "inspect") != (args.directory is None):
+        print(f"state {args.action}: {'takes no' if args.directory else 'name a'} directory", file=sys.stderr)
+        return WRONG
+    logs.to_stderr("warning")
+    from anomaly.host.state_command import command
+
+    return command(args.action, settings, args.directory)
 
 
 def compile(args: argparse.Namespace) -> int:

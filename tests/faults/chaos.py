@@ -247,7 +247,9 @@ async def detected(bootstrap: str, settings: Settings, names: Names) -> Verdict:
         kept = Engine(settings, specs, PARTITIONS).detector(partition)
         assert settings.kafka
         place = f"{settings.kafka.application}.{names.points}-{partition}"
-        found = await StateTopic(settings.kafka, names.state_of(names.points), partition, place).open()
+        store = StateTopic(settings.kafka, names.state_of(names.points), partition, place)
+        found = await store.open()
+        await store.close()
         assert found is not None
         statelog.put(found, kept)
         assert kept.digest() == engine.detector(partition).digest(), (

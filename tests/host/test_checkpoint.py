@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,15 +11,17 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from tests.host.sums import Summing, Sums
 from tests.host.test_sources import DRIVERS
 
-from anomaly.config.settings import Checkpoint, KafkaSettings
+from anomaly.config.settings import Checkpoint, KafkaSettings, Settings, Topics
 from anomaly.decode.records import DeadLetter
 from anomaly.host.blocks import Place
 from anomaly.host.checkpoint import Checkpoints
 from anomaly.host.health import Health
 from anomaly.host.source import Intake, Source
+from anomaly.host.state_command import FAILED, export, inspect, take_in
+from anomaly.host.state_folder import StateFolder
 from anomaly.host.state_topic import StateTopic
-from anomaly.host.statelog import Fenced, Generation, Manifest
-from anomaly.host.topics import prepare_state
+from anomaly.host.statelog import Fenced, Generation, Manifest, pack, put
+from anomaly.host.topics import Names, prepare, prepare_state
 
 pytestmark = pytest.mark.kafka
 
@@ -244,6 +247,40 @@ async def test_what_is_dead_is_deleted_and_a_large_generation_comes_back_whole(b
     found = await state_topic(bootstrap, source).open()
     assert found is not None
     assert found.bodies == [(2, large)]
+
+
+async def test_state_goes_out_to_a_directory_and_back_into_another_topic(
+    bootstrap: str, source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`anomaly state export` and `import`: generations become one that gives the same state; it is not overwritten."""
+    prefix = f"p{source}"
+    kafka = KafkaSettings(bootstrap=[bootstrap], application=prefix, topics=Topics(prefix=prefix, partitions=1))
+    names = Names.of(prefix)
+    await prepare(kafka, names)
+    for topic in (names.points, names.anomalies):
+        await prepare_state(kafka, names.state_of(topic), topic)
+    sums, store = Sums(), StateTopic(kafka, names.state_of(names.points), 0, f"{prefix}.{names.points}-0")
+    assert await store.open() is None
+    kept: Manifest | None = None
+    for number in (1, 2, 3):
+        sums.add(number)
+        snapshot = sums.gather(number)
+        body = pack(snapshot)
+        live = (*(kept.live if kept else ()), generation(number, body))
+        kept = await store.write(
+            Manifest(generation=number, next_offset=number, layouts=dict(sums.layouts()), live=live), body, snapshot.low
+        )
+    settings = Settings(kafka=kafka)
+    assert await inspect(settings, tmp_path) == 0
+    assert f"{names.points}" in capsys.readouterr().out
+    assert await export(settings, tmp_path) == 0
+    assert await take_in(settings, tmp_path) == FAILED, "what is there is not overwritten"
+    found = await StateFolder(tmp_path / f"{names.points}-0").open()
+    assert found is not None
+    assert found.manifest.next_offset == 3
+    again = Sums()
+    put(found, again)
+    assert again.digest() == sums.digest()
 
 
 async def committed(bootstrap: str, group: str, topic: str) -> int | None:

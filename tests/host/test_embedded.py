@@ -149,3 +149,22 @@ async def test_a_file_is_run_to_its_end_and_its_alerts_are_delivered_before_the_
     _, said = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 0, said.decode()
     assert [json.loads(line)["event"] for line in alerts.read_text().splitlines()] == ["trigger", "resolve"]
+
+
+async def test_a_restart_goes_on_from_the_directory_neither_triggering_again_nor_learning_anew(tmp_path: Path):
+    """Two runs over the halves of a story, cut while the fault lasts: one trigger, one resolve, one dedup_key."""
+    values = np.random.default_rng(2).normal(50.0, 2.0, 3000).round(2)
+    values[2000:2100] += 60.0
+    rows = [f"{(BEGIN + 60 * i) * 1000},{value}" for i, value in enumerate(values)]
+    table, config, alerts = tmp_path / "queue.csv", tmp_path / "anomaly.yaml", tmp_path / "alerts.jsonl"
+    kept = f"checkpoint: {{directory: {tmp_path / 'state'}}}\n"
+    config.write_text(CONFIG.format(otlp=0, health=0, alerts=alerts) + kept)
+    for half in (rows[:2050], rows[2050:]):
+        table.write_text("\n".join(["timestamp,value", *half]))
+        command = (sys.executable, "-m", "anomaly", "run", "--config", str(config), "--input", str(table))
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        _, said = await asyncio.wait_for(process.communicate(), 120)
+        assert process.returncode == 0, said.decode()
+    told = [json.loads(line) for line in alerts.read_text().splitlines()]
+    assert [a["event"] for a in told] == ["trigger", "resolve"]
+    assert told[0]["dedup_key"] == told[1]["dedup_key"]

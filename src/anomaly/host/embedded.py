@@ -1,29 +1,41 @@
 """`anomaly run` without Kafka: OTLP over HTTP, or a file or standard input, to the same receivers, health and blindness.
 
-It has no memory beyond the process: what a restart must survive needs Kafka.
+What it knows survives a restart where a directory is named for it (`checkpoint: {directory: …}`); without one it has no
+memory beyond the process.
 """
 
 import asyncio
 import logging
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import msgspec
 
 from anomaly.config.mistake import ConfigError, Mistake
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import OtlpReceiver, Settings
+from anomaly.correlate.correlator import Memory
 from anomaly.decode.stage import PAST_LIMIT
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.delivery import Delivery
 from anomaly.engine import Engine
 from anomaly.host.blind import watched
+from anomaly.host.blocks import Place
+from anomaly.host.checkpoint import Checkpoints
 from anomaly.host.files import batches, encoding_of, source_of
 from anomaly.host.health import Health
 from anomaly.host.inprocess import OTLP, InProcess, Judged
 from anomaly.host.otlp_http import PATH, serve
+from anomaly.host.state_folder import StateFolder
+from anomaly.host.statelog import FRESH
+from anomaly.state import Layout, Part, Snapshot
 
 log = logging.getLogger(__name__)
+
+LAST_WITHIN = 30.0  # seconds for the last checkpoint
 
 
 def run_embedded(
@@ -46,11 +58,68 @@ async def run(
     async with (
         Delivery(settings, observe=health.delivery) as delivery,
         watched(settings, health, delivery.send),
-        judging(InProcess(engine, delivery.send, Reporting(engine, health))) as (running, ended),
+        kept(engine, settings, health) as judged,
+        judging(InProcess(engine, delivery.send, told(Reporting(engine, health), judged))) as (running, ended),
     ):
         work = feed(running, files, encoding) if files else receive(running, settings, health)
         await first(asyncio.create_task(work), ended, asyncio.create_task(stopped()))
     return 0
+
+
+class Whole:
+    """Detector and correlator of the only partition as one state, so that neither can be newer than the other."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.detector, self.correlator = engine.detector(0), engine.correlator(0)
+
+    def layouts(self) -> Mapping[str, Layout]:
+        """The detector's."""
+        return self.detector.layouts()
+
+    def gather(self, generation: int) -> Snapshot:
+        """The detector's rows; incidents are few."""
+        snapshot = self.detector.gather(generation)
+        return snapshot._replace(rest=_to_rest((snapshot.rest, self.correlator.memory())))
+
+    def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
+        """The detector's rows."""
+        self.detector.put(generation, parts, layouts)
+
+    def settle(self, rest: bytes) -> None:
+        """Both."""
+        own, memory = _from_rest(rest)
+        self.detector.settle(own)
+        self.correlator.remember(memory)
+
+
+_to_rest, _from_rest = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(tuple[bytes, Memory]).decode
+
+
+@asynccontextmanager
+async def kept(engine: Engine, settings: Settings, health: Health) -> AsyncIterator[Callable[[], None]]:
+    """The engine's state as it was left, if a directory for it is named; call what this gives after each block."""
+    folder = settings.checkpoint.directory
+    if folder is None:
+        yield lambda: None
+        return
+    place = Place(OTLP, 0)
+    checkpoints = Checkpoints("embedded", lambda _: StateFolder(Path(folder)), settings.checkpoint, health)
+    await checkpoints.restore({place: Whole(engine)})
+    try:
+        yield lambda: checkpoints.took(place, FRESH)
+    finally:
+        await checkpoints.finish([place], LAST_WITHIN)
+        await checkpoints.close()
+
+
+def told(report: Callable[[Judged], None], judged: Callable[[], None]) -> Callable[[Judged], None]:
+    """After each block: what was judged is reported, then the state may be kept."""
+
+    def watch(what: Judged) -> None:
+        report(what)
+        judged()
+
+    return watch
 
 
 @asynccontextmanager

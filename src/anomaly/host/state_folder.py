@@ -23,8 +23,12 @@ class StateFolder:
         self._low = 0  # of the manifest before
 
     async def open(self) -> Found | None:
-        """What is there, or what was before if that cannot be read; raises Damaged if neither can."""
+        """What is there; raises Damaged."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        return await self.read()
+
+    async def read(self) -> Found | None:
+        """What is there, or what was before if that cannot be read; raises Damaged if neither can."""
         problems = []
         for name in (NEWEST, BEFORE):
             try:

@@ -41,6 +41,10 @@ class StateTopic:
     async def open(self) -> Found | None:
         """Shut out whoever wrote before, then read what is committed: nothing can be added to that any more."""
         await connect.patiently(self._reopen, f"opening {self.place.topic}")
+        return await self.read()
+
+    async def read(self) -> Found | None:
+        """What is kept as of now; disturbs nobody."""
         return await connect.patiently(self._read, f"reading {self.place.topic}")
 
     async def write(self, manifest: Manifest, body: bytes, low: int) -> Manifest:

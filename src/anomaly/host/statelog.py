@@ -107,6 +107,16 @@ def unpack(body: bytes) -> tuple[list[Part], bytes]:
         raise Damaged(str(error)) from error
 
 
+def merged(found: Found) -> bytes:
+    """All living generations as one: what came later is put later."""
+    parts: list[tuple[str, bytes, bytes]] = []
+    rest = b""
+    for _, body in found.bodies:
+        read = _from_body(body)
+        parts, rest = [*parts, *read.parts], read.rest
+    return _to_body(_Body(parts, rest))
+
+
 def _small(data: bytes) -> bytes:
     return bytes(cramjam.zstd.compress(data, level=1))
 

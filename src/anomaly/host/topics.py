@@ -106,6 +106,12 @@ async def prepare_state(kafka: KafkaSettings, topic: str, of: str) -> None:
         raise MissingTopics(f"{topic} has {found[topic]} partitions and needs {partitions}: add the others")
 
 
+async def partitions_of(kafka: KafkaSettings, topic: str) -> int:
+    """How many partitions a topic has; 0 where it is not there."""
+    async with connect.admin(kafka) as client:
+        return (await _counts(client, [topic])).get(topic, 0)
+
+
 async def await_sources(
     kafka: KafkaSettings, topics: Sequence[str], say: Callable[[str], None] = log.warning, every: float = 10.0
 ) -> None:
