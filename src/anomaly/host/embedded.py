@@ -20,6 +20,7 @@ from anomaly.config.settings import OtlpReceiver, Settings
 from anomaly.correlate.correlator import Memory
 from anomaly.decode.stage import PAST_LIMIT
 from anomaly.detect.anomaly import Anomaly
+from anomaly.dispatch.alert import Alert, What
 from anomaly.dispatch.delivery import Delivery
 from anomaly.engine import Engine
 from anomaly.host.blind import watched
@@ -58,7 +59,7 @@ async def run(
     async with (
         Delivery(settings, observe=health.delivery) as delivery,
         watched(settings, health, delivery.send),
-        kept(engine, settings, health) as judged,
+        kept(engine, settings, health, delivery) as judged,
         judging(InProcess(engine, delivery.send, told(Reporting(engine, health), judged))) as (running, ended),
     ):
         work = feed(running, files, encoding) if files else receive(running, settings, health)
@@ -67,10 +68,20 @@ async def run(
 
 
 class Whole:
-    """Detector and correlator of the only partition as one state, so that neither can be newer than the other."""
+    """Detector and correlator of the only partition as one state, so that neither can be newer than the other, with the last
+    alert about each open incident, which receivers know of."""
 
     def __init__(self, engine: Engine) -> None:
         self.detector, self.correlator = engine.detector(0), engine.correlator(0)
+        self.firing: dict[str, Alert] = {}
+
+    def take(self, judged: Judged) -> None:
+        """Note what receivers were told."""
+        for _, alert in judged.changed:
+            if alert and alert.event is What.RESOLVE:
+                self.firing.pop(alert.dedup_key, None)
+            elif alert:
+                self.firing[alert.dedup_key] = alert
 
     def layouts(self) -> Mapping[str, Layout]:
         """The detector's."""
@@ -79,45 +90,55 @@ class Whole:
     def gather(self, generation: int) -> Snapshot:
         """The detector's rows; incidents are few."""
         snapshot = self.detector.gather(generation)
-        return snapshot._replace(rest=_to_rest((snapshot.rest, self.correlator.memory())))
+        return snapshot._replace(rest=_to_rest((snapshot.rest, self.correlator.memory(), list(self.firing.values()))))
 
     def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
         """The detector's rows."""
         self.detector.put(generation, parts, layouts)
 
     def settle(self, rest: bytes) -> None:
-        """Both."""
-        own, memory = _from_rest(rest)
+        """All."""
+        own, memory, firing = _from_rest(rest)
         self.detector.settle(own)
         self.correlator.remember(memory)
+        self.firing = {alert.dedup_key: alert for alert in firing}
 
 
-_to_rest, _from_rest = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(tuple[bytes, Memory]).decode
+_to_rest, _from_rest = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(tuple[bytes, Memory, list[Alert]]).decode
 
 
 @asynccontextmanager
-async def kept(engine: Engine, settings: Settings, health: Health) -> AsyncIterator[Callable[[], None]]:
+async def kept(
+    engine: Engine, settings: Settings, health: Health, delivery: Delivery
+) -> AsyncIterator[Callable[[Judged], None]]:
     """The engine's state as it was left, if a directory for it is named; call what this gives after each block."""
     folder = settings.checkpoint.directory
     if folder is None:
-        yield lambda: None
+        yield lambda judged: None
         return
     place = Place(OTLP, 0)
     checkpoints = Checkpoints("embedded", lambda _: StateFolder(Path(folder)), settings.checkpoint, health)
-    await checkpoints.restore({place: Whole(engine)})
+    whole = Whole(engine)
+    await checkpoints.restore({place: whole})
+    delivery.restore(list(whole.firing.values()))
+
+    def judged(what: Judged) -> None:
+        whole.take(what)
+        checkpoints.took(place, FRESH)
+
     try:
-        yield lambda: checkpoints.took(place, FRESH)
+        yield judged
     finally:
         await checkpoints.finish([place], LAST_WITHIN)
         await checkpoints.close()
 
 
-def told(report: Callable[[Judged], None], judged: Callable[[], None]) -> Callable[[Judged], None]:
-    """After each block: what was judged is reported, then the state may be kept."""
+def told(*watchers: Callable[[Judged], None]) -> Callable[[Judged], None]:
+    """One that tells all of them, in their order."""
 
-    def watch(what: Judged) -> None:
-        report(what)
-        judged()
+    def watch(judged: Judged) -> None:
+        for tell in watchers:
+            tell(judged)
 
     return watch
 

@@ -227,7 +227,7 @@ class FaustSource:
             await asyncio.sleep(1.0)
             found = positions(self.app.consumer._thread._consumer, self.intake.stage.topics)
             wanted = {p: n for p, n in self.intake.expected().items() if p in found and found[p][0] > n}
-            waits = {p: (n, waits[p][1] + 1 if waits.get(p, (0, 0))[0] == n else 1) for p, n in wanted.items()}
+            waits = {p: (n, waits[p][1] + 1 if p in waits and waits[p][0] == n else 1) for p, n in wanted.items()}
             for place, (offset, seconds) in waits.items():
                 if seconds >= LOST_AFTER and self.app.consumer.flow_active:
                     log.info("reading again", extra={"topic": place.topic, "partition": place.partition, "offset": offset})
