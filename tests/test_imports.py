@@ -10,7 +10,7 @@ import anomaly
 
 ROOT = Path(anomaly.__file__).parent
 WALK = ("config", "decode", "detect", "correlate", "dispatch", "engine", "host", "demo", "cli")  # the order of the walk
-ANYWHERE = {"compiled", "logs", "state"}  # how kernels are compiled, lines are logged, and state is kept
+ANYWHERE = {"compiled", "logs", "pool", "state"}  # how kernels are compiled, lines are logged, and state is kept
 # A spec matches series, so the one module that declares specs knows what a series is.
 ALLOWED = {("config/models.py", "anomaly.decode.identity")}
 FOLDERS_NOT_TO_BE = {"utils", "util", "common", "core", "base", "types", "helpers"}

@@ -17,14 +17,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from anomaly.compiled import kernel
+from anomaly.pool import Pool, collected, grown, scatter
 
 Rows = NDArray[np.uint32]
 Layout = Mapping[str, Any]  # of a table: what its bytes mean, for the version that reads them; plain JSON
 
 USED, FREE = 0, 1  # of a table's `count`
 LAYOUT = {"at", "slot", "spare"}  # fields that say where something lies, or nothing; so does <pool>_at
-LINE = 64  # bytes that memory gives at once: a row of as many begins where one does
+
+
+__all__ = ["FREE", "USED", "Borrowed", "Layout", "Part", "Pool", "Rows", "Snapshot", "Stateful", "Table", "gather"]
 
 
 class Part(NamedTuple):
@@ -57,24 +59,6 @@ class Stateful(Protocol):
 
     def settle(self, rest: bytes) -> None:
         """After the last `put`: the rest, and whatever follows from the rows."""
-
-
-class Pool:
-    """Values of which each row of a table owns a range, such as the buckets of a histogram: one array that grows.
-
-    The owner's column `column` has integer fields `<name>_at` and `<name>_len`. `count` int64 (1,): places in use, those
-    that were left behind by ranges that moved included.
-    """
-
-    def __init__(self, name: str, column: str, dtype: DTypeLike) -> None:
-        self.name, self.column = name, column
-        self.array: NDArray[Any] = np.zeros(0, dtype)
-        self.count = np.zeros(1, np.int64)
-
-    def reserve(self, size: int) -> None:
-        """Make at least `size` places exist; new ones are zero."""
-        if size > len(self.array):
-            self.array = _grown(self.array, size)
 
 
 class Table:
@@ -146,8 +130,8 @@ class Table:
         """Make room for at least `rows` rows; new ones are zero."""
         if rows > self.touched.size:
             for name, column in self._own.items():
-                self._own[name] = _grown(column, rows)
-            self.touched, self.written = _grown(self.touched, rows), _grown(self.written, rows)
+                self._own[name] = grown(column, rows)
+            self.touched, self.written = grown(self.touched, rows), grown(self.written, rows)
 
     def place(self, pool: Pool, n: int) -> int:
         """The first of `n` more places of a pool; where half of it was left behind, it is laid out anew before it grows."""
@@ -182,7 +166,7 @@ class Table:
         self.cursor = (self.cursor + step) % max(self.used, 1)
         rows = np.flatnonzero(self.touched[: self.used]).astype(np.uint32)
         data = [column[rows].tobytes() for column in self.columns().values()]
-        data += [_collected(pool.array, *self._range(pool, rows)).tobytes() for pool in self.pools]
+        data += [collected(pool.array, *self._range(pool, rows)).tobytes() for pool in self.pools]
         self.touched[rows], self.written[rows] = 0, generation
         return Part(self.name, rows, b"".join(data))
 
@@ -233,7 +217,7 @@ class Table:
             for each in values:
                 sum_ = zlib.crc32(np.ascontiguousarray(each[at]).view(np.uint8).data, sum_ ^ zlib.crc32(name.encode()))
         for pool in self.pools:
-            sum_ = zlib.crc32(_collected(pool.array, *self._range(pool, at.astype(np.uint32))).view(np.uint8).data, sum_)
+            sum_ = zlib.crc32(collected(pool.array, *self._range(pool, at.astype(np.uint32))).view(np.uint8).data, sum_)
         return sum_
 
     def _range(self, pool: Pool, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -262,7 +246,7 @@ class Table:
     def _lay_out(self, pool: Pool) -> None:
         """Lay a pool out anew, in the order of rows, without what was left behind."""
         begin, length = self._range(pool, np.arange(self.used, dtype=np.uint32))
-        values = _collected(pool.array, begin, length)
+        values = collected(pool.array, begin, length)
         pool.array, pool.count[0] = values, len(values)
         self[pool.column][f"{pool.name}_at"][: self.used] = np.cumsum(length) - length
 
@@ -297,7 +281,7 @@ class Borrowed(Table):
         """Make room for at least `rows` rows."""
         self._grow(rows)
         if rows > self.written.size:
-            self.written, self._touched = _grown(self.written, rows), _grown(self._touched, rows)
+            self.written, self._touched = grown(self.written, rows), grown(self._touched, rows)
 
 
 def gather(tables: Iterable[Table], generation: int) -> tuple[list[Part], int]:
@@ -307,45 +291,6 @@ def gather(tables: Iterable[Table], generation: int) -> tuple[list[Part], int]:
     share = touched / max(sum(table.used * table.row_bytes() for table in held), 1.0)
     parts = [table.gather(generation, share) for table in held]
     return [p for p in parts if p.rows.size], min((table.low(generation) for table in held), default=generation)
-
-
-@kernel
-def scatter(at, length, values, pool, size):  # type: ignore[no-untyped-def]
-    """Copy values, which lie one range after the other, to their places; arrays are bytes, places counted in `size`."""
-    n = 0
-    for i in range(at.size):
-        begin = at[i] * size
-        for j in range(length[i] * size):
-            pool[begin + j] = values[n]
-            n += 1
-
-
-@kernel
-def collect(at, length, pool, values, size):  # type: ignore[no-untyped-def]
-    """The opposite of `scatter`."""
-    n = 0
-    for i in range(at.size):
-        begin = at[i] * size
-        for j in range(length[i] * size):
-            values[n] = pool[begin + j]
-            n += 1
-
-
-def _collected(pool: NDArray[Any], at: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[Any]:
-    """The values of all ranges, one after the other."""
-    values = np.zeros(int(length.sum()), pool.dtype)
-    collect(at, length, pool.view(np.uint8), values.view(np.uint8), pool.itemsize)
-    return values
-
-
-def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """The array, longer: by half at least, so that growing costs little altogether; what is new is zero."""
-    rows = max(size, len(array) + len(array) // 2, 64)
-    raw = np.zeros(rows * array.itemsize * int(np.prod(array.shape[1:])) + LINE, np.uint8)
-    begin = -raw.ctypes.data % LINE
-    larger = raw[begin : begin + raw.size - LINE].view(array.dtype).reshape(rows, *array.shape[1:])
-    larger[: len(array)] = array
-    return larger
 
 
 def _plain(dtype: np.dtype[Any]) -> Any:

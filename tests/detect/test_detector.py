@@ -289,3 +289,17 @@ def test_numbers_too_large_for_a_rate_reach_no_model():
     assert all(np.isnan(score) for *_, value, score in feed.judged if not np.isfinite(value))
     assert np.isfinite(feed.detector.judge.bank.state["anchor"]).all()
     assert all(np.isfinite([v for _, v in a.points]).all() for a in feed.said)
+
+
+def test_every_series_can_be_listed_with_what_is_known_of_it():
+    """Labels, last point, how long it was learned, and whether an anomaly lasts."""
+    feed = Feed(SPECS)
+    feed.play([*(P(series("load", host="x"), t, 10.0 + t % 3 if t < 200 else 90.0) for t in range(230)),
+               *(P(s, 230, 7.0) for s in (series("load", host="y"), series("build_info")))])  # fmt: skip
+    old, young, ignored = feed.detector.listing()
+
+    assert dict(old.series.labels) == {"host": "x"}
+    assert (old.last, old.value, old.is_warm, old.is_open, old.is_ignored) == (ms(229), 90.0, True, True, False)
+    assert old.learned == pytest.approx(229.0, abs=1.0)
+    assert (young.last, young.value, young.is_warm, young.is_open) == (ms(230), 7.0, False, False)
+    assert ignored.is_ignored

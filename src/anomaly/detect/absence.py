@@ -16,6 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.decode.block import Block
+from anomaly.decode.points import Points
+
 CHECK = 5_000  # ms of data time between looks
 LEAST = 45_000.0
 GAPS = 5.0
@@ -48,6 +51,22 @@ class Inputs:
         place = source, partition
         self.heard[place] = max(self.heard.get(place, 0), time)
         self.time = max(self.time, _slowest(list(self.heard.values())))
+
+    def unseen(self, block: Block) -> Points | None:
+        """The points of a block that were not taken yet, by the offsets of their records; None for a block taken before.
+
+        So each input record is taken once, whatever a decoder that was restarted sends again, and however it cuts it.
+        """
+        place = block.source, block.partition
+        expected = self.next.get(place, 0)
+        if not block.next_offset:  # its source has no offsets
+            return block.points
+        self.next[place] = max(expected, block.next_offset)
+        if block.offset >= expected:
+            return block.points
+        if block.next_offset <= expected:
+            return None
+        return block.points.take(block.offset + block.points.record >= expected)
 
     def number(self, source: str, partition: int) -> int:
         """A small number for an input."""

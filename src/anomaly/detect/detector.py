@@ -5,7 +5,7 @@ register -> convert and put on the grid -> judge -> report, then silence, then t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -14,24 +14,25 @@ from numpy.typing import NDArray
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
-from anomaly.decode.points import Kind, Points
-from anomaly.detect import keep, quantile
+from anomaly.decode.points import Points
+from anomaly.detect import keep
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
-from anomaly.detect.convert import OUTCOMES, SCORED, WARMING, Columns, Values, convert, passed, room
+from anomaly.detect.convert import passed
 from anomaly.detect.evict import Evict
 from anomaly.detect.index import MISSING
-from anomaly.detect.judge import SCORE, Batch, Judge
+from anomaly.detect.judge import Judge
+from anomaly.detect.listing import Listed, listing
+from anomaly.detect.migrate import Side, move, reseeded
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
-from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
+from anomaly.detect.score import Score
 from anomaly.detect.waiting import Waiting
 from anomaly.state import Layout, Part, Snapshot, gather
 
 REPEATED, PAST_LIMIT = keep.REPEATED, "past_limit"
 SWEEP_EVERY = 60_000  # ms of data time between looks for idle series, at least
 TICK = 1_000  # ms of data time without a word
-CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
 
 # A series of one instance that said nothing for so long while its group was heard is no more; an open anomaly on it ends.
 ENDED, ENDED_AFTER_MARKER = 600_000, 60_000
@@ -43,20 +44,28 @@ class Detector:
     def __init__(self, partition: int, specs: Sequence[ModelSpec], settings: Settings) -> None:
         self.partition, self.specs = partition, tuple(specs)
         self.counts: Counter[str] = Counter()
-        self.judge = Judge(self.specs)
-        self.register = Register(self.specs, self.judge, settings.identity.seed, settings.limits)
-        self.report = Report(self.specs, self.register.subjects, self.judge)
+        self.settings, self.migrated = settings, list[str]()  # what other specs did to a restored state
+        self._wire(*self._empty())
         self.inputs, self.absence = Inputs(), Absence()
         self.waiting = Waiting(settings.limits.waiting_points)
         self.sources: dict[str, int] = {}
         self.said = 0  # ms to which time was told to have gone on, in whole ticks
         self.swept = self.freed = 0  # ms of data time when idle series were last looked for, and had to make room
         self._idle = int(settings.limits.idle * 1000)
-        self._evict = Evict(self.register, self.judge)
-        self._keep = keep.Keep(self.register, self.judge)
+        self._over: list[Anomaly] = []  # open anomalies that have no series under the specs of now
         self._missed = next((spec for spec in self.specs if spec.absence), None)
-        self._closed = cells(CLOSED_CELLS, 1)
-        self._delta = np.zeros(1)
+
+    def _empty(self) -> Side:
+        """A register that knows nobody."""
+        judge, settings = Judge(self.specs), self.settings
+        return Side(Register(self.specs, judge, settings.identity.seed, settings.limits), judge)
+
+    def _wire(self, register: Register, judge: Judge) -> None:
+        """Work on these rows."""
+        self.register, self.judge = register, judge
+        self.report = Report(self.specs, register.subjects, judge)
+        self.score = Score(register, judge, self.report, self.counts)
+        self._evict, self._keep = Evict(register, judge), keep.Keep(register, judge)
 
     @property
     def series(self) -> int:
@@ -96,6 +105,27 @@ class Detector:
         self._keep.settle(read.tables)
         self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
+        own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
+        if read.specs != own or read.seed != self.register.seed:
+            self._migrate(read, own)
+
+    def _migrate(self, read: keep.Rest, own: list[tuple[str, str]]) -> None:
+        """Go on with what the specs of then learned, under those of now, as far as it is about the same."""
+        old, opened = Side(self.register, self.judge), self.report
+        self._wire(*self._empty())
+        other_seed = read.seed != self.register.seed
+        rows = move(old, Side(self.register, self.judge), reseeded(self.register.seed) if other_seed else None)
+        self.report.take_over(
+            {rows[r]: a for r, a in opened.open.items() if r in rows}, opened.silent.values(), opened.known()
+        )
+        self._over = [opened.over(a, self.inputs.time) for r, a in opened.open.items() if r not in rows]
+        before, now = dict(read.specs), dict(own)
+        said = [f"spec {name}: new" for name in now if name not in before]
+        said += [f"spec {name}: gone" for name in before if name not in now]
+        said += [f"spec {name}: changed" for name in now if before.get(name, now[name]) != now[name]]
+        said += ["the hash seed is another one"] if other_seed else []
+        said.append(f"{len(rows)} of {self.judge.size} judged rows keep what they learned, the others begin anew")
+        self.migrated = [*(said[:-1] or ["the order of specs is another one"]), said[-1]]
 
     def digest(self) -> int:
         """CRC-32 of all state: equal for detectors that took the same input, however it was cut and often interrupted."""
@@ -110,11 +140,12 @@ class Detector:
 
     def detect(self, block: Block) -> list[Anomaly | Tick]:
         """What a block changed, in order of event time, and a tick if time went on."""
-        points = self._new_to_us(block)
+        points = self.inputs.unseen(block)
+        self.counts[REPEATED] += len(block.points) - (0 if points is None else len(points))
         if points is None:
             return []
         source = self.sources.setdefault(block.source, len(self.sources))
-        found = self._announce(block, source)
+        found, self._over = self._over + self._announce(block, source), []
         self.counts[PAST_LIMIT] += self.waiting.drop(self.register.is_refused)
         for some in (self.waiting.known(self.register.find), points):
             found += self._take(some, block, source)
@@ -124,24 +155,9 @@ class Detector:
         self.counts["waiting"] = len(self.waiting)
         return [*found, *self._tick(found)]
 
-    def _new_to_us(self, block: Block) -> Points | None:
-        """The points of a block that were not taken yet, by the offsets of their records; None for a block taken before.
-
-        So each input record is taken once, whatever a decoder that was restarted sends again, and however it cuts it.
-        """
-        place = block.source, block.partition
-        expected = self.inputs.next.get(place, 0)
-        if not block.next_offset:  # its source has no offsets
-            return block.points
-        self.inputs.next[place] = max(expected, block.next_offset)
-        if block.offset >= expected:
-            return block.points
-        self.counts[REPEATED] += len(block.points)
-        if block.next_offset <= expected:
-            return None
-        points = block.points.take(block.offset + block.points.record >= expected)
-        self.counts[REPEATED] -= len(points)
-        return points
+    def listing(self) -> Iterator[Listed]:
+        """Every series that has a row, in the order of rows: what an operator asks for."""
+        return listing(self.register, self.judge, self.report)
 
     def overflow(self) -> list[tuple[str, str, int]]:
         """(environment, metric, series past a limit), the worst first."""
@@ -192,7 +208,9 @@ class Detector:
     def _reopen(self) -> None:
         """Mark groups that were silent before a restart, so that they are heard again."""
         table = self.register.tables.groups
-        for g in range(table.used if self.report.silent else 0):
+        if len(self.report.silent) <= int(np.count_nonzero(table["group"]["open"][: table.used])):
+            return
+        for g in range(table.used):
             if not table["group"]["open"][g] and table["group"]["key"][g]:
                 silent = self.report.silent.get(self.register.subjects.group(g))
                 if silent:  # what it said by then is not news
@@ -212,7 +230,7 @@ class Detector:
         found: list[Anomaly] = []
         for part, time in self._between_looks(points, block):
             if part.stop > part.start:
-                found += self._judge(points.take(part), rows[part], through)
+                found += self.score.judge(points.take(part), rows[part], through)
             if time:
                 self.inputs.hear(block.source, block.partition, time)
                 found += self._silences(source, self.inputs.of(block.source))
@@ -228,90 +246,6 @@ class Detector:
         edges = [0, *at.tolist(), len(points)]
         times = [*(int(points.time[i]) // CHECK * CHECK for i in at), 0]
         return [(slice(a, b), t) for a, b, t in zip(edges[:-1], edges[1:], times, strict=True)]
-
-    def _judge(self, points: Points, rows: NDArray[np.int32], through: int) -> list[Anomaly]:
-        """Convert, judge and report points of known series."""
-        columns = self._columns(points, rows)
-        outcome, values = np.zeros(rows.size, np.uint8), room(rows.size)
-        done, found = 0, []
-        while done < rows.size:
-            used = np.zeros(1, np.int64)
-            self._closed.used[:] = 0
-            state, widest = self.register.tables.state(), self.register.widest
-            done = convert(done, columns, state, through, outcome, values, used, self._closed, self._delta, widest)
-            found += self._report(Values._make(column[: used[0]] for column in values), self._closed, outcome)
-        for code, n in enumerate(np.bincount(outcome, minlength=len(OUTCOMES))):
-            self.counts[OUTCOMES[code]] += int(n)
-        return found
-
-    def _columns(self, points: Points, rows: NDArray[np.int32]) -> Columns:
-        """The points for the kernel, with room for what it keeps and hands out."""
-        longest = int(points.bucket_len.max())
-        histograms = np.flatnonzero(points.kind >= Kind.HISTOGRAM)
-        if histograms.size:
-            self.register.reserve(rows[histograms], points.bucket_len[histograms])
-        if longest > self._delta.size:
-            self._delta = np.zeros(longest)
-        if self._closed.lanes.size < CLOSED_CELLS * self.register.widest:
-            self._closed = cells(CLOSED_CELLS, CLOSED_CELLS * self.register.widest)
-        p = points
-        ends = p.bucket_at, p.bucket_len, p.buckets
-        return Columns(rows, p.time, p.start, p.value, p.count, p.kind, p.flags, *ends)
-
-    def _report(self, values: Values, closed: Cells, outcome: NDArray[np.uint8]) -> list[Anomaly]:
-        """Judge values and closed cells in arrival order, and say what that changed."""
-        single = values.row.size
-        parts = [Batch(values.point, values.row, values.time, values.value, np.zeros(single))]
-        if closed.used[0]:
-            parts += self._read(closed)
-        batch, own = parts[0], np.ones(single, np.bool_)
-        if len(parts) > 1:
-            batch = Batch._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
-            order = np.argsort(batch.point, kind="stable")
-            batch, own = Batch._make(column[order] for column in batch), order < single
-        verdicts = self.judge.judge(batch)
-        known = ~np.isnan(verdicts.judged[own, SCORE])
-        outcome[batch.point[own]] = np.where(known, SCORED, WARMING)
-        said = self.report.of(batch, verdicts)
-        self.judge.recent.keep(batch.row, batch.time, verdicts.value)
-        return said
-
-    def _read(self, closed: Cells) -> list[Batch]:
-        """The values of closed cells, by how their aggregates are read."""
-        n = int(closed.used[0])
-        agg, at = closed.agg[:n], closed.at[:n]
-        one = self.register.tables.aggregates["aggregate"][agg]
-        amount, second = closed.lanes[at + 1], closed.lanes[at + 2]
-        seconds = np.where(one["reading"] == MEAN, closed.lanes[at], one["step"] / 1000.0)
-        ratio = one["reading"] == RATIO
-        scalar = one["reading"] != DISTRIBUTION
-        value = np.where(ratio, second, amount / seconds)
-        total = np.where(ratio, amount, 0.0)
-        rows = self.register.tables.aggregates["judged"][agg]
-        index, end = closed.point[:n], closed.end[:n]
-        parts = [Batch(index[scalar], rows[scalar, 0], end[scalar], value[scalar], total[scalar])]
-        if not scalar.all():
-            parts += self._distributions(index[~scalar], end[~scalar], agg[~scalar], at[~scalar], closed.lanes)
-        return parts
-
-    def _distributions(
-        self,
-        index: NDArray[np.int64],
-        end: NDArray[np.int64],
-        agg: NDArray[np.int32],
-        at: NDArray[np.int64],
-        lanes: NDArray[np.float64],
-    ) -> list[Batch]:
-        """Rate, mean and quantiles of histogram cells, those of them that are judged."""
-        tables, read = self.register.tables, np.empty((agg.size, 4))
-        rows = tables.aggregates["judged"][agg]
-        quantile.read(tables.aggregates["aggregate"], tables.bounds.array, agg, at, lanes, read)
-        parts = []
-        for quantity in range(read.shape[1]):
-            asked = (rows[:, quantity] >= 0) & ~np.isnan(read[:, quantity])
-            n = int(asked.sum())
-            parts.append(Batch(index[asked], rows[asked, quantity], end[asked], read[asked, quantity], np.zeros(n)))
-        return parts
 
     def _silences(self, source: int, time: int) -> list[Anomaly]:
         """Groups that fell silent or were heard again, and open anomalies of series that are no more."""

@@ -15,8 +15,9 @@ from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Limits
 from anomaly.decode.block import Announced
 from anomaly.decode.identity import Series, unpack
+from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New
 from anomaly.detect.combine import Combine
-from anomaly.detect.enter import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New, enter
+from anomaly.detect.enter import enter
 from anomaly.detect.index import MISSING, Index
 from anomaly.detect.judge import Judge
 from anomaly.detect.plans import Plans, part_of, whole
@@ -55,7 +56,8 @@ class Register:
         self.index = Indexes(*(Index() for _ in range(7)))
         self.plans = Plans(self.specs, seed)
         self.subjects = Subjects(self.tables, judge)
-        self._refusing = False
+        self.widest = LANES  # lanes of the aggregate that has most
+        self.widest, self._refusing = LANES, False
         self._combine = Combine(self.tables, self.index.aggregates, self.subjects, judge, seed)
         self._judges = _room(1)
         self._parts = np.zeros(10, np.int64)
@@ -64,12 +66,6 @@ class Register:
     def series(self) -> int:
         """Number of series that have a row."""
         return int(self.index.rows.count[0])
-
-    @property
-    def widest(self) -> int:
-        """Lanes of the aggregate that has most."""
-        width = self.tables.aggregates["aggregate"]["width"]
-        return max(LANES, int(width[: self.tables.aggregates.used].max(initial=LANES)))
 
     def find(self, series: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Row of each series, MISSING where it was not announced."""
@@ -92,6 +88,7 @@ class Register:
         for at in range(0, len(new), AT_ONCE):
             part = slice(at, at + AT_ONCE)
             self._announce(new.hash[part], new.text[part], (source, lateness), fresh[part], free)
+        self._measure()
 
     def is_refused(self, series: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Of which series there is no row because of a limit, as far as is remembered."""
@@ -127,6 +124,12 @@ class Register:
         self.index.families.build(t.families.used, t.families["family"]["key"])
         self.index.scopes.build(t.scopes.used, t.scopes["scope"]["key"])
         self.index.refused.build(t.refused.used, t.refused["key"])
+        self._measure()
+
+    def _measure(self) -> None:
+        """Lanes of the aggregate that has most: room for its cells is made before they close."""
+        width = self.tables.aggregates["aggregate"]["width"]
+        self.widest = int(width[: self.tables.aggregates.used].max(initial=LANES))
 
     def _announce(
         self,

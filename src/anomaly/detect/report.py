@@ -76,7 +76,11 @@ class Report:
     def ended(self, row: int, time: int) -> Anomaly:
         """The series of an open anomaly is no more."""
         self.judge.episodes.close(row, time, "series ended")
-        a = self.open.pop(row)
+        return self.over(self.open.pop(row), time)
+
+    @staticmethod
+    def over(a: Anomaly, time: int) -> Anomaly:
+        """An anomaly whose series is no more."""
         return msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason="series ended")
 
     def silence(self, key: tuple[str, str], s: Silence, spec: ModelSpec) -> Anomaly | None:

@@ -1,0 +1,160 @@
+"""State moves to other specs, by who a thing is: what an operator changes in a spec costs only what it concerns.
+
+All series are announced anew, from their stored texts, to a register with the specs of now; then each thing takes over what
+its namesake knew: series, groups and families by key, aggregates by key where they have the same lanes, judged rows by the
+key of their subject (`Subject.key`) whatever their row and spec. A series may come under another name (`rename`), which is
+how a label that a semantic convention renames will keep what was learned, and how another hash seed does.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.decode.block import Announced
+from anomaly.decode.identity import Series, fingerprint, pack
+from anomaly.detect.index import MISSING
+from anomaly.detect.judge import Judge
+from anomaly.detect.register import Register
+from anomaly.detect.rows import CELLS, Tables
+
+Rename = Callable[[Series], Series]
+Rows = NDArray[np.intp]
+
+OF_SERIES = ("last", "start", "value", "interval", "intervals", "primed", "stale", "fresh", "alive", "delta")
+OF_GROUP = ("last", "since", "back", "usual", "seen", "active", "arrivals", "alive", "source", "through", "open")
+OF_AGGREGATE = ("step", "first", "newest", "lateness", "pending", "delta")
+OF_MEMBER = ("gained", "summed", "counted")
+
+
+class Side(NamedTuple):
+    """A register and the models of its judged rows."""
+
+    register: Register
+    judge: Judge
+
+
+def reseeded(seed: int) -> Rename:
+    """The same series under another hash seed."""
+
+    def rename(s: Series) -> Series:
+        who = s.environment, s.group, s.metric, s.unit, s.labels, s.instance
+        return replace(s, hash=fingerprint(seed, *who), group_hash=fingerprint(seed, s.environment, s.group))
+
+    return rename
+
+
+def move(old: Side, new: Side, rename: Rename | None = None) -> dict[int, int]:
+    """Fill an empty register with the series of another, and hand over what is known; old judged row -> new one."""
+    series = _announce(old.register, new.register, rename)
+    _series(old.register.tables, new.register, *series)
+    _aggregates(old.register, new.register, *series)
+    judged = _judged(old, new, *series)
+    _models(old.judge, new.judge, judged)
+    return judged
+
+
+def _announce(old: Register, new: Register, rename: Rename | None) -> tuple[Rows, Rows]:
+    """Announce all series in the order of their rows; the rows that they had, and have now."""
+    rows = np.flatnonzero(old.tables.rows["row"]["key"][: old.tables.rows.used])
+    hashes, texts = old.tables.rows["row"]["key"][rows], [old.subjects.text(r) for r in rows.tolist()]
+    if rename:
+        renamed = [rename(old.subjects.series(r)) for r in rows.tolist()]
+        hashes, texts = np.array([s.hash for s in renamed], np.uint64), [pack(s) for s in renamed]
+    lateness = old.tables.aggregates["aggregate"]["lateness"][: old.tables.aggregates.used]
+    fresh = np.zeros(rows.size, np.uint8)
+    new.announce(Announced(hashes, texts), 0, int(lateness.max(initial=0)), fresh)
+    found = new.find(hashes)
+    return rows[found != MISSING], found[found != MISSING].astype(np.intp)
+
+
+def _copy(fields: tuple[str, ...], old: NDArray[np.void], at: Rows, new: NDArray[np.void], to: Rows) -> None:
+    for field in fields:
+        new[field][to] = old[field][at]
+
+
+def _series(old: Tables, new: Register, rows: Rows, found: Rows) -> None:
+    """What points are converted against, and who is watched."""
+    t = new.tables
+    _copy(OF_SERIES, old.rows["row"], rows, t.rows["row"], found)
+    _copy(OF_GROUP, old.groups["group"], old.rows["row"]["group"][rows], t.groups["group"], t.rows["row"]["group"][found])
+    both = (old.rows["row"]["family"][rows] >= 0) & (t.rows["row"]["family"][found] >= 0)
+    families = old.rows["row"]["family"][rows[both]], t.rows["row"]["family"][found[both]]
+    _copy(("last", "before"), old.families["family"], families[0], t.families["family"], families[1])
+    sided = old.rows["row"]["histogram"][rows] >= 0
+    sides = old.histograms["histogram"][old.rows["row"]["histogram"][rows[sided]]]
+    new.reserve(found[sided].astype(np.int32), sides["buckets_len"])
+    for row, side in zip(found[sided].tolist(), sides, strict=True):
+        one = t.histograms["histogram"][t.rows["row"]["histogram"][row]]
+        one["count"], one["used"] = side["count"], side["used"]
+        held = old.buckets.array[side["buckets_at"] : side["buckets_at"] + side["used"]]
+        t.buckets.array[one["buckets_at"] : one["buckets_at"] + side["used"]] = held
+
+
+def _aggregates(old: Register, new: Register, rows: Rows, found: Rows) -> None:
+    """Open cells, and what each member said last, of aggregates that are what they were."""
+    theirs, ours = old.tables.aggregates["aggregate"], new.tables.aggregates["aggregate"]
+    used = np.flatnonzero(theirs["key"][: old.tables.aggregates.used])
+    to = new.index.aggregates.find(theirs["key"][used], ours["key"])
+    pairs = [(a, int(b)) for a, b in zip(used.tolist(), to, strict=True) if b != MISSING and _same_lanes(old, new, a, b)]
+    now = {}
+    for a, b in pairs:
+        now[a] = b
+        for field in OF_AGGREGATE:
+            ours[field][b] = theirs[field][a]
+        size, at, begin = CELLS * int(ours["width"][b]), int(theirs["lanes_at"][a]), int(ours["lanes_at"][b])
+        new.tables.lanes.array[begin : begin + size] = old.tables.lanes.array[at : at + size]
+    row_now = dict(zip(rows.tolist(), found.tolist(), strict=True))
+    members = new.tables.members["member"]
+    place = {(int(m["row"]), int(m["agg"])): i for i, m in enumerate(members[: new.tables.members.used])}
+    for m in old.tables.members["member"][: old.tables.members.used]:
+        i = place.get((row_now.get(int(m["row"]), -1), now.get(int(m["agg"]), -1)))
+        if i is not None:
+            for field in OF_MEMBER:
+                members[field][i] = m[field]
+
+
+def _same_lanes(old: Register, new: Register, a: int, b: int) -> bool:
+    """Whether an aggregate has the same lanes for the same buckets."""
+
+    def lanes(t: Tables, row: int) -> tuple[int, bytes]:
+        one = t.aggregates["aggregate"][row]
+        return int(one["width"]), t.bounds.array[one["bounds_at"] : one["bounds_at"] + one["bounds_len"]].tobytes()
+
+    return lanes(old.tables, a) == lanes(new.tables, b)
+
+
+def _judged(old: Side, new: Side, rows: Rows, found: Rows) -> dict[int, int]:
+    """Old judged row -> the new one of the same subject."""
+    before, now = old.register.tables.rows["row"]["judged"][rows], new.register.tables.rows["row"]["judged"][found]
+    both = (before >= 0) & (now >= 0)
+    pairs = dict(zip(before[both].tolist(), now[both].tolist(), strict=True))
+    named = {new.register.subjects[r].key: r for r in _whole(new.register)}
+    for r in _whole(old.register):
+        to = named.get(old.register.subjects[r].key)
+        if to is not None:
+            pairs[r] = to
+    return pairs
+
+
+def _whole(register: Register) -> list[int]:
+    """Judged rows of aggregates."""
+    aggregates = register.tables.aggregates
+    judged = aggregates["judged"][: aggregates.used][aggregates["aggregate"]["key"][: aggregates.used] != 0]
+    return sorted(judged[judged >= 0].tolist())
+
+
+def _models(old: Judge, new: Judge, judged: dict[int, int]) -> None:
+    """Hand over models, episodes and evidence."""
+    at, to = np.array(list(judged), np.intp), np.array(list(judged.values()), np.intp)
+    if not at.size:
+        return
+    for theirs, ours in ((old.bank, new.bank), (old.recent, new.recent), (old.episodes, new.episodes)):
+        ours.put(to, theirs.take(at))
+    slots = old.table["slot"][at], new.table["slot"][to]
+    both = (slots[0] >= 0) & (slots[1] >= 0)
+    if both.any():
+        new.ratios.put(slots[1][both], old.ratios.take(slots[0][both]))
+    new.touched[to] = 1
