@@ -158,7 +158,7 @@ class Counted:
 
 
 async def worker(bootstrap: str, topic: str, encoding: str, points: int, driver: str, stages: int) -> dict[str, float]:
-    """(b), (b2) and, as no stages, (b3): points a second, by the stages of `anomaly run`, their outputs on the brokers."""
+    """(b), (b2) and, as no stages, (b3): points a second, by the stages of `anomaly run`, what they say on the brokers."""
     from anomaly.config.load import load_specs
     from anomaly.config.settings import KafkaSettings, Keyed, Settings, SourceSettings, Topics
     from anomaly.engine import Engine

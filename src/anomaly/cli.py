@@ -80,6 +80,13 @@ def parser() -> argparse.ArgumentParser:
     with_settings(state_)
     state_.set_defaults(command=state)
 
+    series_ = commands.add_parser("series", help="list the series that are known", description=series.__doc__)
+    series_.add_argument("--config", metavar="FILE", help="the configuration (YAML)")
+    with_settings(series_)
+    series_.add_argument("--match", metavar="PATTERN", default="*", help="only metrics that fit, as queue.* (default: all)")
+    series_.add_argument("--json", action="store_true", help="a JSON line each")
+    series_.set_defaults(command=series)
+
     compile_ = commands.add_parser("compile", help="compile the kernels, once per installation", description=compile.__doc__)
     compile_.set_defaults(command=compile)
     return top
@@ -226,6 +233,18 @@ def state(args: argparse.Namespace) -> int:
     from anomaly.host.state_command import command
 
     return command(args.action, settings, args.directory)
+
+
+def series(args: argparse.Namespace) -> int:
+    """What the newest checkpoints know of each series: who it is, its newest value, how long it was learned, is it warm."""
+    settings, specs = configured(args)
+    if settings.kafka is None and settings.checkpoint.directory is None:
+        print("series: nothing is kept: the configuration names neither Kafka nor checkpoint.directory", file=sys.stderr)
+        return WRONG
+    logs.to_stderr("warning")
+    from anomaly.host.series_command import command
+
+    return command(settings, specs, args.match, args.json)
 
 
 def compile(args: argparse.Namespace) -> int:

@@ -71,7 +71,20 @@ def test_a_series_is_announced_when_new_and_again_as_often_as_promised():
 
 
 def test_where_the_receiver_is_known_to_have_it_a_series_is_announced_once():
-    assert announcements(Decode(Settings(), 1, keeps=False), range(NOW, NOW + 3 * ANNOUNCE_EVERY, 10_000)) == [NOW]
+    everything = Decode(Settings(), 1, lambda series: np.ones(series.size, np.bool_))
+    assert announcements(everything, range(NOW, NOW + 3 * ANNOUNCE_EVERY, 10_000)) == [NOW]
+
+
+def test_what_the_receiver_has_let_go_is_announced_with_the_point_with_which_it_comes_back():
+    """And what else is in the block is announced as if nothing had happened."""
+    known: set[int] = set()
+    stage = Decode(Settings(), 1, lambda series: np.isin(series, np.array(sorted(known), np.uint64)))
+    ((_, first),), _ = stage.blocks(SOURCE, records(f"a m {NOW} 1", f"b m {NOW} 1"))
+    known |= set(first.series.hash.tolist()[:1])
+    back = NOW + ANNOUNCE_EVERY
+    ((_, block),), _ = stage.blocks(SOURCE, records(f"a m {back} 2", f"c m {back} 2", f"b m {back} 2"))
+    assert block.points.value.tolist() == [2.0, 2.0, 2.0]
+    assert {s.group for s in block.series} == {"a", "b", "c"} - {s.group for s in first.series if s.hash in known}
 
 
 def test_series_that_came_together_are_not_announced_again_together():

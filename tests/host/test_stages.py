@@ -1,13 +1,28 @@
-"""What a stage tells health, where nothing else of Kafka is needed."""
+"""The stages with the brokers left out: what they write is kept, and what they note is not read back."""
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from tests.host.shop import telemetry
 
 from anomaly.config.load import load_specs
-from anomaly.config.settings import Limits, Settings, SourceSettings
+from anomaly.config.settings import KafkaSettings, Keyed, Limits, Settings, SourceSettings
 from anomaly.decode.records import Records
 from anomaly.decode.stage import PAST_LIMIT
 from anomaly.engine import Engine
+from anomaly.host import compacted
+from anomaly.host.blocks import Fetched, Place
 from anomaly.host.embedded import Reporting
 from anomaly.host.health import Health
 from anomaly.host.inprocess import walk
+from anomaly.host.outputs import Message, Outputs
+from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
+from anomaly.host.topics import Names
+from anomaly.host.wiring import Wiring
 
 ROW = '{"timestamp":"2026-01-01T00:00:00Z","value":"1","name":"up","labels":{"__name__":"up","job":"%d"}}'
 
@@ -21,3 +36,105 @@ def test_points_of_series_past_the_limit_are_counted_where_an_operator_looks():
         report(walk(engine, source, Records.of([(ROW % job).encode() for job in range(5)], "t")))
     counted = health.registry.get_sample_value("anomaly_points_total", {"outcome": PAST_LIMIT})
     assert (counted, len(engine.detector(0).register.subjects) <= 2) == (6.0, True)
+
+
+BEGIN = 1_767_225_600  # seconds since the epoch
+KAFKA, NAMES, PARTITIONS = KafkaSettings(bootstrap=["nowhere:9092"]), Names.of("a"), 2
+SOURCE = SourceSettings(topic="otlp", encoding="otlp_proto")
+KEYED = msgspec.structs.replace(SOURCE, keyed=Keyed.GROUP)
+
+
+class Kept(Outputs):
+    """Outputs that keep what is sent, by topic and partition."""
+
+    def __init__(self) -> None:
+        super().__init__(KAFKA)
+        self.by_topic: dict[str, dict[int | None, list[bytes]]] = defaultdict(lambda: defaultdict(list))
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        for m in messages:
+            self.by_topic[m.topic][m.partition].append(m.value or b"")
+
+    def anomalies(self) -> list[Any]:
+        """What was said but for ticks, by time and id."""
+        told = [msgspec.json.decode(text) for texts in self.by_topic[NAMES.anomalies].values() for text in texts]
+        return sorted((a for a in told if "id" in a), key=lambda a: (a["time"], a["id"], a["event"]))
+
+
+@pytest.fixture(autouse=True)
+def _no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(kafka: KafkaSettings, topic: str, partitions: Iterable[int]) -> dict[int, dict[bytes, bytes]]:
+        return {p: {} for p in partitions}
+
+    monkeypatch.setattr(compacted, "read", nothing)
+
+
+def wiring() -> Wiring:
+    """Of a worker without brokers."""
+    settings = Settings(kafka=KAFKA, sources=[SOURCE])
+    partitions = dict.fromkeys(NAMES, PARTITIONS)
+    return Wiring(KAFKA, NAMES, partitions, Engine(settings, load_specs(), PARTITIONS), Kept(), Health())
+
+
+def fetched(topic: str, partition: int, offset: int, values: Sequence[bytes], time: int) -> Fetched:
+    """A block as it comes off a topic."""
+    r = Records.of(values, topic, partition, offset, time)
+    columns = r.offset, r.time, r.value_at, r.value_len
+    return Fetched(topic, partition, r.buffer, *columns, r.next_offset, r.first_offset)
+
+
+def story() -> list[Fetched]:
+    """Three minutes of three services, each on a partition; payment is ill for a while."""
+    at = [0] * PARTITIONS
+    found = []
+    for time, name, request in telemetry(BEGIN, 180, 120, 160):
+        p = zlib.crc32(name.encode()) % PARTITIONS
+        found.append(fetched(SOURCE.topic, p, at[p], [request], time))
+        at[p] += 1
+    return found
+
+
+async def test_in_one_stage_the_same_is_said_as_in_two() -> None:
+    """Of a source that is keyed by group, anomaly for anomaly, to the last digit."""
+    apart, together = wiring(), wiring()
+    decode, detect, fused = DecodeStage(apart, [SOURCE]), DetectStage(apart), FusedStage(together, [KEYED])
+    await fused.restore([Place(SOURCE.topic, p) for p in range(PARTITIONS)])
+    for block in story():
+        await decode.take(block)
+        await decode.finish()
+        for p, texts in apart.outputs.by_topic.pop(NAMES.points, {}).items():  # type: ignore[attr-defined]
+            await detect.take(fetched(NAMES.points, p, 0, texts, 0))
+        await fused.take(block)
+        assert block.ticket.settled
+    said = together.outputs.anomalies()  # type: ignore[attr-defined]
+    assert {a["group"] for a in said} == {"shop/payment"}
+    assert said == apart.outputs.anomalies()  # type: ignore[attr-defined]
+
+
+async def test_a_group_on_a_second_partition_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever declared the source to be keyed by group must know that it is not."""
+    w = wiring()
+    fused = FusedStage(w, [KEYED])
+    await fused.restore([Place(SOURCE.topic, p) for p in range(PARTITIONS)])
+    requests = [(time, request) for time, name, request in telemetry(BEGIN, 3, 9, 9) if name == "web"]
+    for i, (time, request) in enumerate(requests):
+        await fused.take(fetched(SOURCE.topic, min(i, 1), i, [request], time))
+    counted = w.health.registry.get_sample_value("anomaly_groups_misplaced_total", {"source": SOURCE.topic})
+    assert counted == 1
+    assert "keyed: group" in caplog.text
+
+
+async def test_a_partition_that_comes_back_is_told_everything_anew() -> None:
+    """What its detector knew is gone, and so must be what its decoder believes that it knows."""
+    w = wiring()
+    fused, place = FusedStage(w, [KEYED]), Place(SOURCE.topic, 0)
+    (time, _, request), *_ = telemetry(BEGIN, 1, 9, 9)
+    series = []
+    for _ in range(2):
+        await fused.restore([place])
+        await fused.take(fetched(SOURCE.topic, 0, 0, [request], time))
+        fused.report()
+        series.append(w.health.registry.get_sample_value("anomaly_series"))
+        fused.drop(place)
+    assert series[0] == series[1]
+    assert series[0]

@@ -198,7 +198,13 @@ class Catalog:
             at, size = self.columns["text_at"][rows], self.columns["text_len"][rows].astype(np.int64)
             return Announced(self.hash[rows], self._texts.strung(at, size))
         new = [row for row in rows.tolist() if row in self._fresh]
-        return Announced(self.hash[new], [self._fresh.pop(row) for row in new])
+        found = Announced(self.hash[new], [self._fresh[row] for row in new])
+        self._fresh.clear()  # of a row that had no point, or is not the one that stands for its series, nobody will ask
+        return found
+
+    def given(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Those of the rows whose texts are not here any more."""
+        return rows if not self._fresh else np.array([row for row in rows.tolist() if row not in self._fresh], np.int32)
 
     def recycle(self, now: int) -> int:
         """Where the limit is reached, free rows of series that were announced longest ago, if idle; returns how many."""

@@ -2,11 +2,12 @@
 
 It holds nothing that cannot be built anew: the catalog of series it has met and when each was last announced. A series
 is announced to its partition when it is new and again every ANNOUNCE_EVERY of data time, because the receiver may have
-lost it, or may be another one; where the receiver is known to have it (`keeps` false), only once.
+lost it, or may be another one. Where the receiver is at hand it is asked instead (`knows`), and no text is kept: a series is
+announced once, and what the receiver has let go is described anew.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,17 +25,22 @@ from anomaly.decode.split import split
 BROUGHT = (csv, influx, otlp, prometheus, prometheus_json, telegraf_json)  # each registers its encodings when imported
 PAST_LIMIT = "past_limit"  # the outcome of a point whose series is one more than `limits.series`
 
+Knows = Callable[[NDArray[np.uint64]], NDArray[np.bool_]]
+
 # Before 2001-09-09 in milliseconds a number is a clock that was never set, or seconds taken for milliseconds.
 EARLIEST = 1_000_000_000_000
 
 
 class Decode:
-    """Decodes every source of a configuration into blocks for `partitions` partitions of anomaly.points."""
+    """Decodes every source of a configuration into blocks for `partitions` partitions of anomaly.points.
 
-    def __init__(self, settings: Settings, partitions: int, keeps: bool = True) -> None:
-        self.limits = settings.limits
+    `knows` tells of canonical hashes, shape (n,), which the receiver knows.
+    """
+
+    def __init__(self, settings: Settings, partitions: int, knows: Knows | None = None) -> None:
+        self.limits, self._knows = settings.limits, knows
         identity = Identity(settings.identity, settings.identity.seed)
-        self.catalog = Catalog(identity, settings.limits.series, partitions, keeps)
+        self.catalog = Catalog(identity, settings.limits.series, partitions, keeps=knows is None)
         self.overflow = 0
         self._encodings: dict[str, Encoding] = {}
         self._heard: dict[tuple[str, int], int] = {}
@@ -43,21 +49,34 @@ class Decode:
         """Blocks by partition, a tick where a partition has no point; and what was set aside, once per record."""
         self.catalog.recycle(max(self._heard.values(), default=0))
         held, large = self._of_bearable_size(records)
-        decoded = self._encoding(source.encoding).decode(held, self.catalog)
+        while True:
+            decoded = self._encoding(source.encoding).decode(held, self.catalog)
+            points, unusable = self._of_bearable_time(decoded, held)
+            parts, due = split(points, self.catalog)
+            if not self._forgot(due):
+                break
         self.overflow += decoded.overflow
-        points, unusable = self._of_bearable_time(decoded, held)
         heard = self._hear(records, points)
-        return self._split(source, records, points, heard), large + decoded.dead + unusable
+        announced = self._announced(due)
+        return self._made(source, records, heard, parts, announced), large + decoded.dead + unusable
 
     def withdraw(self, blocks: Iterable[Block]) -> None:
         """These blocks will not be sent: what they announce is announced again."""
         for block in blocks:
             self.catalog.columns["until"][self.catalog.rows_of(block.series.hash)] = 0
 
-    def forget(self, series: NDArray[np.uint64]) -> None:
-        """The receiver let these series go: they are announced again with their next point."""
-        rows = self.catalog.rows_of(series)
-        self.catalog.forget(np.unique(rows[rows >= 0]))
+    def _forgot(self, due: NDArray[np.int32]) -> bool:
+        """Whether a series was forgotten because the receiver has let it go: the block is to be decoded once more.
+
+        So a series that comes back is announced with its first point, as it is to a receiver that was asked nothing.
+        """
+        if self._knows is None or not (old := self.catalog.given(due)).size:
+            return False
+        lost = old[~self._knows(self.catalog.hash[old])]
+        if lost.size:
+            self.catalog.columns["until"][due] = 0
+            self.catalog.forget(lost)
+        return lost.size > 0
 
     def _encoding(self, name: str) -> Encoding:
         if name not in self._encodings:
@@ -95,18 +114,26 @@ class Decode:
         self._heard[place] = max(self._heard.get(place, 0), newest)
         return self._heard[place]
 
-    def _split(self, source: SourceSettings, records: Records, points: Points, heard: int) -> list[tuple[int, Block]]:
-        points.record = since_first(records)[points.record]
+    def _made(
+        self,
+        source: SourceSettings,
+        records: Records,
+        heard: int,
+        parts: Sequence[Points],
+        announced: Sequence[Announced],
+    ) -> list[tuple[int, Block]]:
         place = records.source, records.partition, records.first_offset, records.next_offset
-        parts, rows = split(points, self.catalog)
-        lateness = int(source.lateness * 1000)
-        return [
-            (p, Block(*place, heard, lateness, part, new))
-            for p, (part, new) in enumerate(zip(parts, self._announced(rows), strict=True))
-        ]
+        lateness, offset = int(source.lateness * 1000), since_first(records)
+        blocks = []
+        for p, (points, new) in enumerate(zip(parts, announced, strict=True)):
+            points.record = offset[points.record]
+            blocks.append((p, Block(*place, heard, lateness, points, new)))
+        return blocks
 
     def _announced(self, rows: NDArray[np.int32]) -> list[Announced]:
         """The series in these rows, by partition."""
+        if self.catalog.partitions == 1:
+            return [self.catalog.announced(rows)]
         where = self.catalog.columns["partition"][rows]
         return [
             self.catalog.announced(rows[where == p]) if rows.size else Announced() for p in range(self.catalog.partitions)

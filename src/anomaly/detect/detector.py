@@ -72,6 +72,11 @@ class Detector:
         """Number of series known."""
         return self.register.series
 
+    def knows(self, series: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of these hashes it has a row for, shape (n,)."""
+        known: NDArray[np.bool_] = self.register.find(series) != MISSING
+        return known
+
     @property
     def warm_share(self) -> float:
         """Share of the judged rows that know enough to say something."""

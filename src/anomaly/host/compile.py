@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cramjam
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
@@ -18,6 +19,7 @@ from anomaly.config.settings import Settings, SourceSettings
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.csv import points_of_csv
 from anomaly.decode.identity import Identity
+from anomaly.decode.prometheus_messages import TimeSeries, WriteRequest
 from anomaly.decode.records import Records
 from anomaly.engine import Engine
 from anomaly.host.blocks import BlockReader
@@ -27,6 +29,7 @@ LONG = 90  # seconds of telemetry: past the first closed cells, the first anomal
 FAULT, TWO = 70, 85  # the second from which the service fails, and that from which it has two instances
 BOUNDS = (0.05, 0.1, 0.5)
 PROMETHEUS = '{"timestamp":"2026-01-01T00:00:00Z","value":"1.5","name":"up","labels":{"__name__":"up","job":"shop"}}'
+TELEGRAF = '{"fields":{"a":1.5,"b":2},"name":"cpu","tags":{"host":"a"},"timestamp":1767225600}'
 CSV = "timestamp,value\n2026-01-01 00:00:00,18.0\n2026-01-01 00:05:00,18.5\n"
 
 
@@ -34,7 +37,10 @@ def compile_kernels() -> float:
     """Compile, or load from the cache, everything that a worker or a replay calls; the seconds it took."""
     began = time.perf_counter()
     sent = list(requests())
-    work = (("otlp_proto", sent[:TWO]), ("otlp_proto", sent[TWO:]), ("prometheus_json", [PROMETHEUS.encode()] * 2))
+    work = (
+        ("otlp_proto", sent[:TWO]), ("otlp_proto", sent[TWO:]), ("prometheus_json", [PROMETHEUS.encode()] * 2),
+        ("telegraf_json", [TELEGRAF.encode()] * 2), ("prometheus_remote_write", [remote_write()] * 2),
+    )  # fmt: skip
     for wrapped in (as_sent, as_fetched):
         engine = Engine(Settings(), load_specs())
         for encoding, values in work:
@@ -55,6 +61,14 @@ def as_fetched(topic: str, values: Sequence[bytes]) -> Iterator[Records]:
     for i, value in enumerate(values):
         batch.append(i, BEGIN * 1000, None, value, [])
     yield from BlockReader((topic, 0), bytes(batch.build()), None, 0)
+
+
+def remote_write() -> bytes:
+    """A request with one sample."""
+    labels = [{"name": "__name__", "value": "up"}, {"name": "job", "value": "shop"}]
+    series = TimeSeries(labels=labels, samples=[{"value": 1.5, "timestamp": BEGIN * 1000}])
+    request = WriteRequest(timeseries=[series.SerializeToString()])
+    return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
 
 
 def read_a_table() -> None:

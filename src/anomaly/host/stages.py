@@ -13,7 +13,7 @@ import numpy as np
 from anomaly.config.settings import SourceSettings
 from anomaly.decode.block import Block
 from anomaly.decode.records import BadRecord
-from anomaly.decode.stage import PAST_LIMIT, Decode
+from anomaly.decode.stage import PAST_LIMIT, Decode, Knows
 from anomaly.host import wire_points
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.outputs import Message
@@ -136,8 +136,8 @@ class DetectStage:
 class FusedStage:
     """Raw records of sources keyed by group -> anomalies and ticks.
 
-    A partition of the source is a partition of the detector, with a decoder of its own: what that announced, its detector
-    knows. A series is announced once.
+    A partition of the source is a partition of the detector, with a decoder of its own, which asks it what it knows: a
+    series is announced once.
     """
 
     name, reads_sources, keeps_state, settles_later = "fused", True, True, False
@@ -150,8 +150,8 @@ class FusedStage:
         self._homes: dict[tuple[str, int], int] = {}  # (source, group) -> the partition that it was met on first
 
     def state(self, place: Place) -> Stateful:
-        """The detector of the source's partition; its decoder announces everything anew."""
-        self._decoders[place] = Decode(self.wiring.engine.settings, 1, keeps=False)
+        """The detector of the source's partition."""
+        self._decoders[place] = Decode(self.wiring.engine.settings, 1, self._knows(place))
         return self.wiring.engine.detector(Of(place.partition, place.topic).number)
 
     async def restore(self, places: Sequence[Place]) -> None:
@@ -187,6 +187,10 @@ class FusedStage:
 
     async def finish(self) -> None:
         """Nothing is left: blocks are settled when they are taken."""
+
+    def _knows(self, place: Place) -> Knows:
+        number = Of(place.partition, place.topic).number
+        return lambda series: self.wiring.engine.detector(number).knows(series)
 
     def _look(self, place: Place, decoder: Decode, block: Block) -> None:
         """A group on two partitions is judged in two halves: whoever declared the source must know."""

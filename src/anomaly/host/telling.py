@@ -59,9 +59,12 @@ class Telling:
         self._counted: dict[Of, Counter[str]] = {}
 
     def begin(self, of: Of) -> None:
-        """What a detector counted before we had it was told by another process."""
+        """What a detector counted before we had it was told by another process; what other specs did to it, nobody was."""
         if of not in self._counted:
-            self._counted[of] = Counter(self.wiring.engine.detector(of.number).counts)
+            detector = self.wiring.engine.detector(of.number)
+            self._counted[of] = Counter(detector.counts)
+            for said in detector.migrated:
+                log.warning("restored state: %s", said, extra=of._asdict())
 
     def drop(self, of: Of) -> None:
         """Another worker tells it from now on."""
