@@ -26,6 +26,7 @@ def test_methods_that_we_replace_have_their_signatures() -> None:
     assert parameters(driver.Consumer._new_consumer_thread) == ["self"]
     assert parameters(driver.Consumer._to_message) == ["self", "tp", "record"]
     assert parameters(base.Consumer.getmany) == ["self", "timeout"]
+    assert parameters(base.Consumer.sleep)[:2] == ["self", "n"]
     assert parameters(base.Consumer._new_offset) == ["self", "tp"]
     assert parameters(base.Consumer._filter_tps_with_pending_acks) == ["self", "topics"]
     assert parameters(base.Consumer._add_gap) == ["self", "tp", "offset_from", "offset_to"]
@@ -39,6 +40,7 @@ def test_methods_that_we_replace_are_called_where_we_think() -> None:
     """The drain loop calls `callback` and `_add_gap`; a commit asks `_filter_tps_with_pending_acks`, then `_new_offset`."""
     drain = base.Consumer._drain_messages.__code__
     assert {"callback", "getmany", "_add_gap", "suspend_flow"} <= set(drain.co_names)
+    assert "await self.sleep(1)" in inspect.getsource(base.Consumer._wait_next_records)
     assert "_filter_tps_with_pending_acks" in inspect.getsource(base.Consumer.force_commit)
     assert "_new_offset" in base.Consumer._filter_committable_offsets.__code__.co_names
     assert "_create_worker_consumer" in driver.AIOKafkaConsumerThread._create_consumer.__code__.co_names

@@ -3,9 +3,9 @@
 Faust gives consumer group, threads, rebalancing, flow control and supervision. Its own way of reading (an event per
 record) and of committing (an entry per record, acknowledged even if the agent raised) is replaced: a block is committed
 when the Intake has settled it, and not otherwise. Internals used, of Faust 0.15.3, each with a test: Consumer.callback,
-_to_message, _new_consumer_thread, _new_offset, _filter_tps_with_pending_acks, _add_gap, getmany, on_partitions_revoked,
-_acked, _acked_index; AIOKafkaConsumerThread._create_worker_consumer and _consumer; App.on_rebalance_complete, which
-Faust awaits after a rebalance with every flow stopped, before it seeks to the committed offsets.
+_to_message, _new_consumer_thread, _new_offset, _filter_tps_with_pending_acks, _add_gap, getmany, sleep, _acked, _acked_index,
+on_partitions_revoked; AIOKafkaConsumerThread._create_worker_consumer and _consumer; App.on_rebalance_complete, which Faust
+awaits after a rebalance with every flow stopped, before it seeks to the committed offsets.
 """
 
 import asyncio
@@ -80,6 +80,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Poll briefly: a poll asks only for the partitions that were active when it began."""
         polled: AsyncIterator[Any] = super().getmany(min(timeout, FETCH_WAIT))
         return polled
+
+    async def sleep(self, n: Any, **kwargs: Any) -> None:
+        """Not long: Faust sleeps for a second where all partitions are paused, even if they are resumed the next moment."""
+        await super().sleep(min(n, FETCH_WAIT), **kwargs)
 
     def _to_message(self, tp: TP, record: Any) -> Any:
         if not isinstance(record, Fetched):
