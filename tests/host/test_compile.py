@@ -28,8 +28,8 @@ def test_after_it_nothing_is_compiled_any_more():
     for size in (1, 7, 30):
         sent = list(compiling.requests())[-size:]
         for wrapped in (compiling.as_sent, compiling.as_fetched):
-            for records in wrapped("other", sent):
-                blocks, dead = engine.decode(SourceSettings(topic="other", encoding="otlp_proto"), records)
+            for records in wrapped(f"other-{size}-{wrapped.__name__}", sent):
+                blocks, dead = engine.decode(SourceSettings(topic=records.source, encoding="otlp_proto"), records)
                 assert not dead
                 for partition, block in blocks:
                     engine.detect(partition, block)
@@ -42,8 +42,8 @@ def test_it_goes_through_an_anomaly_and_a_second_instance():
     """What only happens when something is wrong must not be compiled when something is wrong."""
     engine = Engine(Settings(), load_specs())
     found = []
-    for value in compiling.requests():
-        blocks, _ = engine.decode(SourceSettings(topic="t", encoding="otlp_proto"), Records.of([value], "t"))
+    for i, value in enumerate(compiling.requests()):
+        blocks, _ = engine.decode(SourceSettings(topic="t", encoding="otlp_proto"), Records.of([value], "t", 0, i))
         found += [event for partition, block in blocks for event in engine.detect(partition, block)]
     assert "errors" in {getattr(event, "spec", "") for event in found}
     assert engine.detector(0).series == 2 * 4

@@ -98,7 +98,8 @@ async def test_in_one_stage_the_same_is_said_as_in_two() -> None:
     """Of a source that is keyed by group, anomaly for anomaly, to the last digit."""
     apart, together = wiring(), wiring()
     decode, detect, fused = DecodeStage(apart, [SOURCE]), DetectStage(apart), FusedStage(together, [KEYED])
-    await fused.restore([Place(SOURCE.topic, p) for p in range(PARTITIONS)])
+    for p in range(PARTITIONS):
+        fused.state(Place(SOURCE.topic, p))
     for block in story():
         await decode.take(block)
         await decode.finish()
@@ -115,7 +116,8 @@ async def test_a_group_on_a_second_partition_is_counted_and_said(caplog: pytest.
     """Whoever declared the source to be keyed by group must know that it is not."""
     w = wiring()
     fused = FusedStage(w, [KEYED])
-    await fused.restore([Place(SOURCE.topic, p) for p in range(PARTITIONS)])
+    for p in range(PARTITIONS):
+        fused.state(Place(SOURCE.topic, p))
     requests = [(time, request) for time, name, request in telemetry(BEGIN, 3, 9, 9) if name == "web"]
     for i, (time, request) in enumerate(requests):
         await fused.take(fetched(SOURCE.topic, min(i, 1), i, [request], time))
@@ -131,7 +133,7 @@ async def test_a_partition_that_comes_back_is_told_everything_anew() -> None:
     (time, _, request), *_ = telemetry(BEGIN, 1, 9, 9)
     series = []
     for _ in range(2):
-        await fused.restore([place])
+        fused.state(place)
         await fused.take(fetched(SOURCE.topic, 0, 0, [request], time))
         fused.report()
         series.append(w.health.registry.get_sample_value("anomaly_series"))

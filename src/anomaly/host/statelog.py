@@ -117,7 +117,7 @@ def merged(found: Found) -> bytes:
     return _to_body(_Body(parts, rest))
 
 
-def _small(data: bytes) -> bytes:
+def _small(data: bytes | memoryview) -> bytes:
     return bytes(cramjam.zstd.compress(data, level=1))
 
 
