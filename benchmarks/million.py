@@ -40,9 +40,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
 from tests.host import broker as kafka  # noqa: E402
 
-ABSENT, PARTITIONS, SIZE, STEP = 3, 4, 1_000, 10
+ABSENT, PARTITIONS, SIZE, STEP = 3, 16, 1_000, 10
 MARK, NUMBER = b"\xa7time-at", b"\xa7value-a"
-SERVED, FAILED, AFTER = 100, 50, 5  # requests a round, failed ones of them in a bad one, rounds before the first bad one
+SERVED, FAILED = 100, 50  # requests a round, failed ones of them in a bad one
+ALERTS = 4  # partitions of our own topics
 
 CONFIG = """\
 kafka:
@@ -150,7 +151,7 @@ class Worker:
     def __init__(self, bootstrap: str, name: str, folder: Path, keyed: bool) -> None:
         self.folder, self.port, self.log = folder, kafka.free_port(), folder / "worker.log"
         self.config = folder / "anomaly.yaml"
-        said = {"keyed": ", keyed: group" if keyed else "", "partitions": PARTITIONS, "port": self.port, "folder": folder}
+        said = {"keyed": ", keyed: group" if keyed else "", "port": self.port, "folder": folder}
         self.config.write_text(CONFIG.format(bootstrap=bootstrap, name=name, **said))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -230,7 +231,7 @@ async def triggers(bootstrap: str, topic: str, arrived: dict[str, float], stop: 
     """When the trigger of each group came."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50)
     await consumer.start()
-    places_ = [TopicPartition(topic, p) for p in range(PARTITIONS)]
+    places_ = [TopicPartition(topic, p) for p in range(ALERTS)]
     consumer.assign(places_)
     await consumer.seek_to_end(*places_)
     while not stop.is_set():
@@ -258,6 +259,8 @@ async def pace(feeder: Feeder, worker: Worker, name: str, rounds: int, rate: int
     result = {"samples": float(late.size), "missed": float(len(feeder.due) - late.size)}
     if late.size:
         result |= {f"p{q}_s": float(np.percentile(late, q)) for q in (50, 99)}
+    kept = worker.metrics().get("anomaly_state_bytes", 0.0)
+    result["kept_bytes_per_series"] = kept / (len(feeder.services) * SIZE)  # as compressed in the state topics
     going_on = asyncio.create_task(feeder.round(second + STEP * rounds, frozenset(), max(2.0 * seconds, 20.0)))
     await asyncio.sleep(3.0)
     worker.kill()
@@ -304,13 +307,10 @@ def fill_result(found: list[Reading], series: int, worker: Worker) -> dict[str, 
     wall, cpu = speed(found, 2.0 * series, 0.99 * total)
     began, registered = max(r.wall for r in found if r.points == 0), next(r.wall for r in found if r.points >= series)
     now, most = worker.memory()
-    metrics = worker.metrics()
     result: dict[str, Any] = {
         "series": series, "points_per_s": wall, "points_per_cpu_s": cpu, "registered_per_s": series / (registered - began),
         "rss_bytes": now, "peak_rss_bytes": most, "total_bytes_per_series": (now - empty) / series,
     }  # fmt: skip
-    if "anomaly_state_bytes" in metrics:
-        result["state_bytes_per_series"] = metrics["anomaly_state_bytes"] / series
     say(f"registered {result['registered_per_s']:,.0f} series/s; judged {wall:,.0f} points/s, {cpu:,.0f} a CPU second")
     say(f"resident {now / 1e9:.2f} GB (at most {most / 1e9:.2f}), {result['total_bytes_per_series']:.0f} bytes a series")
     return result
