@@ -151,7 +151,7 @@ class Worker:
     def __init__(self, bootstrap: str, name: str, folder: Path, keyed: bool) -> None:
         self.folder, self.port, self.log = folder, kafka.free_port(), folder / "worker.log"
         self.config = folder / "anomaly.yaml"
-        said = {"keyed": ", keyed: group" if keyed else "", "port": self.port, "folder": folder}
+        said = {"keyed": ", keyed: group" if keyed else "", "port": self.port, "partitions": ALERTS, "folder": folder}
         self.config.write_text(CONFIG.format(bootstrap=bootstrap, name=name, **said))
         self.process: subprocess.Popen[bytes] | None = None
 
