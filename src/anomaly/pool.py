@@ -57,6 +57,13 @@ def collected(pool: NDArray[Any], at: NDArray[np.int64], length: NDArray[np.int6
     return values
 
 
+def chosen(column: NDArray[Any], rows: NDArray[np.intp], out: NDArray[np.uint8]) -> None:
+    """Copy some rows of a column, as bytes: what rows are made of would cost time."""
+    if rows.size:
+        kind = np.dtype((np.void, column[:1].nbytes))
+        np.take(column.view(np.uint8).reshape(-1).view(kind), rows, out=out.view(kind), mode="clip")
+
+
 def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
     """The array, longer: by half at least, so that growing costs little altogether; what is new is zero."""
     rows = max(size, len(array) + len(array) // 2, 64)

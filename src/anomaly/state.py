@@ -12,12 +12,13 @@ Where in a pool a row's values lie is no state: a restored pool lays them out an
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from anomaly.pool import Pool, collected, grown, scatter
+from anomaly.pool import Pool, chosen, collect, collected, grown, scatter
 
 Rows = NDArray[np.uint32]
 Layout = Mapping[str, Any]  # of a table: what its bytes mean, for the version that reads them; plain JSON
@@ -34,7 +35,7 @@ class Part(NamedTuple):
 
     table: str
     rows: Rows
-    data: bytes
+    data: bytes | memoryview
 
 
 class Snapshot(NamedTuple):
@@ -164,11 +165,18 @@ class Table:
         step = min(int(np.ceil(share * self.used)), self.used)
         self.touched[(self.cursor + np.arange(step)) % max(self.used, 1)] = 1
         self.cursor = (self.cursor + step) % max(self.used, 1)
-        rows = np.flatnonzero(self.touched[: self.used]).astype(np.uint32)
-        data = [column[rows].tobytes() for column in self.columns().values()]
-        data += [collected(pool.array, *self._range(pool, rows)).tobytes() for pool in self.pools]
-        self.touched[rows], self.written[rows] = 0, generation
-        return Part(self.name, rows, b"".join(data))
+        at = np.flatnonzero(self.touched[: self.used])
+        rows, ranges = at.astype(np.uint32), [self._range(pool, at) for pool in self.pools]
+        sizes = [at.size * column[:1].nbytes for column in self.columns().values()]
+        sizes += [int(r[1].sum()) * pool.array.itemsize for pool, r in zip(self.pools, ranges, strict=True)]
+        data, begin = np.empty(sum(sizes), np.uint8), np.cumsum([0, *sizes])
+        own = [data[a:b] for a, b in pairwise(begin.tolist())]
+        for column, out in zip(self.columns().values(), own, strict=False):
+            chosen(column, at, out)
+        for pool, places, out in zip(self.pools, ranges, own[len(self.columns()) :], strict=True):
+            collect(*places, pool.array.view(np.uint8), out, pool.array.itemsize)
+        self.touched[at], self.written[at] = 0, generation
+        return Part(self.name, rows, data.data)
 
     def put(self, generation: int, part: Part, layout: Layout) -> None:
         """Rows as `gather` gave them, perhaps in the layout of another version: fields are found by their names."""
@@ -220,7 +228,7 @@ class Table:
             sum_ = zlib.crc32(collected(pool.array, *self._range(pool, at.astype(np.uint32))).view(np.uint8).data, sum_)
         return sum_
 
-    def _range(self, pool: Pool, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _range(self, pool: Pool, rows: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         owner = self[pool.column]
         return owner[f"{pool.name}_at"][rows].astype(np.int64), owner[f"{pool.name}_len"][rows].astype(np.int64)
 

@@ -15,6 +15,7 @@ from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Limits
 from anomaly.decode.block import Announced
 from anomaly.decode.identity import Series, unpack
+from anomaly.decode.texts import Strung
 from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New
 from anomaly.detect.combine import Combine
 from anomaly.detect.enter import enter
@@ -85,9 +86,12 @@ class Register:
         Where a limit is reached, `free` may make room, once; series past it are counted (`overflow`), and known to be so.
         """
         self._refusing = False
+        texts = Strung.of(new.text)
+        end, text = np.cumsum(texts.size), np.append(texts.raw, np.zeros(PADDING, np.uint8))
         for at in range(0, len(new), AT_ONCE):
             part = slice(at, at + AT_ONCE)
-            self._announce(new.hash[part], new.text[part], (source, lateness), fresh[part], free)
+            some = New(new.hash[part], text, (end - texts.size)[part], end[part], fresh[part])
+            self._announce(some, (source, lateness), free)
         self._measure()
 
     def is_refused(self, series: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -131,19 +135,9 @@ class Register:
         width = self.tables.aggregates["aggregate"]["width"]
         self.widest = int(width[: self.tables.aggregates.used].max(initial=LANES))
 
-    def _announce(
-        self,
-        key: NDArray[np.uint64],
-        text: Sequence[bytes],
-        when: tuple[int, int],
-        fresh: NDArray[np.uint8],
-        free: Free,
-    ) -> None:
-        size = np.fromiter(map(len, text), np.int64, len(text))
-        end = np.cumsum(size)
-        joined = np.frombuffer(b"".join(text) + bytes(PADDING), np.uint8)
-        new, begin = New(key, joined, end - size, end, fresh), 0
-        self._make_room(len(text), int(end[-1]))
+    def _announce(self, new: New, when: tuple[int, int], free: Free) -> None:
+        begin, room_for = 0, (new.key.size, int(new.end[-1] - new.at[0]))
+        self._make_room(*room_for)
         while True:
             begin = self._enter(begin, new, when)
             why = int(self._judges.used[1])
@@ -153,9 +147,9 @@ class Register:
             if why == FULL:
                 free()
                 self._refusing = True
-                self._make_room(len(text), int(end[-1]))
+                self._make_room(*room_for)
                 continue
-            series = unpack(int(key[begin]), text[begin])
+            series = unpack(int(new.key[begin]), new.text[new.at[begin] : new.end[begin]].tobytes())
             if why == UNREADABLE:
                 raise ValueError(f"the text of series {series} is not what pack writes")
             if why == UNPLANNED:
