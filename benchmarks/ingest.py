@@ -7,13 +7,13 @@
 (c) naive.py: a Faust agent with river per event, as a tutorial would write it
 
 for one-point JSON records (prometheus_json, about 200 bytes), OTLP requests of 100 and 1,000 points and remote write
-requests of 500 samples, of 12,000 series
-that nobody knows at the start (to register them is part of what is measured; "new series" counts them), lz4, over 4
-partitions, under all shipped models. Each runs in a process of its own. Points per second of wall time, from the assignment
-of partitions (a, b) or the first event (c) to the last record; and per second of CPU time, all threads of that process
-together: what one core would do that it need not share with the broker. The stages are those of `anomaly run`, what they
-say is on the brokers, and "bytes" is what a point takes on anomaly.points, series announced and announced again included:
-its value is a double with all its digits, all noise, of which nothing can be saved.
+requests of 500 samples, of 12,000 series that nobody knows at the start (to register them is part of what is measured; "new
+series" counts them), lz4, over 4 partitions, under all shipped models. Each runs in a process of its own. Our worker is that
+of `anomaly run`, with all its stages, checkpoints and outputs. Points per second of wall time, from the assignment of
+partitions (a, b) or the first event (c) to the last record; and per second of CPU time, all threads of that process
+together: what one core would do that it need not share with the broker. "bytes" is what a point takes on anomaly.points,
+announcements of its series included. A value of OTLP is a double that is noise to its last digit, of which nothing can be
+saved; those of JSON and remote write have one decimal.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -39,8 +39,14 @@ from numpy.typing import NDArray  # noqa: E402
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest  # noqa: E402
 from tests.host import broker as kafka  # noqa: E402
 
-from anomaly.config.settings import KafkaSettings  # noqa: E402
-from anomaly.host.outputs import Message, Outputs  # noqa: E402
+from anomaly.config.load import load_specs  # noqa: E402
+from anomaly.config.settings import Blind, Driver, KafkaSettings, Keyed, Settings, SourceSettings, Topics  # noqa: E402
+from anomaly.host.compile import compile_kernels  # noqa: E402
+from anomaly.host.health import Health  # noqa: E402
+from anomaly.host.kafka import STAGES, Worker  # noqa: E402
+from anomaly.host.source import Stage  # noqa: E402
+from anomaly.host.telling import Of  # noqa: E402
+from anomaly.host.wiring import Wiring  # noqa: E402
 
 ABSENT = 3
 PARTITIONS, GROUPS, PER_GROUP, SERVICES = 4, 120, 100, 12
@@ -158,64 +164,53 @@ class Counted:
 
 
 async def worker(bootstrap: str, topic: str, encoding: str, points: int, driver: str, stages: int) -> dict[str, float]:
-    """(b), (b2) and, as no stages, (b3): points a second, by the stages of `anomaly run`, what they say on the brokers."""
-    from anomaly.config.load import load_specs
-    from anomaly.config.settings import KafkaSettings, Keyed, Settings, SourceSettings, Topics
-    from anomaly.engine import Engine
-    from anomaly.host.compile import compile_kernels
-    from anomaly.host.consumer_source import ConsumerSource
-    from anomaly.host.faust_source import FaustSource
-    from anomaly.host.health import Health
-    from anomaly.host.source import Intake, Source, Stage
-    from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
-    from anomaly.host.telling import Of
-    from anomaly.host.topics import Names, prepare
-    from anomaly.host.wiring import Wiring
-
+    """(b), (b2) and, as no stages, (b3): points a second of `anomaly run`, its checkpoints, incidents and alerts on."""
     compile_kernels()
     source = SourceSettings(topic=topic, encoding=encoding, keyed=Keyed.GROUP if stages == 1 else None)
     plan = Topics(prefix=f"bench-{uuid4().hex[:8]}", partitions=PARTITIONS)
-    settings = Settings(kafka=KafkaSettings(bootstrap=[bootstrap], topics=plan), sources=[source])
-    assert settings.kafka
-    names = Names.of(plan.prefix)
-    outputs = Weighed(settings.kafka, names.points)
-    partitions = await prepare(settings.kafka, names)
-    await outputs.start()
-    engine = Engine(settings, load_specs(), PARTITIONS)
-    wiring = Wiring(settings.kafka, names, partitions, engine, outputs, Health())
-    counted = Counted(points)
-    made: list[Stage] = [FusedStage(wiring, [source])] if stages == 1 else [DecodeStage(wiring, [source])]
-    if stages == 2:
-        made.append(DetectStage(wiring))
-    begun(made[0], counted)
-    told(made[-1], counted)
-    make: Callable[..., Source] = FaustSource if driver == "faust" else ConsumerSource
-    sources = [
-        make(settings.kafka, f"{plan.prefix}.{stage.name}", Intake(stage, wiring.set_aside, wiring.health)) for stage in made
-    ]
-    tasks = [asyncio.create_task(s.run()) for s in sources]
-    await asyncio.wait([*tasks, asyncio.create_task(counted.ended.wait())], return_when=asyncio.FIRST_COMPLETED)
-    for s in sources:
-        await s.stop()
-    await asyncio.gather(*tasks)
-    await outputs.stop()
-    of = [Of(p, topic if stages == 1 else "") for p in range(PARTITIONS)]
-    series = sum(engine.detector(each.number).series for each in of)
-    found = {"rate": counted.seen / counted.took, "cpu": counted.seen / counted.cpu, "series": series}
-    return found | ({"bytes": outputs.bytes / counted.seen} if stages != 1 else {})
+    brokers = KafkaSettings(bootstrap=[bootstrap], topics=plan, application=plan.prefix, driver=Driver(driver))
+    settings = Settings(kafka=brokers, sources=[source], blind=Blind(lag=1e12))  # what is read is old
+    measured = Measured(settings, ("decode",) if stages == 0 else STAGES, Counted(points))
+    running, ended = asyncio.create_task(measured.run()), asyncio.create_task(measured.counted.ended.wait())
+    await asyncio.wait([running, ended], return_when=asyncio.FIRST_COMPLETED)
+    found = measured.found(topic if stages == 1 else "")
+    measured._stop.set()
+    await running
+    return found
 
 
-class Weighed(Outputs):
-    """Outputs that know how many bytes went to a topic."""
+class Measured(Worker):
+    """A worker that counts the points that its last stage before the anomalies has taken."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        super().__init__(kafka)
-        self.topic, self.bytes = topic, 0
+    def __init__(self, settings: Settings, stages: Sequence[str], counted: Counted) -> None:
+        super().__init__(settings, load_specs(), stages, Health())
+        self.counted, self.bytes = counted, 0
 
-    async def send(self, messages: Sequence[Message]) -> None:
-        """Send, and weigh."""
-        self.bytes += sum(len(m.value or b"") for m in messages if m.topic == self.topic)
-        await super().send(messages)
+    def _stages(self, wiring: Wiring, delivery: Any) -> list[Stage]:
+        made = super()._stages(wiring, delivery)
+        hot = [stage for stage in made if stage.name in ("decode", "fused", "detect")]
+        last = hot[-1] if hot[0].name == "decode" else hot[0]
+        begun(hot[0], self.counted)
+        told(last, self.counted)
+        self._weigh(wiring.outputs)
+        self.engine = wiring.engine
+        return made
+
+    def _weigh(self, outputs: Any) -> None:
+        before = outputs.send
+
+        async def send(messages: Sequence[Any]) -> None:
+            self.bytes += sum(len(m.value or b"") for m in messages if m.topic == self.names.points)
+            await before(messages)
+
+        outputs.send = send
+
+    def found(self, source: str) -> dict[str, float]:
+        """What was measured; `source` names the detectors."""
+        n, of = self.counted.seen, [Of(p, source).number for p in range(PARTITIONS)]
+        series = sum(self.engine.detector(number).series for number in of)
+        weight = {"bytes": self.bytes / n} if self.bytes else {}
+        return {"rate": n / self.counted.took, "cpu": n / self.counted.cpu, "series": series} | weight
 
 
 def begun(stage: Any, counted: Counted) -> None:

@@ -146,12 +146,14 @@ class FusedStage:
         self.wiring, self.telling = wiring, Telling(wiring)
         self.sources = {source.topic: source for source in sources}
         self.topics: tuple[str, ...] = tuple(self.sources)
+        self._held: set[Place] = set()
         self._decoders: dict[Place, Decode] = {}
         self._homes: dict[tuple[str, int], int] = {}  # (source, group) -> the partition that it was met on first
 
     def state(self, place: Place) -> Stateful:
         """The detector of the source's partition."""
-        self._decoders[place] = Decode(self.wiring.engine.settings, 1, self._knows(place))
+        self._held.add(place)
+        self._decoders.pop(place, None)
         return self.wiring.engine.detector(Of(place.partition, place.topic).number)
 
     async def restore(self, places: Sequence[Place]) -> None:
@@ -161,13 +163,14 @@ class FusedStage:
     def drop(self, place: Place) -> None:
         """Another worker's groups."""
         self.telling.drop(Of(place.partition, place.topic))
+        self._held.discard(place)
         self._decoders.pop(place, None)
         self._homes = {key: p for key, p in self._homes.items() if (key[0], p) != place}
 
     async def take(self, block: Fetched) -> int:
         """Decode a block and judge its points."""
         place = Place(block.source, block.partition)
-        decoder, of = self._decoders[place], Of(block.partition, block.source)
+        decoder, of = self._decoder(place), Of(block.partition, block.source)
         self.telling.begin(of)
         before = decoder.overflow
         found, dead = decoder.blocks(self.sources[block.source], block)
@@ -183,14 +186,19 @@ class FusedStage:
 
     def report(self) -> None:
         """How many series are known, and how well."""
-        self.telling.report(self.name, [Of(p.partition, p.topic) for p in sorted(self._decoders)])
+        self.telling.report(self.name, [Of(p.partition, p.topic) for p in sorted(self._held)])
 
     async def finish(self) -> None:
         """Nothing is left: blocks are settled when they are taken."""
 
-    def _knows(self, place: Place) -> Knows:
-        number = Of(place.partition, place.topic).number
-        return lambda series: self.wiring.engine.detector(number).knows(series)
+    def _decoder(self, place: Place) -> Decode:
+        """The decoder beside the partition's detector: made with its first block, and anew with another detector."""
+        if place not in self._decoders:
+            number = Of(place.partition, place.topic).number
+            knows: Knows = lambda series: self.wiring.engine.detector(number).knows(series)  # noqa: E731
+            self._decoders[place] = Decode(self.wiring.engine.settings, 1, knows)
+            self._held.add(place)
+        return self._decoders[place]
 
     def _look(self, place: Place, decoder: Decode, block: Block) -> None:
         """A group on two partitions is judged in two halves: whoever declared the source must know."""
