@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import bare, fetch
+from anomaly.compiled import bare, fetch, inlined
 from anomaly.detect.grid import MOST_CLOSED, contribute
 
 # What became of a point: exactly one of these.
@@ -63,7 +63,7 @@ class Values(NamedTuple):
     value: NDArray[np.float64]
 
 
-@bare
+@inlined
 def hear(state, r, time, through):  # type: ignore[no-untyped-def]
     """The group of this row was heard, through this input."""
     row, group = state.rows[r], state.groups[state.rows[r].group]
@@ -110,7 +110,7 @@ def born(state, r, time, start):  # type: ignore[no-untyped-def]
     return max(since, start) if since > 0 and start < time else since
 
 
-@bare
+@inlined
 def export(state, f, time):  # type: ignore[no-untyped-def]
     """A family was exported at `time`."""
     if f >= 0 and time > state.families[f].last + MOMENT:
@@ -160,7 +160,7 @@ def bucket_gains(state, r, i, points, from_zero, delta):  # type: ignore[no-unty
         delta[j] = points.buckets[at + j] - old
 
 
-@bare
+@inlined
 def remember(state, r, i, points):  # type: ignore[no-untyped-def]
     """Keep what the next point is converted against."""
     row = state.rows[r]
@@ -173,7 +173,7 @@ def remember(state, r, i, points):  # type: ignore[no-untyped-def]
             state.buckets[side.buckets_at + j] = points.buckets[points.bucket_at[i] + j]
 
 
-@bare
+@inlined
 def pace(row, time):  # type: ignore[no-untyped-def]
     """Learn the spacing of a row; a gap counts as three intervals at most."""
     if row.last > 0:
@@ -182,13 +182,20 @@ def pace(row, time):  # type: ignore[no-untyped-def]
         row.intervals = min(row.intervals + 1, 255)
 
 
-@bare
+@inlined
 def gains(state, r, i, points, delta):  # type: ignore[no-untyped-def]
     """(base, gained, summed, buckets) of a point: what was gained over (base, time]; base 0 where that is not known."""
+    if points.kind[i] != GAUGE:
+        return counted(state, r, i, points, delta)
+    row, time = state.rows[r], points.time[i]
+    base = time - np.int64(row.interval) if row.stale != 0 else row.last
+    return base, points.value[i] * (time - base) / 1000.0, 0.0, 0
+
+
+@bare
+def counted(state, r, i, points, delta):  # type: ignore[no-untyped-def]
+    """`gains` of what counts: deltas, counters and histograms."""
     row, time, kind = state.rows[r], points.time[i], points.kind[i]
-    if kind == GAUGE:
-        base = time - np.int64(row.interval) if row.stale != 0 else row.last
-        return base, points.value[i] * (time - base) / 1000.0, 0.0, 0
     if kind in (DELTA, COUNTS_DELTA):
         base = points.start[i] if 0 < points.start[i] < time else row.last
         row.delta = 1
@@ -205,7 +212,7 @@ def gains(state, r, i, points, delta):  # type: ignore[no-untyped-def]
     return base, gained, rise(points.value[i], row.value, from_zero), points.bucket_len[i]
 
 
-@bare
+@inlined
 def refused(row, i, points):  # type: ignore[no-untyped-def]
     """Why a point says nothing about its series, or -1."""
     time, kind = points.time[i], points.kind[i]

@@ -12,7 +12,7 @@ points: what other groups and inputs do changes nothing.
 Weak where a sender leaves out what is zero (delta temporality): silence of such a member is read as zero, one step later.
 """
 
-from anomaly.compiled import bare
+from anomaly.compiled import bare, inlined
 from anomaly.detect.rows import CELLS, DISTRIBUTION, ERROR, HISTOGRAM, LANES, RATIO, SUM
 
 # Intervals after which a silent member no longer counts as one.
@@ -34,7 +34,7 @@ def step_for(interval):  # type: ignore[no-untyped-def]
     return 3_600_000
 
 
-@bare
+@inlined
 def is_heard(state, m, end):  # type: ignore[no-untyped-def]
     """Whether a member counts for a cell that ends at `end`: seen, not stale, and not silent for too long."""
     row, agg = state.rows[state.members[m].row], state.aggregates[state.members[m].agg]
@@ -123,7 +123,7 @@ def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
             close(state, a, cells, index)
 
 
-@bare
+@inlined
 def put(state, m, slot, share, gained, summed, seconds, delta, buckets):  # type: ignore[no-untyped-def]
     """Add a share of a contribution to a cell."""
     member = state.members[m]
