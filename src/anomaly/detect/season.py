@@ -62,9 +62,10 @@ def greatest(s, shift):  # type: ignore[no-untyped-def]
 
 @bare
 def fitting(most):  # type: ignore[no-untyped-def]
-    """The power of two in which `most` takes FITTING bits; not below what float32 can hold."""
+    """The power of two in which `most` takes FITTING bits; not below what float32 can hold, which is what zeros alone get,
+    so that whatever comes after them chooses anew."""
     _, exponent = math.frexp(most)
-    return math.ldexp(1.0, max(exponent - FITTING, -120))
+    return math.ldexp(1.0, max(exponent - FITTING, -120) if most > 0.0 else -120)
 
 
 @bare
