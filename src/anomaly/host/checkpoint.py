@@ -1,9 +1,9 @@
 """When the state of a stage's partitions is written, and what follows when it was.
 
 Between two blocks what changed is gathered, which is the only pause; it is packed and written in the background, one
-checkpoint of a partition at a time. A partition is due `every` so often, or as much later as keeps what is written below
-`bytes_per_second`; partitions take turns. What is written again after a crash is read again: the source offset stands in the
-checkpoint, and only what a checkpoint covers counts as done.
+checkpoint of a partition at a time. A partition is due `every` so often, or as much later as keeps what is gathered below
+`bytes_per_second` in all; partitions take turns. What no checkpoint covers is read again after a crash: the source offset
+stands in it, and only what lies below counts as done.
 """
 
 import asyncio
@@ -144,14 +144,16 @@ class Checkpoints:
             keeper.changed, keeper.due = True, self.now() + self.settings.every
         else:
             keeper.pending = None
-            self._written(place, keeper, len(body))
+            self._written(place, keeper, len(body), pending.snapshot)
             self.done(place, pending.next_offset)
 
-    def _written(self, place: Place, keeper: Keeper, size: int) -> None:
+    def _written(self, place: Place, keeper: Keeper, size: int, snapshot: Snapshot) -> None:
+        """Plan the next one by what was gathered: copying and packing cost as well as writing, however small it packs."""
         assert keeper.manifest is not None
         self.health.checkpoint(self.stage, place.partition, size, keeper.manifest.size)
         share = self.settings.bytes_per_second / max(len(self._keepers), 1)
-        keeper.due = self.now() + max(self.settings.every, size / share)
+        gathered = len(snapshot.rest) + sum(len(part.data) for part in snapshot.parts)
+        keeper.due = self.now() + max(self.settings.every, gathered / share)
 
     async def finish(self, places: Iterable[Place], within: float) -> None:
         """Write what is not written yet, of partitions that are about to leave us."""
