@@ -1,6 +1,6 @@
 """The points of a block by partition of anomaly.points: a counting sort, which keeps arrival order within each.
 
-Columns as in `Points` and `catalog.ROW`; counts int64 (partitions,).
+Columns as in `Points` and `catalog_rows.ROW`; counts int64 (partitions,).
 Source: D. Knuth, The Art of Computer Programming, volume 3, section 5.2, algorithm D (distribution counting).
 """
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.compiled import fetch, kernel
-from anomaly.decode.catalog import AHEAD, Catalog, row_of
+from anomaly.decode.catalog import Catalog
+from anomaly.decode.catalog_rows import AHEAD, row_of
 from anomaly.decode.points import BY_POINT, Points, constant
 
 # A series is announced again after so many ms of data time: the longest that a receiver which lost its labels is blind for
