@@ -1,7 +1,7 @@
 """Workers under load that are killed, frozen and stopped at random, and what must be so afterwards.
 
-Two real workers on a real broker read a story while somebody does all that to them. When all is read, each stage's state
-and outputs are compared with one undisturbed pass over the same stage inputs, in this process: state to the bit (by digest),
+Two real workers on a real broker read a story while somebody does all that to them. When all is read, every record of the
+story must have its point on the topic that detect reads, and each later stage's state and outputs are compared with one undisturbed pass over the same stage inputs, in this process: state to the bit (by digest),
 every anomaly and every alert by its bytes. What is on a topic twice is a repeat, known by its id, and is counted; a lost or
 an additional one is a fault.
 
@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
     kills: int
     frozen: int
     redelivered: int  # records of our own topics that are there more than once
-    lost: int  # anomalies and alerts that one pass gives and the topics do not have
+    lost: int  # records without their point; anomalies and alerts that one pass gives and the topics do not have
     duplicated: int  # those that the topics have and one pass does not give
     records: int
     alerts: int
@@ -235,6 +235,17 @@ def compare(found: list[bytes], expected: set[bytes]) -> Verdict:
     return Verdict(len(found) - len(distinct), len(expected - distinct), len(distinct - expected), len(distinct))
 
 
+async def unread(bootstrap: str, name: str, names: Names, sizes: list[int]) -> int:
+    """Records of the source, `sizes` by partition, that have no point on the topic that detect reads."""
+    seen: set[tuple[int, int]] = set()
+    for partition in range(PARTITIONS):
+        for value in await read(bootstrap, names.points, partition):
+            block = wire_points.decode(value)
+            assert block.source == name
+            seen |= {(block.partition, block.offset + n) for n in block.points.record.tolist()}
+    return len({(p, offset) for p, n in enumerate(sizes) for offset in range(n)} - seen)
+
+
 async def detected(bootstrap: str, settings: Settings, names: Names) -> Verdict:
     """Every partition of detect against one pass over its input: digests must be equal, anomalies are compared."""
     specs = load_specs()
@@ -304,11 +315,12 @@ async def run(bootstrap: str, kills: int, driver: str, steps: int = 200, pace: f
         settings = load(str(workers[0].config), {}, [])
         anomalies = await detected(bootstrap, settings, names)
         alerts = await alerted(bootstrap, settings, names)
-    records = sum([len(await read(bootstrap, name, p)) for p in range(PARTITIONS)])
+    sizes = [len(await read(bootstrap, name, p)) for p in range(PARTITIONS)]
+    missed = await unread(bootstrap, name, names, sizes)
     await admin.close()
     return Outcome(
-        killed, frozen, anomalies.redelivered + alerts.redelivered, anomalies.lost + alerts.lost,
-        anomalies.added + alerts.added, records, alerts.distinct,
+        killed, frozen, anomalies.redelivered + alerts.redelivered, missed + anomalies.lost + alerts.lost,
+        anomalies.added + alerts.added, sum(sizes), alerts.distinct,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaTimeoutError
 from tests.host.sums import Summing, Sums
 from tests.host.test_sources import DRIVERS
 
@@ -231,6 +232,69 @@ async def test_a_checkpoint_that_did_not_come_to_its_end_never_was(
         assert (found.manifest, found.bodies) == (kept, [(1, b"one")])
 
 
+class Lossy:
+    """The next transaction of a store fails for want of an answer, before it is written or behind that."""
+
+    def __init__(self, store: StateTopic, monkeypatch: pytest.MonkeyPatch, *, written: bool) -> None:
+        self.transact, self.written, self.lost = store._transact, written, 0
+        monkeypatch.setattr(store, "_transact", self)
+
+    async def __call__(self, *what: Any) -> Manifest:
+        if not self.lost:
+            self.lost = 1
+            if self.written:
+                await self.transact(*what)
+            raise KafkaTimeoutError("no answer")
+        return await self.transact(*what)
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_checkpoint_whose_confirmation_was_lost_is_there_once(
+    bootstrap: str, source: str, number: int, written: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was written is asked, not guessed: twice in the log it could not be put together again."""
+    store, live = state_topic(bootstrap, source), tuple[Generation, ...]()
+    await store.open()
+    if number == 2:
+        live = (await store.write(manifest(1, generation(1, b"one")), b"one", 1)).live
+    Lossy(store, monkeypatch, written=written)
+    kept = await store.write(manifest(number, *live, generation(number, b"lost")), b"lost", 1)
+    await store.write(manifest(number + 1, *kept.live, generation(number + 1, b"next")), b"next", 1)
+    await store.close()
+    found = await state_topic(bootstrap, source).open()
+    assert found is not None
+    assert [body for _, body in found.bodies] == [b"one", b"lost", b"next"][2 - number :]
+
+
+async def test_a_frozen_worker_whose_network_fails_shuts_nobody_out(
+    bootstrap: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying again, it would open anew, and so fence the owner and write an old state over a newer one."""
+    frozen, owner = state_topic(bootstrap, source), state_topic(bootstrap, source)
+    await frozen.open()
+    one = await frozen.write(manifest(1, generation(1, b"one")), b"one", 1)
+    await owner.open()
+    two = await owner.write(manifest(2, *one.live, generation(2, b"TWO")), b"TWO", 1)
+    Lossy(frozen, monkeypatch, written=False)
+    with pytest.raises(Fenced):
+        await frozen.write(manifest(2, *one.live, generation(2, b"two")), b"two", 1)
+    three = await owner.write(manifest(3, *two.live, generation(3, b"THREE")), b"THREE", 1)
+    assert (await owner.read()) == (three, [(1, b"one"), (2, b"TWO"), (3, b"THREE")])
+    await owner.close()
+
+
+async def test_numbers_that_come_again_after_a_loss_are_told_apart(bootstrap: str, source: str) -> None:
+    """A state that was lost begins at generation 1 again, and where old records may not be deleted both are there."""
+    store = state_topic(bootstrap, source)
+    await store.open()
+    store._may_delete = False
+    await store.write(manifest(1, generation(1, b"one")), b"one", 1)
+    again = await store.write(manifest(1, generation(1, b"ONE")), b"ONE", 1)
+    assert await store.read() == (again, [(1, b"ONE")])
+    await store.close()
+
+
 async def test_what_is_dead_is_deleted_and_a_large_generation_comes_back_whole(bootstrap: str, source: str) -> None:
     """Several chunks; the log begins with the oldest generation that lives."""
     store = state_topic(bootstrap, source)
@@ -265,7 +329,7 @@ async def test_state_goes_out_to_a_directory_and_back_into_another_topic(
     for number in (1, 2, 3):
         sums.add(number)
         snapshot = sums.gather(number)
-        body = pack(snapshot)
+        body = pack(snapshot, sums.layouts())
         live = (*(kept.live if kept else ()), generation(number, body))
         kept = await store.write(
             Manifest(generation=number, next_offset=number, layouts=dict(sums.layouts()), live=live), body, snapshot.low

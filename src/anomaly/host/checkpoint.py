@@ -125,7 +125,7 @@ class Checkpoints:
         keeper.writing = asyncio.create_task(self._write(place, keeper, keeper.pending))
 
     async def _write(self, place: Place, keeper: Keeper, pending: Pending) -> None:
-        body = await asyncio.to_thread(pack, pending.snapshot)
+        body = await asyncio.to_thread(pack, pending.snapshot, pending.layouts)
         own = Generation(keeper.generation, 0, zlib.crc32(body), len(body))
         manifest = Manifest(
             generation=own.number, next_offset=pending.next_offset, layouts=pending.layouts,

@@ -31,7 +31,11 @@ def command(action: str, settings: Settings, folder: str | None) -> int:
     doing: dict[str, Callable[[Settings, Path], Coroutine[Any, Any, int]]] = {
         "inspect": inspect, "export": export, "import": take_in,
     }  # fmt: skip
-    return asyncio.run(doing[action](settings, Path(folder or ".")))
+    try:
+        return asyncio.run(doing[action](settings, Path(folder or ".")))
+    except Damaged as error:
+        print(f"anomaly: {error}", file=sys.stderr)
+        return FAILED
 
 
 async def stores(settings: Settings) -> list[tuple[TopicPartition, StateTopic]]:

@@ -8,7 +8,8 @@ Records: a generation's body in chunks under the keys `generation/chunk`, then t
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -18,7 +19,7 @@ from aiokafka.structs import RecordMetadata
 
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import compacted, connect
-from anomaly.host.statelog import Fenced, Found, Manifest, checked, read_manifest, to_manifest
+from anomaly.host.statelog import Fenced, Found, Generation, Manifest, checked, read_manifest, to_manifest
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,15 @@ class StateTopic:
     def __init__(self, kafka: KafkaSettings, topic: str, partition: int, transaction: str) -> None:
         self.kafka, self.place, self.transaction = kafka, TopicPartition(topic, partition), transaction
         self._producer: AIOKafkaProducer | None = None
+        self._last: Manifest | None = None  # the newest that we know of: found when we opened, or written since
         self._may_delete = True
 
     async def open(self) -> Found | None:
         """Shut out whoever wrote before, then read what is committed: nothing can be added to that any more."""
         await connect.patiently(self._reopen, f"opening {self.place.topic}")
-        return await self.read()
+        found = await self.read()
+        self._last = found.manifest if found else None
+        return found
 
     async def read(self) -> Found | None:
         """What is kept as of now; disturbs nobody."""
@@ -78,10 +82,11 @@ class StateTopic:
         self._producer = producer
 
     async def _write(self, manifest: Manifest, body: bytes, low: int) -> Manifest:
-        if self._producer is None:
-            await self._reopen()
+        if self._producer is None and (written := await self._try_again(manifest)):
+            return written
         try:
-            return await self._transact(manifest, body, low)
+            self._last = await self._transact(manifest, body, low)
+            return self._last
         except ProducerFenced as error:
             await self.close()
             raise Fenced(self.transaction) from error
@@ -90,6 +95,30 @@ class StateTopic:
             if type(error).__name__ in FENCED:
                 raise Fenced(self.transaction) from error
             raise
+
+    async def _try_again(self, manifest: Manifest) -> Manifest | None:
+        """After a try that failed: the manifest, if that was written all the same (the answer was lost); raises Fenced.
+
+        Another worker may have taken over meanwhile. It is asked for before we open, because opening would shut it out, and
+        once more behind it, when nothing can come in between.
+        """
+        await self._newest(manifest)
+        await self._reopen()
+        newest = await self._newest(manifest)
+        if newest is None or newest == self._last:
+            return None
+        self._last = newest
+        return newest
+
+    async def _newest(self, ours: Manifest) -> Manifest | None:
+        """The newest manifest since the last that we know; raises Fenced if it is neither that nor ours."""
+        begin, newest = self._last.live[-1].begins if self._last else 0, None
+        async for _, key, value in records(self.kafka, self.place, begin):
+            newest = read_manifest(value) if key == MANIFEST else newest
+        if newest in (None, self._last) or (newest and same(newest, ours)):
+            return newest
+        await self.close()
+        raise Fenced(self.transaction)
 
     async def _transact(self, manifest: Manifest, body: bytes, low: int) -> Manifest:
         producer = self._producer
@@ -125,28 +154,39 @@ class StateTopic:
             log.warning("old checkpoints of %s stay: %s", self.place.topic, connect.brief([], error))
 
     async def _read(self) -> Found | None:
-        manifest, chunks = None, dict[int, list[bytes]]()
-        async for key, value in records(self.kafka, self.place):
+        manifest, chunks = None, defaultdict[int, list[tuple[int, bytes]]](list)
+        async for at, key, value in records(self.kafka, self.place):
             if key == MANIFEST:
                 manifest = value
             else:
-                chunks.setdefault(int(key.partition(b"/")[0]), []).append(value)
+                chunks[int(key.partition(b"/")[0])].append((at, value))
         if manifest is None:
             return None
         read = read_manifest(manifest)
-        return Found(read, [checked(each, b"".join(chunks.get(each.number, []))) for each in read.live])
+        return Found(read, [checked(each, _body(each, chunks[each.number])) for each in read.live])
 
 
-async def records(kafka: KafkaSettings, place: TopicPartition) -> Any:
-    """(key, value) of the committed records of a partition, to its end as of now."""
+def same(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests tell of the same checkpoint, wherever it was written."""
+    a, b = one.live[-1], other.live[-1]
+    return (a.number, a.crc, a.size, one.next_offset) == (b.number, b.crc, b.size, other.next_offset)
+
+
+def _body(generation: Generation, chunks: Sequence[tuple[int, bytes]]) -> bytes:
+    """Its chunks, from where it begins: numbers come again after a state was lost."""
+    return b"".join(value for at, value in chunks if at >= generation.begins)[: generation.size]
+
+
+async def records(kafka: KafkaSettings, place: TopicPartition, begin: int = 0) -> AsyncIterator[tuple[int, bytes, bytes]]:
+    """(offset, key, value) of the committed records of a partition from an offset on, to its end as of now."""
     async with compacted.reader(kafka, isolation_level="read_committed") as consumer:
         consumer.assign([place])
         end = (await consumer.end_offsets([place]))[place]
-        await consumer.seek_to_beginning(place)
+        consumer.seek(place, max(begin, (await consumer.beginning_offsets([place]))[place]))
         while await consumer.position(place) < end:
             for found in (await consumer.getmany(timeout_ms=100)).values():
                 for record in found:
-                    yield record.key or b"", record.value or b""
+                    yield record.offset, record.key or b"", record.value or b""
 
 
 def _seen(future: "asyncio.Future[Any]") -> None:

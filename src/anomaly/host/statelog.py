@@ -1,7 +1,8 @@
 """A checkpoint as bytes: what a store keeps, whether it is a Kafka topic or a directory.
 
-A generation is one compressed body: its parts and the rest. A manifest says which generations are alive, which source
-offset the state stands for, and what the bytes mean. The state is what the generations of the newest manifest give, put
+A generation is one compressed body: its parts, what their bytes mean, and the rest. A manifest says which generations are
+alive and which source offset the state stands for. Versions of ours may have written generations that live side by side,
+so each has its own layouts. The state is what the generations of the newest manifest give, put
 in order; a generation without a manifest never was.
 """
 
@@ -85,36 +86,44 @@ class Fenced(Exception):
 class _Body(Struct, array_like=True, frozen=True):
     parts: list[tuple[str, bytes, bytes]]
     rest: bytes
+    layouts: dict[str, Any] | None = None  # None: of a version that kept them in the manifest alone
 
 
 _to_body, _from_body = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(_Body).decode
 to_manifest, _from_manifest = msgspec.json.Encoder().encode, msgspec.json.Decoder(Manifest).decode
 
 
-def pack(snapshot: Snapshot) -> bytes:
+class Read(NamedTuple):
+    """A body, unpacked."""
+
+    parts: list[Part]
+    rest: bytes
+    layouts: Mapping[str, Layout] | None
+
+
+def pack(snapshot: Snapshot, layouts: Mapping[str, Layout]) -> bytes:
     """The body of a generation. Each part is compressed by itself, so that no step holds up other threads for long."""
     parts = [(p.table, _small(p.rows.astype("<u4").tobytes()), _small(p.data)) for p in snapshot.parts if p.rows.size]
-    return _to_body(_Body(parts, _small(snapshot.rest)))
+    return _to_body(_Body(parts, _small(snapshot.rest), dict(layouts)))
 
 
-def unpack(body: bytes) -> tuple[list[Part], bytes]:
-    """Parts and rest of a body; raises Damaged."""
+def unpack(body: bytes) -> Read:
+    """What a body holds; raises Damaged."""
     try:
         read = _from_body(body)
         parts = [Part(table, np.frombuffer(_large(rows), "<u4"), _large(data)) for table, rows, data in read.parts]
-        return parts, _large(read.rest)
+        return Read(parts, _large(read.rest), read.layouts)
     except (cramjam.DecompressionError, msgspec.DecodeError) as error:
         raise Damaged(str(error)) from error
 
 
 def merged(found: Found) -> bytes:
-    """All living generations as one: what came later is put later."""
-    parts: list[tuple[str, bytes, bytes]] = []
-    rest = b""
-    for _, body in found.bodies:
-        read = _from_body(body)
-        parts, rest = [*parts, *read.parts], read.rest
-    return _to_body(_Body(parts, rest))
+    """All living generations as one: what came later is put later. Raises Damaged where two versions of ours wrote them."""
+    bodies = [_from_body(body) for _, body in found.bodies]
+    layouts = bodies[-1].layouts
+    if any(body.layouts != layouts for body in bodies):
+        raise Damaged("two versions of the program wrote it: let the newer run until it has written all of it again")
+    return _to_body(_Body([part for body in bodies for part in body.parts], bodies[-1].rest, layouts))
 
 
 def _small(data: bytes | memoryview) -> bytes:
@@ -147,8 +156,9 @@ def put(found: Found, state: Stateful) -> None:
     """Bring a fresh state to where the checkpoint left it; raises Damaged."""
     rest = b""
     for generation, body in found.bodies:
-        parts, rest = unpack(body)
-        state.put(generation, parts, found.manifest.layouts)
+        read = unpack(body)
+        state.put(generation, read.parts, found.manifest.layouts if read.layouts is None else read.layouts)
+        rest = read.rest
     state.settle(rest)
 
 
