@@ -1,9 +1,9 @@
 """Workers under load that are killed, frozen and stopped at random, and what must be so afterwards.
 
 Two real workers on a real broker read a story while somebody does all that to them. When all is read, every record of the
-story must have its point on the topic that detect reads, and each later stage's state and outputs are compared with one undisturbed pass over the same stage inputs, in this process: state to the bit (by digest),
-every anomaly and every alert by its bytes. What is on a topic twice is a repeat, known by its id, and is counted; a lost or
-an additional one is a fault.
+story must have its point on the topic that detect reads, and each later stage's state and outputs are compared with one
+undisturbed pass over the same stage inputs, in this process: state to the bit (by digest), every anomaly and every alert by
+its bytes. What is on a topic twice is a repeat, known by its id, and is counted; a lost or an additional one is a fault.
 
 `python -m tests.faults.chaos [KILLS]` is the long form: `make faults`.
 """
