@@ -19,7 +19,6 @@ saved; those of JSON and remote write have one decimal.
 import argparse
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -315,13 +314,11 @@ def main() -> int:
         one(args.part)
         return 0
     try:
-        if "KAFKA_BOOTSTRAP" not in os.environ:
-            kafka.jars()
+        with kafka.broker() as bootstrap:
+            results = measure(bootstrap, args.records)
     except kafka.Missing as missing:
         print(missing, file=sys.stderr)
         return ABSENT
-    with kafka.broker() as bootstrap:
-        results = measure(bootstrap, args.records)
     if args.json:
         print(json.dumps(results))
     return 0

@@ -23,8 +23,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -321,15 +320,6 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-@contextmanager
-def brokers() -> Iterator[str]:
-    """A broker, or the one that is named."""
-    if "KAFKA_BOOTSTRAP" not in os.environ:
-        kafka.jars()
-    with kafka.broker() as bootstrap:
-        yield bootstrap
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="the figures as the last line")
@@ -340,7 +330,7 @@ def main() -> int:
     parser.add_argument("--two-stages", action="store_true", help="with anomaly.points between decode and detect")
     args = parser.parse_args()
     try:
-        with brokers() as bootstrap:
+        with kafka.broker() as bootstrap:
             result = asyncio.run(measure(bootstrap, args))
     except kafka.Missing as missing:
         print(missing, file=sys.stderr)

@@ -17,7 +17,6 @@ in points a second.
 import argparse
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -144,13 +143,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="the longest that a peer works")
     args = parser.parse_args()
     try:
-        if "KAFKA_BOOTSTRAP" not in os.environ:
-            kafka.jars()
+        with kafka.broker() as bootstrap:
+            results = measure(bootstrap, args.records, args.series, args.seconds)
     except kafka.Missing as missing:
         print(missing, file=sys.stderr)
         return ingest.ABSENT
-    with kafka.broker() as bootstrap:
-        results = measure(bootstrap, args.records, args.series, args.seconds)
     if args.json:
         print(json.dumps(results))
     return 0

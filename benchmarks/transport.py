@@ -14,7 +14,6 @@ megabytes have come already. CPU time is that of all threads of the process mean
 import argparse
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -201,13 +200,11 @@ def main() -> int:
         print(json.dumps(one(name, bootstrap, topic, int(records))))
         return 0
     try:
-        if "KAFKA_BOOTSTRAP" not in os.environ:
-            kafka.jars()
+        with kafka.broker() as bootstrap:
+            results = measure(bootstrap, args.records, args.rounds)
     except kafka.Missing as missing:
         print(missing, file=sys.stderr)
         return ABSENT
-    with kafka.broker() as bootstrap:
-        results = measure(bootstrap, args.records, args.rounds)
     if args.json:
         print(json.dumps(results))
     return 0

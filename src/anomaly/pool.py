@@ -24,8 +24,7 @@ class Pool:
 
     def reserve(self, size: int) -> None:
         """Make at least `size` places exist; new ones are zero."""
-        if size > len(self.array):
-            self.array = grown(self.array, size)
+        self.array = grown(self.array, size)
 
 
 @kernel
@@ -65,7 +64,10 @@ def chosen(column: NDArray[Any], rows: NDArray[np.intp], out: NDArray[np.uint8])
 
 
 def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """The array, longer: by half at least, so that growing costs little altogether; what is new is zero."""
+    """The array, or one of at least `size` that begins with it: longer by half, so that growing costs little altogether;
+    what is new is zero."""
+    if size <= len(array):
+        return array
     rows = max(size, len(array) + len(array) // 2, 64)
     raw = np.zeros(rows * array.itemsize * int(np.prod(array.shape[1:])) + LINE, np.uint8)
     begin = -raw.ctypes.data % LINE

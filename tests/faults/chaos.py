@@ -35,6 +35,7 @@ from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.dispatch.alert import Alert
 from anomaly.engine import Engine
 from anomaly.host import statelog, wire_points
+from anomaly.host.blocks import Place
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import Names
 
@@ -257,8 +258,7 @@ async def detected(bootstrap: str, settings: Settings, names: Names) -> Verdict:
             expected |= {_to_json(e) for e in events if isinstance(e, Anomaly)}
         kept = Engine(settings, specs, PARTITIONS).detector(partition)
         assert settings.kafka
-        place = f"{settings.kafka.application}.{names.points}-{partition}"
-        store = StateTopic(settings.kafka, names.state_of(names.points), partition, place)
+        store = StateTopic.of(settings.kafka, Place(names.points, partition))
         found = await store.open()
         await store.close()
         assert found is not None

@@ -107,6 +107,7 @@ def broker() -> Iterator[str]:
     if given := os.environ.get("KAFKA_BOOTSTRAP"):
         yield given
         return
+    jars()  # or Missing, before anything is made
     folder = Path(tempfile.mkdtemp(prefix="anomaly-kafka-"))
     port, controller = free_port(), free_port()
     config, log = folder / "server.properties", folder / "server.log"

@@ -183,7 +183,7 @@ def state_topic(bootstrap: str, source: str) -> StateTopic:
 
 def manifest(number: int, *live: Generation) -> Manifest:
     """One that stands for offset 10 times its number."""
-    return Manifest(generation=number, next_offset=10 * number, layouts={}, live=live)
+    return Manifest(generation=number, next_offset=10 * number, live=live)
 
 
 def generation(number: int, body: bytes) -> Generation:
@@ -331,9 +331,7 @@ async def test_state_goes_out_to_a_directory_and_back_into_another_topic(
         snapshot = sums.gather(number)
         body = pack(snapshot, sums.layouts())
         live = (*(kept.live if kept else ()), generation(number, body))
-        kept = await store.write(
-            Manifest(generation=number, next_offset=number, layouts=dict(sums.layouts()), live=live), body, snapshot.low
-        )
+        kept = await store.write(Manifest(generation=number, next_offset=number, live=live), body, snapshot.low)
     settings = Settings(kafka=kafka)
     assert await inspect(settings, tmp_path) == 0
     assert f"{names.points}" in capsys.readouterr().out

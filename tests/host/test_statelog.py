@@ -53,9 +53,9 @@ class Rows:
         self.table.settle(msgspec.json.decode(rest))
 
 
-def found(*bodies: bytes, layouts: dict[str, Layout]) -> Found:
+def found(*bodies: bytes) -> Found:
     """What a store would give."""
-    return Found(Manifest(generation=len(bodies), next_offset=0, layouts=layouts), list(enumerate(bodies, 1)))
+    return Found(Manifest(generation=len(bodies), next_offset=0), list(enumerate(bodies, 1)))
 
 
 def test_rows_that_two_versions_wrote_are_each_read_by_its_own_layout() -> None:
@@ -66,11 +66,11 @@ def test_rows_that_two_versions_wrote_are_each_read_by_its_own_layout() -> None:
         old.table["row"]["a"][row] = value
     first = pack(old.gather(1), old.layouts())
     new = Rows("b", "a")
-    put(found(first, layouts=old.layouts()), new)
+    put(found(first), new)
     new.table["row"][0] = (7, 33)
     new.table.touched[0] = 1
     second = pack(new.gather(2), new.layouts())
-    held = found(first, second, layouts=new.layouts())
+    held = found(first, second)
     again, back = Rows("b", "a"), Rows("a")
     put(held, again)
     put(held, back)
@@ -90,7 +90,7 @@ def test_what_is_no_generation_is_refused(data: bytes) -> None:
 
 def manifest(generation: int, *live: Generation) -> Manifest:
     """One that stands for offset 10 times its number."""
-    return Manifest(generation=generation, next_offset=10 * generation, layouts={}, live=live)
+    return Manifest(generation=generation, next_offset=10 * generation, live=live)
 
 
 def test_a_manifest_of_a_version_to_come_is_refused_by_name() -> None:

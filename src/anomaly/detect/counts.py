@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from anomaly.compiled import bare
 from anomaly.detect import gain
-from anomaly.detect.rows import grown
+from anomaly.pool import grown
 
 RATIO = np.dtype(
     [

@@ -28,7 +28,7 @@ from anomaly.detect.episode import (
     occupy,
     step_point,
 )  # fmt: skip
-from anomaly.detect.rows import grown
+from anomaly.pool import grown
 
 __all__ = ["CLOSED", "OPENED", "OPEN_AT", "REASONS", "RECORD", "EpisodeEvents", "Episodes"]
 

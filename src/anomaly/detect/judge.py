@@ -26,7 +26,7 @@ from anomaly.detect.episode import ACCEPTED, OPEN, PENDING, step_point
 from anomaly.detect.episodes import OPEN_AT, EpisodeEvents, Episodes, event_columns, write
 from anomaly.detect.layout import HOT, LINE
 from anomaly.detect.recent import Recent
-from anomaly.detect.rows import grown
+from anomaly.pool import grown
 
 JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3

@@ -153,15 +153,6 @@ class Cells(NamedTuple):
     used: NDArray[np.int64]
 
 
-def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """The array, or one of at least `size` that begins with it; what is new is zero."""
-    if size <= array.size:
-        return array
-    larger = np.zeros(max(size, 2 * array.size), array.dtype)
-    larger[: array.size] = array
-    return larger
-
-
 def cells(count: int, lanes: int) -> Cells:
     """Room for `count` closed cells of `lanes` lanes altogether."""
     return Cells(

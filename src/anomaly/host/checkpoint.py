@@ -128,7 +128,7 @@ class Checkpoints:
         body = await asyncio.to_thread(pack, pending.snapshot, pending.layouts)
         own = Generation(keeper.generation, 0, zlib.crc32(body), len(body))
         manifest = Manifest(
-            generation=own.number, next_offset=pending.next_offset, layouts=pending.layouts,
+            generation=own.number, next_offset=pending.next_offset,
             live=(*(keeper.manifest.live if keeper.manifest else ()), own), written_by=__version__,
         )  # fmt: skip
         try:

@@ -112,7 +112,7 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
             block = self._waiting.popleft()
             self._changed.set()
             if not await self.intake.take(block):
-                self._read_again(Place(block.source, block.partition))
+                self._read_again(block.place)
             await asyncio.sleep(0)
 
     def _read_again(self, place: Place) -> None:
@@ -120,7 +120,7 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
         offset = self.intake.expected().get(place)
         if offset is not None:
             self.progress.forget([place])
-            self._waiting = deque(b for b in self._waiting if (b.source, b.partition) != place)
+            self._waiting = deque(b for b in self._waiting if b.place != place)
             with suppress(IllegalStateError):
                 self._consumer.seek(TopicPartition(*place), offset)
 

@@ -67,7 +67,7 @@ async def run(
     return 0
 
 
-class Whole:
+class Together:
     """Detector and correlator of the only partition as one state, so that neither can be newer than the other, with the last
     alert about each open incident, which receivers know of."""
 
@@ -118,12 +118,12 @@ async def kept(
         return
     place = Place(OTLP, 0)
     checkpoints = Checkpoints("embedded", lambda _: StateFolder(Path(folder)), settings.checkpoint, health)
-    whole = Whole(engine)
-    await checkpoints.restore({place: whole})
-    delivery.restore(list(whole.firing.values()))
+    together = Together(engine)
+    await checkpoints.restore({place: together})
+    delivery.restore(list(together.firing.values()))
 
     def judged(what: Judged) -> None:
-        whole.take(what)
+        together.take(what)
         checkpoints.took(place, FRESH)
 
     try:

@@ -142,11 +142,7 @@ class Worker:
             return None
         for topic in stage.topics:
             await connect.patiently(partial(topics.prepare_state, self.kafka, self.names.state_of(topic), topic), "starting")
-        return Checkpoints(stage.name, self._store, self.settings.checkpoint, self.health)
-
-    def _store(self, place: Place) -> StateTopic:
-        transaction = f"{self.kafka.application}.{place.topic}-{place.partition}"
-        return StateTopic(self.kafka, self.names.state_of(place.topic), place.partition, transaction)
+        return Checkpoints(stage.name, partial(StateTopic.of, self.kafka), self.settings.checkpoint, self.health)
 
     async def _report(self, stages: Sequence[Stage]) -> None:
         """Tell health, now and then, what is nobody's event."""

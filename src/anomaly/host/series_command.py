@@ -13,7 +13,7 @@ from anomaly.config.settings import Settings
 from anomaly.detect.detector import Detector
 from anomaly.detect.listing import Listed
 from anomaly.engine import Engine
-from anomaly.host.embedded import Whole
+from anomaly.host.embedded import Together
 from anomaly.host.state_command import stores
 from anomaly.host.state_folder import StateFolder
 from anomaly.host.statelog import put
@@ -61,7 +61,7 @@ async def detectors(settings: Settings, specs: Sequence[ModelSpec]) -> AsyncIter
     if settings.kafka is None:
         engine, found = Engine(settings, specs), await StateFolder(Path(settings.checkpoint.directory or ".")).read()
         if found is not None:
-            put(found, Whole(engine))
+            put(found, Together(engine))
             yield engine.detector(0)
         return
     incidents = Names.of(settings.kafka.topics.prefix).anomalies

@@ -233,8 +233,7 @@ class Intake:
             except (KafkaError, OSError):
                 raise
             except Exception as error:
-                bad = error if isinstance(error, BadRecord) else BadRecord("internal_error", repr(error))
-                await self.set_aside([one.dead(0, bad)])
+                await self.set_aside([one.dead(0, fault(error))])
                 self._poison[place].add(one.first_offset)
                 raise
         return points
@@ -262,20 +261,19 @@ class Intake:
         """A fault of ours must not stop a partition for ever: the record that meets it is set aside, with its bytes."""
         points, dead, failed = 0, [], []
         parts = [single(block, i) for i in range(len(block))]
-        block.ticket.parts = [part.ticket for part in parts]
-        for i, part in enumerate(parts):
+        block.ticket.parts = [one.ticket for one in parts]
+        for i, one in enumerate(parts):
             try:
-                points += await self.stage.take(part)
+                points += await self.stage.take(one)
             except (KafkaError, OSError):
                 raise
             except Exception as error:
-                bad = error if isinstance(error, BadRecord) else BadRecord("internal_error", repr(error))
-                dead.append(block.dead(i, bad))
-                failed.append(part)
+                dead.append(block.dead(i, fault(error)))
+                failed.append(one)
                 await self._afresh(place)
         await self.set_aside(dead)
-        for part in failed:
-            part.ticket.settled = True
+        for one in failed:
+            one.ticket.settled = True
         return points
 
     def _covered(self, place: Place, offset: int) -> None:
@@ -330,14 +328,21 @@ class Intake:
 
 def cut(block: Fetched, offset: int) -> Fetched:
     """The records of a block from an offset on."""
-    rest = slice(int(np.searchsorted(block.offset, offset)), None)
-    columns = (block.offset[rest], block.time[rest], block.value_at[rest], block.value_len[rest])
-    return Fetched(block.source, block.partition, block.buffer, *columns, block.next_offset, offset)
+    return part(block, slice(int(np.searchsorted(block.offset, offset)), None), offset, block.next_offset)
 
 
 def single(block: Fetched, i: int) -> Fetched:
     """Record `i` of a block as a block of its own."""
-    at = slice(i, i + 1)
-    columns = (block.offset[at], block.time[at], block.value_at[at], block.value_len[at])
     offset = int(block.offset[i])
-    return Fetched(block.source, block.partition, block.buffer, *columns, offset + 1, offset)
+    return part(block, slice(i, i + 1), offset, offset + 1)
+
+
+def part(block: Fetched, rows: slice, first: int, following: int) -> Fetched:
+    """Some records of a block as a block of the offsets [first, following)."""
+    columns = (block.offset[rows], block.time[rows], block.value_at[rows], block.value_len[rows])
+    return Fetched(block.source, block.partition, block.buffer, *columns, following, first)
+
+
+def fault(error: Exception) -> BadRecord:
+    """What a record is set aside for."""
+    return error if isinstance(error, BadRecord) else BadRecord("internal_error", repr(error))

@@ -169,7 +169,7 @@ class FusedStage:
 
     async def take(self, block: Fetched) -> int:
         """Decode a block and judge its points."""
-        place = Place(block.source, block.partition)
+        place = block.place
         decoder, of = self._decoder(place), Of(block.partition, block.source)
         self.telling.begin(of)
         before = decoder.overflow

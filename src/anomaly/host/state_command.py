@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aiokafka import TopicPartition
 
 from anomaly import __version__
 from anomaly.config.settings import Keyed, Settings
 from anomaly.host import connect
+from anomaly.host.blocks import Place
 from anomaly.host.state_folder import StateFolder
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.statelog import Damaged, Found, Generation, merged
@@ -38,17 +38,15 @@ def command(action: str, settings: Settings, folder: str | None) -> int:
         return FAILED
 
 
-async def stores(settings: Settings) -> list[tuple[TopicPartition, StateTopic]]:
+async def stores(settings: Settings) -> list[tuple[Place, StateTopic]]:
     """Every partition of every stage that keeps state, by the topic that it reads."""
     assert settings.kafka is not None, "only what runs on Kafka keeps its state there"
     kafka, names = settings.kafka, Names.of(settings.kafka.topics.prefix)
     fused = [source.topic for source in settings.sources if source.keyed is Keyed.GROUP]
-    found = []
+    found: list[tuple[Place, StateTopic]] = []
     for topic in (names.points, names.anomalies, *fused):
         many = await connect.patiently(partial(partitions_of, kafka, names.state_of(topic)), "reading topics")
-        for partition in range(many):
-            id_ = f"{kafka.application}.{topic}-{partition}"
-            found.append((TopicPartition(topic, partition), StateTopic(kafka, names.state_of(topic), partition, id_)))
+        found += [(place, StateTopic.of(kafka, place)) for place in (Place(topic, p) for p in range(many))]
     return found
 
 

@@ -19,7 +19,9 @@ from aiokafka.structs import RecordMetadata
 
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import compacted, connect
+from anomaly.host.blocks import Place
 from anomaly.host.statelog import Fenced, Found, Generation, Manifest, checked, read_manifest, to_manifest
+from anomaly.host.topics import Names
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +36,17 @@ class StateTopic:
 
     reached: Callable[[str], None] = staticmethod(lambda step: None)  # the fault tests end the process between the steps
 
+    @classmethod
+    def of(cls, kafka: KafkaSettings, place: Place) -> "StateTopic":
+        """Those of the stage that reads a place."""
+        topic = Names.of(kafka.topics.prefix).state_of(place.topic)
+        return cls(kafka, topic, place.partition, f"{kafka.application}.{place.topic}-{place.partition}")
+
     def __init__(self, kafka: KafkaSettings, topic: str, partition: int, transaction: str) -> None:
         self.kafka, self.place, self.transaction = kafka, TopicPartition(topic, partition), transaction
         self._producer: AIOKafkaProducer | None = None
         self._last: Manifest | None = None  # the newest that we know of: found when we opened, or written since
-        self._may_delete = True
+        self._may_delete, self._freed = True, 0
 
     async def open(self) -> Found | None:
         """Shut out whoever wrote before, then read what is committed: nothing can be added to that any more."""
@@ -143,12 +151,13 @@ class StateTopic:
 
     async def _free(self, manifest: Manifest) -> None:
         """Delete what lies before the oldest living generation. Without the right to do so the log only grows."""
-        if not self._may_delete:
-            return
         before = manifest.live[0].begins
+        if not self._may_delete or before <= self._freed:
+            return
         try:
             async with connect.admin(self.kafka) as client:
                 await client.delete_records({self.place: RecordsToDelete(before_offset=before)})
+            self._freed = before
         except (KafkaError, OSError) as error:
             self._may_delete = connect.passing(error)
             log.warning("old checkpoints of %s stay: %s", self.place.topic, connect.brief([], error))

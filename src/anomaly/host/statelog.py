@@ -40,7 +40,6 @@ class Manifest(Struct, frozen=True, kw_only=True):
     version: int = VERSION
     generation: int
     next_offset: int
-    layouts: dict[str, Any]
     live: tuple[Generation, ...] = ()
     written_by: str = ""  # version of the program
 
@@ -86,7 +85,7 @@ class Fenced(Exception):
 class _Body(Struct, array_like=True, frozen=True):
     parts: list[tuple[str, bytes, bytes]]
     rest: bytes
-    layouts: dict[str, Any] | None = None  # None: of a version that kept them in the manifest alone
+    layouts: dict[str, Any]
 
 
 _to_body, _from_body = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(_Body).decode
@@ -98,7 +97,7 @@ class Read(NamedTuple):
 
     parts: list[Part]
     rest: bytes
-    layouts: Mapping[str, Layout] | None
+    layouts: Mapping[str, Layout]
 
 
 def pack(snapshot: Snapshot, layouts: Mapping[str, Layout]) -> bytes:
@@ -157,7 +156,7 @@ def put(found: Found, state: Stateful) -> None:
     rest = b""
     for generation, body in found.bodies:
         read = unpack(body)
-        state.put(generation, read.parts, found.manifest.layouts if read.layouts is None else read.layouts)
+        state.put(generation, read.parts, read.layouts)
         rest = read.rest
     state.settle(rest)
 
