@@ -33,6 +33,7 @@ def cache_folder() -> Path:
     return above / f"kernels-{hashlib.sha256(sources).hexdigest()[:16]}"
 
 
+VERSION = cache_folder().name  # of decode and detect: other sources, another version
 numba.config.CACHE_DIR = str(cache_folder())
 
 

@@ -15,6 +15,7 @@ from anomaly.decode.records import DeadLetter, Records
 from anomaly.decode.stage import Decode
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.detector import Detector
+from anomaly.detect.keep import Beside
 from anomaly.dispatch.alert import Alert
 from anomaly.dispatch.decide import Dispatcher
 
@@ -56,10 +57,10 @@ class Engine:
         blocks, dead = self.decode(source, records)
         return [alert for _, alert in self.judge(blocks) if alert], dead
 
-    def detector(self, partition: int) -> Detector:
-        """The detector of a partition of anomaly.points; made at first use."""
+    def detector(self, partition: int, beside: Beside | None = None) -> Detector:
+        """The detector of a partition of anomaly.points; made at first use, with what is to be kept beside it."""
         if partition not in self._detectors:
-            self._detectors[partition] = Detector(partition, self.specs, self.settings)
+            self._detectors[partition] = Detector(partition, self.specs, self.settings, beside)
         return self._detectors[partition]
 
     def correlator(self, partition: int) -> Correlator:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from anomaly.config.settings import IdentitySettings
 from anomaly.decode.catalog import IDLE, Catalog, Description
 from anomaly.decode.identity import Identity
+from anomaly.decode.index import MISSING
 from anomaly.decode.points import Kind
-from anomaly.decode.table import MISSING
 
 
 def catalog(limit: int = 1000) -> Catalog:
@@ -152,3 +152,28 @@ def test_a_writer_is_a_matter_of_its_labels_alone():
     one.rows(wire(1, 2), lambda i: described("m", **replicas[i]))
     other.rows(wire(2, 1), lambda i: described("m", **replicas[1 - i]))
     assert one.writer[:2].tolist() == other.writer[:2].tolist()[::-1]
+
+
+def test_a_catalog_whose_rows_were_kept_describes_nobody_again():
+    known = Catalog(Identity(IdentitySettings()), keeps=False)
+    rows = known.rows(wire(0, 1 << 40, 3, 4), lambda i: described(f"m{i}"))
+    known.forget(rows[1:2])
+    kept = known.table.gather(1, 1.0)
+
+    other = Catalog(Identity(IdentitySettings()), keeps=False)
+    other.table.put(1, kept, known.table.layout())
+    other.table.settle(known.table.rest())
+    other.settle()
+    again = other.rows(wire(0, 3, 4), lambda i: described("asked"))
+    assert again.tolist() == [0, 2, 3]
+    np.testing.assert_array_equal(other.hash[again], known.hash[again])
+    np.testing.assert_array_equal(other.rows_of(known.hash[again]), again)
+    assert other.rows(wire(1 << 40), lambda i: described("m1")).tolist() == [1]
+
+
+def test_what_was_kept_under_other_rules_or_by_another_version_has_another_key():
+    def key(**said: object) -> str:
+        return Catalog(Identity(IdentitySettings(**said), 5)).key  # type: ignore[arg-type]
+
+    assert key() == key()
+    assert len({key(), key(ignore=("os.*",)), Catalog(Identity(IdentitySettings(), 6)).key}) == 3

@@ -3,16 +3,18 @@
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 from tests.host.shop import telemetry
 
 from anomaly.config.load import load_specs
-from anomaly.config.settings import KafkaSettings, Keyed, Limits, Settings, SourceSettings
+from anomaly.config.settings import IdentitySettings, KafkaSettings, Keyed, Limits, Settings, SourceSettings
+from anomaly.decode.identity import Identity, Placed
 from anomaly.decode.records import Records
 from anomaly.decode.stage import PAST_LIMIT
+from anomaly.detect.detector import Detector
 from anomaly.engine import Engine
 from anomaly.host import compacted
 from anomaly.host.blocks import Fetched, Place
@@ -21,8 +23,10 @@ from anomaly.host.health import Health
 from anomaly.host.inprocess import walk
 from anomaly.host.outputs import Message, Outputs
 from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
+from anomaly.host.telling import Of
 from anomaly.host.topics import Names
 from anomaly.host.wiring import Wiring
+from anomaly.state import Part, Stateful
 
 ROW = '{"timestamp":"2026-01-01T00:00:00Z","value":"1","name":"up","labels":{"__name__":"up","job":"%d"}}'
 
@@ -140,3 +144,52 @@ async def test_a_partition_that_comes_back_is_told_everything_anew() -> None:
         fused.drop(place)
     assert series[0] == series[1]
     assert series[0]
+
+
+def kept(state: Stateful, fresh: Stateful) -> Stateful:
+    """The fresh one with what a checkpoint of the other holds."""
+    layouts, snapshot = state.layouts(), state.gather(1)
+    fresh.put(1, [Part(p.table, p.rows, bytes(p.data)) for p in snapshot.parts], layouts)
+    fresh.settle(snapshot.rest)
+    return fresh
+
+
+async def test_a_restored_partition_goes_on_without_describing_its_series_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a minute for a million of them; and what it says is what an undisturbed one says."""
+    disturbed, calm = wiring(), wiring()
+    place = Place(SOURCE.topic, 0)
+    before, after, undisturbed = FusedStage(disturbed, [KEYED]), FusedStage(disturbed, [KEYED]), FusedStage(calm, [KEYED])
+    blocks = [block for block in story() if block.partition == 0]
+    state, calm_state = before.state(place), undisturbed.state(place)
+    for block in blocks[:100]:
+        await before.take(block)
+        await undisturbed.take(block)
+    disturbed.engine.drop(Of(place.partition, place.topic).number)
+    restored = kept(state, after.state(place))
+
+    def asked(*_: object) -> Placed:
+        raise AssertionError("described again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Identity, "placed", asked)
+        await after.take(blocks[100])
+    await undisturbed.take(blocks[100])
+    for block in blocks[101:]:
+        await after.take(block)
+        await undisturbed.take(block)
+    assert cast(Detector, restored).digest() == cast(Detector, calm_state).digest()
+
+
+async def test_under_other_rules_of_identity_series_are_described_again() -> None:
+    """What the bytes on the wire meant then they do not mean now."""
+    w, other = wiring(), wiring()
+    place, number = Place(SOURCE.topic, 0), Of(0, SOURCE.topic).number
+    blocks = [block for block in story() if block.partition == 0]
+    fused, renamed = FusedStage(w, [KEYED]), FusedStage(other, [KEYED])
+    state = fused.state(place)
+    await fused.take(blocks[0])
+    other.engine.settings = msgspec.structs.replace(other.engine.settings, identity=IdentitySettings(group=()))
+    kept(state, renamed.state(place))
+    await renamed.take(blocks[1])
+    groups = {listed.series.group for listed in other.engine.detector(number).listing()}
+    assert "unknown" in groups

@@ -4,7 +4,8 @@ A wire key is what an encoding can compute without understanding it all: a hash 
 label text (parsers). Several wire keys may lead to one series, as when only an ignored label differs; each has a row of its
 own. A key is described, in Python, once; from then on it is a look-up. A series is a row of ROW and its text in one pool,
 no object. The catalog is a memory of decode's and no state: a row that is given to another series is described again when
-the first comes back.
+the first comes back. It is a `Table` all the same: where decode and detect are one stage it goes along with the state, so
+that a worker that starts again need not describe a million series first.
 """
 
 import hashlib
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from anomaly.decode.block import Announced
 from anomaly.decode.catalog_rows import FREE, ROW, find, name, named
 from anomaly.decode.identity import Identity, Series, unpack
+from anomaly.decode.index import MISSING, Index, capacity
 from anomaly.decode.points import Kind
-from anomaly.decode.table import MISSING, Table
 from anomaly.decode.texts import Texts
+from anomaly.state import USED, Table
 
 # Silent for so long, in ms of data time, a series may lose its row: longer than three of the longest usual intervals.
 IDLE = 900_000
@@ -45,13 +47,33 @@ class Catalog:
 
     def __init__(self, identity: Identity, limit: int = 1_000_000, partitions: int = 1, keeps: bool = True) -> None:
         self.identity, self.limit, self.partitions, self.keeps = identity, limit, partitions, keeps
-        self.overflow = self.epoch = self.used = 0  # rows in use are below `used`
-        self.columns: NDArray[Any] = np.zeros(64, ROW)
+        self.overflow = self.epoch = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Know nothing; for one that nobody was asked about yet."""
+        self.table = Table("catalog", {"row": (ROW, 0)})
+        self.table.reserve(64)
         self.slots: NDArray[np.int32] = np.full(1 << 10, MISSING, np.int32)
-        self._wire = Table()
+        self._wire = Index()
         self._free: NDArray[np.int32] = np.zeros(0, np.int32)
         self._texts, self._fresh = Texts(), dict[int, bytes]()
         self._tried = 0
+
+    @property
+    def key(self) -> str:
+        """Under another one the same bytes on the wire may be another series."""
+        return self.identity.key
+
+    @property
+    def columns(self) -> NDArray[Any]:
+        """The rows, as ROW."""
+        return self.table["row"]
+
+    @property
+    def used(self) -> int:
+        """Rows that were ever in use."""
+        return self.table.used
 
     @property
     def hash(self) -> NDArray[np.uint64]:
@@ -81,7 +103,7 @@ class Catalog:
     @property
     def nbytes(self) -> int:
         """What the catalog holds in memory."""
-        return self.columns.nbytes + self.slots.nbytes + self._wire.nbytes + self._texts.nbytes
+        return self.columns.nbytes + self.slots.nbytes + self._wire.slots.nbytes + self._texts.nbytes
 
     @property
     def held(self) -> int:
@@ -93,15 +115,13 @@ class Catalog:
 
         None says that it cannot be described: it is MISSING, does not count as overflow, and is asked for again.
         """
-        rows = self._wire.find(wire)
+        rows = self._wire.find(wire, self.columns["wire"])
         missing = np.flatnonzero(rows == MISSING)
         if missing.size:
             fresh, first = np.unique(wire[missing], return_index=True)
             order = np.argsort(first)
-            added = self._added([describe(i) for i in missing[first[order]].tolist()])
-            known = added != MISSING
-            self._wire.insert(fresh[order][known], added[known])
-            rows[missing] = self._wire.find(wire[missing])
+            self._add(fresh[order], [describe(i) for i in missing[first[order]].tolist()])
+            rows[missing] = self._wire.find(wire[missing], self.columns["wire"])
         return rows
 
     def row(self, key: bytes, describe: Callable[[], Description]) -> int:
@@ -164,49 +184,56 @@ class Catalog:
         self.epoch += 1
         self.columns[rows] = np.zeros(1, ROW)
         self.columns["kind"][rows], self.columns["since"][rows] = FREE, self.epoch
+        self.table.touched[rows] = 1
         for row in rows.tolist() if self._fresh else ():
             self._fresh.pop(row, None)
         self._free = np.concatenate([self._free, rows[::-1]])
-        live = np.flatnonzero(self.columns["kind"][: self.used] != FREE)
-        self._wire.drop(self.columns["kind"][: self.used] == FREE)
-        self._compact(live)
-        self.slots[:] = MISSING
+        self._compact()
+        self._know_again()
+
+    def settle(self) -> None:
+        """Know the rows that were put into the table; of those that are free, nobody remembers what they were."""
+        mine = self.columns[: self.used]
+        mine["since"], mine["until"] = 0, 0
+        self._free = np.flatnonzero(mine["kind"] == FREE)[::-1].astype(np.int32)
+        self._know_again()
+
+    def _know_again(self) -> None:
+        """Know all rows by their keys and their series' hashes: the row announced last stands for its series."""
+        self._wire.build(self.used, self.columns["wire"])
+        live = np.flatnonzero(self.kind[: self.used] != FREE)
+        self.slots = np.full(max(self.slots.size, capacity(self.used)), MISSING, np.int32)
         name(live[np.argsort(self.columns["until"][live], kind="stable")], self.slots, self.columns)
 
-    def _compact(self, live: NDArray[np.intp]) -> None:
+    def _compact(self) -> None:
         """Let go of the texts of rows that are free, once they are half of all."""
+        live = np.flatnonzero(self.kind[: self.used] != FREE)
         size = self.columns["text_len"][live].astype(np.int64)
         if 2 * int(size.sum()) < self._texts.nbytes:
             self.columns["text_at"][live] = self._texts.only(self.columns["text_at"][live], size)
 
-    def _added(self, described: Sequence[Description | None]) -> NDArray[np.int32]:
-        """New rows for what was described, MISSING for what was not and past the limit."""
-        rows = np.full(len(described), MISSING, np.int32)
+    def _add(self, wire: NDArray[np.uint64], described: Sequence[Description | None]) -> None:
+        """Rows for what was described, as many as there is room for."""
         good = [i for i, each in enumerate(described) if each is not None]
-        room = max(self.limit - self.held, 0)
-        self.overflow += max(len(good) - room, 0)
-        taken = good[:room]
+        taken = good[: max(self.limit - self.held, 0)]
+        self.overflow += len(good) - len(taken)
         if taken:
-            rows[taken] = self._taken(len(taken))
-            self._write(rows[taken], [described[i] for i in taken])  # type: ignore[misc]
-        return rows
+            self._write(self._taken(len(taken)), wire[taken], [described[i] for i in taken])  # type: ignore[misc]
 
     def _taken(self, n: int) -> NDArray[np.int32]:
         """Row numbers for `n` series: free ones, then new ones."""
         again = self._free[: -n - 1 : -1]
         self._free = self._free[: self._free.size - again.size]
         new = np.arange(self.used, self.used + n - again.size, dtype=np.int32)
-        self.used += new.size
-        if self.used > self.columns.size:
-            size = max(self.used, min(self.columns.size + self.columns.size // 2, self.limit))
-            self.columns = np.concatenate([self.columns, np.zeros(size - self.columns.size, ROW)])
+        self.table.count[USED] += new.size
+        self.table.reserve(self.used)
         return np.concatenate([again, new])
 
-    def _write(self, rows: NDArray[np.int32], described: Sequence[Description]) -> None:
+    def _write(self, rows: NDArray[np.int32], wire: NDArray[np.uint64], described: Sequence[Description]) -> None:
         placed = [self.identity.placed(*each) for each in described]
         hashes, groups, texts, writers = zip(*placed, strict=True)
         new = np.zeros(rows.size, ROW)
-        new["since"] = self.columns["since"][rows]
+        new["since"], new["wire"] = self.columns["since"][rows], np.maximum(wire, 1)
         new["hash"], new["group"], new["writer"] = hashes, groups, writers
         new["partition"] = new["group"] % np.uint64(self.partitions)
         new["kind"], new["bounded"] = [d.kind for d in described], [bool(d.bounds) for d in described]
@@ -214,9 +241,11 @@ class Catalog:
             new["text_at"], new["text_len"] = self._texts.add(texts), [len(t) for t in texts]
         else:
             self._fresh.update(zip(rows.tolist(), texts, strict=True))
-        self.columns[rows] = new
-        if 2 * self.used > self.slots.size:
-            self.slots = np.full(1 << int(2 * self.used - 1).bit_length(), MISSING, np.int32)
+        self._wire.reserve(rows.size, self.columns["wire"])
+        self.columns[rows], self.table.touched[rows] = new, 1
+        self._wire.enter_all(rows, self.columns["wire"])
+        if 3 * self.used > 2 * self.slots.size:
+            self.slots = np.full(capacity(self.used), MISSING, np.int32)
             rows = np.concatenate([np.setdiff1d(np.flatnonzero(self.kind[: self.used] != FREE), rows), rows])
         name(rows.astype(np.int64), self.slots, self.columns)
 

@@ -8,11 +8,12 @@ Source: D. Knuth, The Art of Computer Programming, volume 3, section 6.4, algori
 import numpy as np
 
 from anomaly.compiled import fetch, inlined, kernel
-from anomaly.decode.table import MISSING
+from anomaly.decode.index import MISSING
 
 # One row in one place, because whoever needs one column of a series in random order has paid for the others.
 ROW = np.dtype([
     ("hash", "u8"),  # Series.hash
+    ("wire", "u8"),  # the key on the wire that leads here; never 0 (`index`)
     ("group", "u8"),  # Series.group_hash
     ("until", "i8"),  # data time in ms from which the series is to be announced again; 0: never was
     ("text_at", "i8"),  # `identity.pack`, in the pool

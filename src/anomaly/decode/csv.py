@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.csv_scan import LEFT, SCANNED, scan
 from anomaly.decode.encodings import Decoded, Parsed, Sample, register
+from anomaly.decode.index import MISSING
 from anomaly.decode.naming import unit_of
 from anomaly.decode.points import Kind, Points
 from anomaly.decode.records import BadRecord, Records
-from anomaly.decode.table import MISSING
 from anomaly.decode.text import instant, number, utf8
 
 HEADERS = ("timestamp", "time", "date", "datetime", "ds")

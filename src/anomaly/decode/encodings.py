@@ -9,9 +9,9 @@ import orjson
 from numpy.typing import NDArray
 
 from anomaly.decode.catalog import Catalog, Description
+from anomaly.decode.index import MISSING
 from anomaly.decode.points import Flag, Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
-from anomaly.decode.table import MISSING
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
+from anomaly.compiled import VERSION
 from anomaly.config.settings import IdentitySettings
 from anomaly.decode.points import Kind
 
@@ -112,6 +113,12 @@ class Identity:
         self._copy = lru_cache(4096)(lambda pairs: fingerprint(seed, pairs) % WRITERS + 1)
         self._roles = lru_cache(4096)(self._sorted)  # thousands of series have the same few sets of names
         self._ignored = lru_cache(4096)(lambda label: any(fnmatchcase(label, p) for p in settings.ignore))
+
+    @property
+    def key(self) -> str:
+        """Which configuration it is, and which version of decoding: where they are the same, so are all series."""
+        said = msgspec.json.encode((self.settings, self.seed, VERSION), order="deterministic")
+        return hashlib.sha256(said).hexdigest()[:16]
 
     def series(
         self, metric: str, unit: str, attributes: Mapping[str, str], kind: Kind, bounds: tuple[float, ...] = ()

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.identity import fingerprint
+from anomaly.decode.index import MISSING
 from anomaly.decode.records import BadRecord
-from anomaly.decode.table import MISSING
 
 OVERFLOW = -2  # the row of a series past the catalog's limit: known, and not wanted
 

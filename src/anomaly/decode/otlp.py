@@ -16,11 +16,11 @@ from anomaly.decode import otlp_columns as at
 from anomaly.decode import otlp_outline as where
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import Decoded, Parsed, Sample, behind, register
+from anomaly.decode.index import MISSING
 from anomaly.decode.otlp_describe import Describer, scan
 from anomaly.decode.otlp_json import fill
 from anomaly.decode.otlp_samples import FLOODED, samples
 from anomaly.decode.records import BadRecord, Records
-from anomaly.decode.table import MISSING
 from anomaly.decode.wire import BAD, BYTES, skip, small
 
 MOST_FIELDS = 10_000  # of a request that are looked at to tell a cut one from a malformed one
@@ -31,7 +31,7 @@ def parse_protobuf(value: bytes) -> Iterable[Sample]:
     try:
         request = ExportMetricsServiceRequest.FromString(value)
     except DecodeError as error:
-        if value.lstrip()[:1] in (b"{", b"["):
+        if value.lstrip(b" \t\r")[:1] in (b"{", b"["):  # not a newline: that is how a request begins
             raise BadRecord("malformed", "this looks like JSON: is the encoding of the source otlp_json?") from error
         raise BadRecord("truncated" if is_cut(value) else "malformed", str(error)) from error
     return samples(request, len(value))

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from anomaly.decode import prometheus_series as complete
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded, Sample, columns, key, register
+from anomaly.decode.index import MISSING
 from anomaly.decode.known import OVERFLOW, Known
 from anomaly.decode.points import Flag, Points
 from anomaly.decode.prometheus_bodies import Bodies, Decompressor
 from anomaly.decode.prometheus_scan import LEAST, METADATA, REFUSED, SCANNED, scan
 from anomaly.decode.records import BadRecord, DeadLetter, Records
-from anomaly.decode.table import MISSING
 
 MAX_BYTES = 64 << 20  # of one request, decompressed
 MOST_BUCKETS = 8_000_000  # of the native histograms of some requests; those of one with few bytes can stand for many

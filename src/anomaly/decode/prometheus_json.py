@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded, key, register
+from anomaly.decode.index import MISSING
 from anomaly.decode.json_scan import NUMBER, REFUSED, scan
 from anomaly.decode.known import OVERFLOW, Known
 from anomaly.decode.naming import kind_of, unit_of
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
-from anomaly.decode.table import MISSING
 from anomaly.decode.text import epoch, instant, number, read_json, real, utf8
 
 

@@ -17,12 +17,12 @@ from msgspec.json import Decoder
 
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded, Parsed, Sample, behind, register
+from anomaly.decode.index import MISSING
 from anomaly.decode.json_scan import REFUSED, SCANNED
 from anomaly.decode.known import OVERFLOW, Known
 from anomaly.decode.naming import kind_of, unit_of
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, Records
-from anomaly.decode.table import MISSING
 from anomaly.decode.telegraf_scan import FULL, scan
 from anomaly.decode.text import epoch, instant, read_json, real
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.compiled import bare, inlined
-from anomaly.detect.index import slot_of
+from anomaly.decode.index import slot_of
 from anomaly.state import FREE, USED
 
 DONORS = 8  # siblings asked for what they know

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from anomaly.config.models import Model, ModelSpec, Signal, Sum
 from anomaly.decode.identity import Series, pack
+from anomaly.decode.index import Index
 from anomaly.decode.points import Kind
 from anomaly.detect.enter import join
-from anomaly.detect.index import Index
 from anomaly.detect.judge import Judge
 from anomaly.detect.plans import Part, is_counted, is_error
 from anomaly.detect.rows import (

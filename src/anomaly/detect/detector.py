@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
+from anomaly.decode.index import MISSING
 from anomaly.decode.points import Points
 from anomaly.detect import keep
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.convert import passed
 from anomaly.detect.evict import Evict
-from anomaly.detect.index import MISSING
 from anomaly.detect.judge import Judge
 from anomaly.detect.listing import Listed, listing
 from anomaly.detect.migrate import Side, move, reseeded
@@ -41,8 +41,11 @@ ENDED, ENDED_AFTER_MARKER = 600_000, 60_000
 class Detector:
     """Judges the points of one partition. `counts` holds the points by outcome; each point has exactly one."""
 
-    def __init__(self, partition: int, specs: Sequence[ModelSpec], settings: Settings) -> None:
-        self.partition, self.specs = partition, tuple(specs)
+    def __init__(
+        self, partition: int, specs: Sequence[ModelSpec], settings: Settings, beside: keep.Beside | None = None
+    ) -> None:
+        """`beside` is kept with the state."""
+        self.partition, self.specs, self.beside = partition, tuple(specs), beside
         self.counts: Counter[str] = Counter()
         self.settings, self.migrated = settings, list[str]()  # what other specs did to a restored state
         self._wire(*self._empty())
@@ -65,7 +68,7 @@ class Detector:
         self.register, self.judge = register, judge
         self.report = Report(self.specs, register.subjects, judge)
         self.score = Score(register, judge, self.report, self.counts)
-        self._evict, self._keep = Evict(register, judge), keep.Keep(register, judge)
+        self._evict, self._keep = Evict(register, judge), keep.Keep(register, judge, self.beside)
 
     @property
     def series(self) -> int:
@@ -107,7 +110,7 @@ class Detector:
     def settle(self, rest: bytes) -> None:
         """After the last `put`: the rest, and whatever follows from the rows."""
         read = keep.read(rest)
-        self._keep.settle(read.tables)
+        self._keep.settle(read.tables, read.beside)
         self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
@@ -134,10 +137,10 @@ class Detector:
 
     def digest(self) -> int:
         """CRC-32 of all state: equal for detectors that took the same input, however it was cut and often interrupted."""
-        return keep.digest(self._rest(), self._keep.digest())
+        return keep.digest(self._rest(), self._keep)
 
     def _rest(self) -> keep.Rest:
-        return keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep.tables)
+        return keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep)
 
     def _parts(self) -> keep.Parts:
         small = self.inputs, self.absence, self.waiting, self.report, self.sources, self.counts

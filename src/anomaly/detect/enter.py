@@ -9,6 +9,7 @@ value (a ratio, a histogram).
 import numpy as np
 
 from anomaly.compiled import bare
+from anomaly.decode.index import slot_of
 from anomaly.decode.wire import hash_bytes, mix
 from anomaly.detect.book import (
     AGGREGATE_TEXT,
@@ -38,7 +39,6 @@ from anomaly.detect.book import (
     scope_of,
     taken,
 )  # fmt: skip
-from anomaly.detect.index import slot_of
 from anomaly.detect.rows import AMOUNT, CELLS, LANES, MEAN, RATE, SUM, VALUE
 from anomaly.detect.text import EMPTY, ENVIRONMENT, GROUP, INSTANCE, KIND, LABELS, METRIC, PLACE, UNIT, named, outline, place
 

@@ -9,6 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -49,6 +50,7 @@ class Rest(msgspec.Struct, kw_only=True):
     open: list[tuple[int, Anomaly]]
     silent: list[Anomaly]
     known: list[Anomaly]
+    beside: str = ""  # the key of what is kept beside
     version: int = VERSION
 
 
@@ -60,11 +62,32 @@ def spec_hash(spec: ModelSpec) -> str:
     return hashlib.sha256(msgspec.json.encode(spec, order="deterministic")).hexdigest()[:16]
 
 
-class Keep:
-    """The tables of a register and its judge, with their marks."""
+class Beside(Protocol):
+    """A table that goes along with a detector's, though it is no state of it: a memory of who feeds it.
 
-    def __init__(self, register: Register, judge: Judge) -> None:
-        self.register, self.judge = register, judge
+    What was kept under another key is forgotten, and the digest does not see it.
+    """
+
+    @property
+    def table(self) -> Table:
+        """Its rows."""
+
+    @property
+    def key(self) -> str:
+        """What they depend on."""
+
+    def settle(self) -> None:
+        """Go on with the rows that were put into the table."""
+
+    def clear(self) -> None:
+        """Know nothing."""
+
+
+class Keep:
+    """The tables of a register and its judge, with their marks, and what is kept beside."""
+
+    def __init__(self, register: Register, judge: Judge, beside: Beside | None = None) -> None:
+        self.register, self.judge, self.beside = register, judge, beside
         self.models = Borrowed("models", judge.columns, judge.ensure, lambda: judge.touched)
         self.models.count = register.tables.subjects.count  # the same rows
         self.ratios = Borrowed("ratios", lambda: {"ratio": judge.ratios.state}, judge.ratios.ensure)
@@ -73,8 +96,13 @@ class Keep:
     @property
     def tables(self) -> dict[str, Table]:
         """All tables by name."""
+        beside = (self.beside.table,) if self.beside else ()
+        return {t.name: t for t in (*self._own, *beside)}
+
+    @property
+    def _own(self) -> tuple[Table, ...]:
         self.ratios.count[USED], self.live.count[USED] = self.judge.slots, self.judge.episodes.places[EVER]
-        return {t.name: t for t in (*self.register.tables.all(), self.models, self.ratios, self.live)}
+        return *self.register.tables.all(), self.models, self.ratios, self.live
 
     def mark(self) -> None:
         """Mark what is reached from a judged row: it carries the mark for all."""
@@ -85,10 +113,15 @@ class Keep:
             table.reserve(table.used)
             table.touched[places] = 1
 
-    def settle(self, rests: Mapping[str, Sequence[int]]) -> None:
-        """Take over what `Table.rest` gave, and make what follows from the rows."""
-        for name, table in self.tables.items():
-            table.settle(list(rests[name]))
+    def settle(self, rests: Mapping[str, Sequence[int]], beside: str) -> None:
+        """Take over what `Table.rest` gave, and make what follows from the rows; `beside` is the key of then."""
+        for table in self._own:
+            table.settle(list(rests[table.name]))
+        if self.beside and beside == self.beside.key:
+            self.beside.table.settle(list(rests[self.beside.table.name]))
+            self.beside.settle()
+        elif self.beside:
+            self.beside.clear()
         judge, used = self.judge, self.register.tables.subjects.used
         judge.ensure(used)
         judge.settle(int(self.ratios.count[USED]))
@@ -98,8 +131,8 @@ class Keep:
     def digest(self) -> int:
         """CRC-32 of all rows; the places of ratios and live episodes are no state."""
         found, rows = 0, np.arange(self.judge.size)
-        for name, table in self.tables.items():
-            places = {"ratios": self._ratios(rows), "live": self._live(rows)}.get(name)
+        for table in self._own:
+            places = {"ratios": self._ratios(rows), "live": self._live(rows)}.get(table.name)
             found = table.digest(found, places)
         return found
 
@@ -127,12 +160,13 @@ class Parts:
     freed: int
 
 
-def rest_of(p: Parts, seed: int, specs: Sequence[ModelSpec], tables: Mapping[str, Table]) -> Rest:
+def rest_of(p: Parts, seed: int, specs: Sequence[ModelSpec], kept: Keep) -> Rest:
     """The rest as it is now."""
     return Rest(
         seed=seed,
         specs=[(spec.name, spec_hash(spec)) for spec in specs],
-        tables={name: table.rest() for name, table in tables.items()},
+        tables={name: table.rest() for name, table in kept.tables.items()},
+        beside=kept.beside.key if kept.beside else "",
         heard=[(*place, time) for place, time in p.inputs.heard.items()],
         next=[(*place, offset) for place, offset in p.inputs.next.items()],
         numbers=list(p.inputs.numbers),
@@ -174,10 +208,8 @@ def read(data: bytes) -> Rest:
     return _from_rest(data)
 
 
-def digest(rest: Rest, rows: int) -> int:
-    """CRC-32 of the rest and of the rows' digest; cursors are no state."""
-    tables = {name: numbers[:2] for name, numbers in rest.tables.items()}
-    return zlib.crc32(write(msgspec.structs.replace(rest, tables=tables)), rows)
-
-
-REPEATED = "repeated"  # points that were taken before: how many come again is no state
+def digest(rest: Rest, kept: Keep) -> int:
+    """CRC-32 of the rest and of all rows; cursors are no state, nor is what is kept beside."""
+    beside = kept.beside.table.name if kept.beside else ""
+    tables = {name: numbers[:2] for name, numbers in rest.tables.items() if name != beside}
+    return zlib.crc32(write(msgspec.structs.replace(rest, tables=tables, beside="")), kept.digest())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from anomaly.decode.block import Announced
 from anomaly.decode.identity import Series, fingerprint, pack
-from anomaly.detect.index import MISSING
+from anomaly.decode.index import MISSING
 from anomaly.detect.judge import Judge
 from anomaly.detect.register import Register
 from anomaly.detect.rows import CELLS, Tables

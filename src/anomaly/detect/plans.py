@@ -14,10 +14,10 @@ import numpy as np
 
 from anomaly.config.models import Errors, Model, ModelSpec, Signal, Sum, specs_for
 from anomaly.decode.identity import Labels, Series
+from anomaly.decode.index import Index
 from anomaly.decode.points import Kind
 from anomaly.decode.wire import hash_bytes
 from anomaly.detect.enter import INSTANCES, NONE, PLAN, WHOLE
-from anomaly.detect.index import Index
 from anomaly.detect.text import buffer, key_of, to_text
 from anomaly.state import Table
 

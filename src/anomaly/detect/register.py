@@ -15,11 +15,11 @@ from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Limits
 from anomaly.decode.block import Announced
 from anomaly.decode.identity import Series, unpack
+from anomaly.decode.index import MISSING, Index
 from anomaly.decode.texts import Strung
 from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New
 from anomaly.detect.combine import Combine
 from anomaly.detect.enter import enter
-from anomaly.detect.index import MISSING, Index
 from anomaly.detect.judge import Judge
 from anomaly.detect.plans import Plans, part_of, whole
 from anomaly.detect.rows import CELLS, LANES, Tables

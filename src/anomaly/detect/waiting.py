@@ -6,8 +6,8 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.decode.index import MISSING
 from anomaly.decode.points import Points
-from anomaly.detect.index import MISSING
 
 Find = Callable[[NDArray[np.uint64]], NDArray[np.int32]]  # rows of series, MISSING where unknown
 

@@ -154,7 +154,8 @@ class FusedStage:
         """The detector of the source's partition."""
         self._held.add(place)
         self._decoders.pop(place, None)
-        return self.wiring.engine.detector(Of(place.partition, place.topic).number)
+        catalog = self._decoder(place).catalog  # else a million series would be described again, in half a minute
+        return self.wiring.engine.detector(Of(place.partition, place.topic).number, catalog)
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Without their checkpoints at least what was open is known."""

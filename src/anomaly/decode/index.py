@@ -88,12 +88,17 @@ class Index:
         self.reserve(1, keys)
         self.count[0] += insert(row, row + 1, self.slots, keys)
 
+    def enter_all(self, rows: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
+        """Make rows known by their keys, each another one; room was reserved."""
+        enter(rows, self.slots, keys)
+        self.count[0] += rows.size
+
     def reserve(self, more: int, keys: NDArray[np.uint64]) -> None:
         """Have room for some more keys."""
         if 3 * (int(self.count[0]) + more) > 2 * self.slots.size:
             rows = self.slots[self.slots != 0] - 1
             self.slots = np.zeros(capacity(int(self.count[0]) + more), np.int32)
-            _again(rows, self.slots, keys)
+            enter(rows, self.slots, keys)
 
     def build(self, end: int, keys: NDArray[np.uint64], before: NDArray[np.int32] | None = None) -> None:
         """Know the rows below `end`; those of one key are known by the newest, which the others lie `before`."""
@@ -105,8 +110,8 @@ class Index:
 
 
 @bare
-def _again(rows, slots, keys):  # type: ignore[no-untyped-def]
-    """Enter rows into slots that are empty."""
+def enter(rows, slots, keys):  # type: ignore[no-untyped-def]
+    """Enter rows of which none is known."""
     for row in rows:
         slots[slot_of(slots, keys, keys[row])] = row + 1
 
