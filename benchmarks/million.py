@@ -4,8 +4,10 @@ A real broker and a real `anomaly run`, all stages in the one process, on a sour
 of 998 gauges, a counter of requests and one of failed requests each, 1,000 points an OTLP request, every ten seconds of
 data time. In order:
 
-fill      ROUNDS rounds are written to the topic; the worker is started and reads them: series registered and points judged
-          per second of wall and of CPU time, memory
+register  one round is written to the topic; the worker is started and reads it: new series per second of wall time
+fill      the worker is stopped, ROUNDS rounds are written, and it is started again: points judged per second of wall and of
+          CPU time, memory. Kafka hands out one partition after the other, so with new series among them this would say
+          how fast those are registered
 pace      RATE points a second in real time; one service in ten seconds' time fails half of its requests for one round. An
           alert is late by what lies between producing the request that completes the evidence and its trigger on the
           alerts topic
@@ -182,6 +184,12 @@ class Worker:
             return found
         return {}
 
+    def stop(self) -> None:
+        """As an orchestrator would."""
+        assert self.process
+        self.process.terminate()
+        self.process.wait()
+
     def judged(self) -> float:
         """Points that have their outcome."""
         return self.metrics().get("anomaly_points_total", 0.0)
@@ -283,12 +291,17 @@ async def measure(bootstrap: str, args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="anomaly-million-") as folder:
         worker = Worker(bootstrap, name, Path(folder), not args.two_stages)
         async with Feeder(bootstrap, name, services) as feeder:
+            await feeder.round(begin - STEP, frozenset())
+            worker.start()
+            result = registered(await asyncio.to_thread(readings, worker, float(feeder.points)), services * SIZE)
+            empty = result.pop("empty")
+            worker.stop()
             for k in range(args.rounds):
                 await feeder.round(begin + STEP * k, frozenset())
             say(f"{feeder.points:,} points of {services * SIZE:,} series are in the topic")
             worker.start()
-            found = await asyncio.to_thread(readings, worker, float(feeder.points))
-            result = fill_result(found, services * SIZE, worker)
+            found = await asyncio.to_thread(readings, worker, float(args.rounds * services * SIZE))
+            result |= fill_result(found, services * SIZE, worker, empty)
             if args.rate:
                 result |= await pace(feeder, worker, name, args.paced, args.rate, begin + STEP * args.rounds)
                 say(
@@ -299,18 +312,24 @@ async def measure(bootstrap: str, args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def fill_result(found: list[Reading], series: int, worker: Worker) -> dict[str, Any]:
+def registered(found: list[Reading], series: int) -> dict[str, Any]:
+    """What the first round says, and how large a worker is that knows nobody."""
+    began, empty = max((r.wall, r.rss) for r in found if r.points == 0)
+    result = {"series": series, "registered_per_s": series / (found[-1].wall - began), "empty": empty}
+    say(f"registered {result['registered_per_s']:,.0f} series/s")
+    return result
+
+
+def fill_result(found: list[Reading], series: int, worker: Worker, empty: int) -> dict[str, Any]:
     """What the backlog says."""
-    empty = next(r.rss for r in found if r.points == 0)
     total = found[-1].points
-    wall, cpu = speed(found, 2.0 * series, 0.99 * total)
-    began, registered = max(r.wall for r in found if r.points == 0), next(r.wall for r in found if r.points >= series)
+    wall, cpu = speed(found, 0.05 * total, 0.99 * total)
     now, most = worker.memory()
     result: dict[str, Any] = {
-        "series": series, "points_per_s": wall, "points_per_cpu_s": cpu, "registered_per_s": series / (registered - began),
+        "points_per_s": wall, "points_per_cpu_s": cpu,
         "rss_bytes": now, "peak_rss_bytes": most, "total_bytes_per_series": (now - empty) / series,
     }  # fmt: skip
-    say(f"registered {result['registered_per_s']:,.0f} series/s; judged {wall:,.0f} points/s, {cpu:,.0f} a CPU second")
+    say(f"judged {wall:,.0f} points/s, {cpu:,.0f} a CPU second")
     say(f"resident {now / 1e9:.2f} GB (at most {most / 1e9:.2f}), {result['total_bytes_per_series']:.0f} bytes a series")
     return result
 

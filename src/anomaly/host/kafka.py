@@ -5,6 +5,7 @@ apart; a small deployment runs all of them in one process.
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -48,6 +49,8 @@ def run_kafka(
     seconds = compile_kernels()
     health.compile_seconds(seconds)
     log.info("kernels are ready", extra={"seconds": round(seconds, 1)})
+    gc.collect()
+    gc.freeze()  # what the compiler left is for ever, and to look through it again and again takes a tenth of a second each
     try:
         asyncio.run(Worker(settings, specs, stages, health).run())
     except (MissingTopics, KafkaError, OSError) as error:
