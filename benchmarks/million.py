@@ -257,13 +257,15 @@ async def pace(feeder: Feeder, worker: Worker, name: str, rounds: int, rate: int
     listening = asyncio.create_task(triggers(feeder.bootstrap, f"{name}.alerts", arrived, stop))
     n, seconds = len(feeder.services), len(feeder.services) * SIZE / rate
     each = max(n // (2 * rounds), 1)  # services that fail in a round; each fails once
+    used, began = worker.cpu(), time.perf_counter()
     for k in range(rounds):
         await feeder.round(second + STEP * k, frozenset(range(k * each, (k + 1) * each)), seconds)
+    result = {"paced_cpu": (worker.cpu() - used) / (time.perf_counter() - began)}  # of a core
     await asyncio.sleep(2.0)
     stop.set()
     await listening
     late = np.array([arrived[g] - due for g, due in feeder.due.items() if g in arrived])
-    result = {"samples": float(late.size), "missed": float(len(feeder.due) - late.size)}
+    result |= {"samples": float(late.size), "missed": float(len(feeder.due) - late.size)}
     if late.size:
         result |= {f"p{q}_s": float(np.percentile(late, q)) for q in (50, 99)}
     kept = worker.metrics().get("anomaly_state_bytes", 0.0)

@@ -5,7 +5,6 @@ apart; a small deployment runs all of them in one process.
 """
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -19,7 +18,7 @@ from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Driver, KafkaSettings, Keyed, Settings
 from anomaly.dispatch.delivery import Delivery
 from anomaly.engine import Engine
-from anomaly.host import connect, topics
+from anomaly.host import connect, memory, topics
 from anomaly.host.blind import watched
 from anomaly.host.blocks import Place
 from anomaly.host.checkpoint import Checkpoints
@@ -46,11 +45,11 @@ def run_kafka(
 ) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     health = health or Health()
+    memory.large_apart()
     seconds = compile_kernels()
     health.compile_seconds(seconds)
     log.info("kernels are ready", extra={"seconds": round(seconds, 1)})
-    gc.collect()
-    gc.freeze()  # what the compiler left is for ever, and to look through it again and again takes a tenth of a second each
+    memory.for_ever()
     try:
         asyncio.run(Worker(settings, specs, stages, health).run())
     except (MissingTopics, KafkaError, OSError) as error:
