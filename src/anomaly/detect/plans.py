@@ -8,6 +8,7 @@ of its own, it always feeds an aggregate. Prometheus' classic histograms and sum
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,13 @@ def is_error(errors: Errors, labels: Labels) -> bool:
     """Whether the first of the named labels that the series has fits one of the patterns."""
     held = dict(labels)
     value = next((held[name] for name in errors.label if name in held), None)
-    return value is not None and any(fnmatchcase(value, pattern) for pattern in errors.value)
+    return value is not None and _fits(value, errors.value)
+
+
+@lru_cache(4096)
+def _fits(value: str, patterns: tuple[str, ...]) -> bool:
+    """Whether one of the patterns fits: codes are few, and so many series have them."""
+    return any(fnmatchcase(value, pattern) for pattern in patterns)
 
 
 def is_averaged(series: Series) -> bool:
