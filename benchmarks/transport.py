@@ -78,6 +78,9 @@ class Counting:
     def report(self) -> None:
         """There is nothing to tell."""
 
+    async def sent(self) -> None:
+        """Nothing is sent."""
+
     async def finish(self) -> None:
         """Nothing is left."""
 

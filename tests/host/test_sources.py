@@ -59,6 +59,9 @@ class Recorder:
     def report(self) -> None:
         pass
 
+    async def sent(self) -> None:
+        pass
+
     async def finish(self) -> None:
         pass
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,7 +54,9 @@ class Keeper:
 
 
 class Checkpoints:
-    """The keepers of a stage. `done(place, offset)`: what lies below is safe; `fenced(place)`: another one writes by now."""
+    """The keepers of a stage. `done(place, offset)`: what lies below is safe; `fenced(place)`: another one writes by now;
+    `sent()`: what was said before is on the brokers, without which nothing is safe.
+    """
 
     def __init__(
         self, stage: str, store: Callable[[Place], Store], settings: Checkpoint, health: Health,
@@ -63,6 +65,7 @@ class Checkpoints:
         self.stage, self.store, self.settings, self.health, self.now = stage, store, settings, health, now
         self.done: Callable[[Place, int], None] = lambda place, offset: None
         self.fenced: Callable[[Place], None] = lambda place: None
+        self.sent: Callable[[], Awaitable[None]] = at_once
         self._keepers: dict[Place, Keeper] = {}
         self._closing: set[asyncio.Future[None]] = set()
 
@@ -132,6 +135,7 @@ class Checkpoints:
             live=(*(keeper.manifest.live if keeper.manifest else ()), own), written_by=__version__,
         )  # fmt: skip
         try:
+            await self.sent()
             keeper.manifest = await keeper.store.write(manifest, body, pending.snapshot.low)
         except Fenced:
             log.warning("another worker writes the state by now", extra={"stage": self.stage, **place._asdict()})
@@ -188,6 +192,10 @@ class Checkpoints:
         for place in list(self._keepers):
             self.drop(place)
         await self.settled()
+
+
+async def at_once() -> None:
+    """Nothing to wait for."""
 
 
 async def _closed(keeper: Keeper) -> None:

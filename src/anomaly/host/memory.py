@@ -24,7 +24,7 @@ def large_apart() -> None:
 
 
 def for_ever() -> None:
-    """What is there by now, the compiler's leavings above all, stays: the collector need not look through it again and again.
+    """What is there by now, the compiler's leavings above all, stays: the collector need not look through it again.
 
     That would stop the worker for a tenth of a second each time.
     """

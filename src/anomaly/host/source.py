@@ -57,10 +57,13 @@ class Stage(Protocol):
         """Forget a partition."""
 
     async def take(self, block: Fetched) -> int:
-        """Work off a block; returns its number of points (or events, alerts) when all outputs are on the brokers."""
+        """Work off a block; returns its number of points (or events, alerts). Its outputs may still be on their way."""
 
     def report(self) -> None:
         """Tell health, now and then, what is nobody's event."""
+
+    async def sent(self) -> None:
+        """Return when all outputs of the blocks that were taken are on the brokers; raises if they refuse one."""
 
     async def finish(self) -> None:
         """No other block will come: settle what can be settled, before the last commit."""
@@ -100,7 +103,7 @@ class Intake:
         self._closed = False
         self._watching: asyncio.Task[None] | None = None
         if checkpoints:
-            checkpoints.done, checkpoints.fenced = self._covered, self._shut_out
+            checkpoints.done, checkpoints.fenced, checkpoints.sent = self._covered, self._shut_out, stage.sent
 
     async def assigned(self, places: Iterable[Place]) -> None:
         """From now on exactly these partitions are ours."""
@@ -172,6 +175,7 @@ class Intake:
             if self._is_kept(place):
                 return await self._take_once(place, block)
             await self._work(place, block, self._safely)
+            await self.stage.sent()
             block.ticket.settled |= not self.stage.settles_later
             return True
 

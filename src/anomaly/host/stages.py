@@ -63,6 +63,9 @@ class DecodeStage:
     def report(self) -> None:
         """Nothing but what each block said."""
 
+    async def sent(self) -> None:
+        """Nothing is asked of it: blocks are settled when they are sent."""
+
     async def finish(self) -> None:
         """What was decoded is sent."""
         await self._sending.all()
@@ -129,8 +132,13 @@ class DetectStage:
         """How many series are known, and how well."""
         self.telling.report(self.name, [Of(partition) for partition in sorted(self._held)])
 
+    async def sent(self) -> None:
+        """What was told has arrived."""
+        await self.telling.posting.all()
+
     async def finish(self) -> None:
-        """Nothing is left: blocks are settled when they are taken."""
+        """The same: nothing else is left."""
+        await self.sent()
 
 
 class FusedStage:
@@ -189,8 +197,13 @@ class FusedStage:
         """How many series are known, and how well."""
         self.telling.report(self.name, [Of(p.partition, p.topic) for p in sorted(self._held)])
 
+    async def sent(self) -> None:
+        """What was told has arrived."""
+        await self.telling.posting.all()
+
     async def finish(self) -> None:
-        """Nothing is left: blocks are settled when they are taken."""
+        """The same: nothing else is left."""
+        await self.sent()
 
     def _decoder(self, place: Place) -> Decode:
         """The decoder beside the partition's detector: made with its first block, and anew with another detector."""

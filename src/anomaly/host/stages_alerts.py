@@ -20,6 +20,7 @@ from anomaly.dispatch.delivery import Delivery
 from anomaly.host import compacted, connect
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.outputs import Message
+from anomaly.host.posting import Posting
 from anomaly.host.statelog import Whole
 from anomaly.host.telling import readable, to_json
 from anomaly.host.wiring import Wiring
@@ -58,6 +59,7 @@ class CorrelateStage:
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
         self.topics: tuple[str, ...] = (wiring.names.anomalies,)
+        self._posting = Posting(wiring.outputs.send)
         self._suppressed: Counter[str] = Counter()
         self._kept: dict[int, dict[str, Kept]] = {}  # by partition and dedup_key: what .incidents holds
 
@@ -103,8 +105,7 @@ class CorrelateStage:
         kept += self._old(block.partition, max((e.time for e in events), default=0))
         await self.wiring.set_aside(dead)
         # The alert goes first: a crash behind it repeats it, by the same id; one behind the incident would have lost it.
-        await self.wiring.outputs.send(alerts)
-        await self.wiring.outputs.send(kept)
+        await self._posting.put(alerts, kept)
         return len(events)
 
     def report(self) -> None:
@@ -115,8 +116,13 @@ class CorrelateStage:
             health.suppressed(reason, n)
         self._suppressed = Counter(engine.dispatcher.suppressed)
 
+    async def sent(self) -> None:
+        """Alerts and incidents have arrived."""
+        await self._posting.all()
+
     async def finish(self) -> None:
-        """Nothing is left: blocks are settled when they are taken."""
+        """The same: nothing else is left."""
+        await self.sent()
 
     def _kept_as(self, partition: int, incident: Incident, alert: Alert | None) -> Message:
         held = self._kept.setdefault(partition, {})
@@ -201,6 +207,9 @@ class DeliverStage:
 
     def report(self) -> None:
         """Delivery counts for itself."""
+
+    async def sent(self) -> None:
+        """Nothing is asked of it: blocks are settled when receivers have them."""
 
     async def finish(self) -> None:
         """Give the receivers some seconds; what they do not get now, the next start reads again."""

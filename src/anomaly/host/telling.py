@@ -16,6 +16,7 @@ import msgspec
 from anomaly.detect.anomaly import Anomaly, Event, Tick
 from anomaly.host import compacted
 from anomaly.host.outputs import Message
+from anomaly.host.posting import Posting
 from anomaly.host.wiring import Wiring
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Telling:
     """Tells what detectors say, and counts it."""
 
     def __init__(self, wiring: Wiring) -> None:
-        self.wiring = wiring
+        self.wiring, self.posting = wiring, Posting(wiring.outputs.send)
         self._ticked: dict[Of, int] = {}
         self._counted: dict[Of, Counter[str]] = {}
 
@@ -81,7 +82,7 @@ class Telling:
             mine = {k: v for k, v in held[partition].items() if k.rpartition(b"/")[0] == of.prefix[:-1]}
             anomalies = readable(mine, _anomaly)
             self.wiring.engine.detector(of.number).restore(anomalies)
-            await self.wiring.outputs.send([self._event(a) for a in anomalies])
+            await self.posting.put([self._event(a) for a in anomalies])
 
     async def tell(self, of: Of, events: Sequence[Anomaly | Tick]) -> None:
         """What opened is noted before it is told, what closed is told before its note goes.
@@ -93,9 +94,11 @@ class Telling:
         anomalies = [event for event in events if isinstance(event, Anomaly)]
         over = {a.id: a.event is Event.CLOSE for a in anomalies}  # as each stands at last
         lasting = {a.id: to_json(a) for a in anomalies if not over[a.id]}
-        await self.wiring.outputs.send([self._note(of, i, text) for i, text in lasting.items()])
-        await self.wiring.outputs.send([*map(self._event, anomalies), *self._ticks(of, events)])
-        await self.wiring.outputs.send([self._note(of, i, None) for i, is_over in over.items() if is_over])
+        await self.posting.put(
+            [self._note(of, i, text) for i, text in lasting.items()],
+            [*map(self._event, anomalies), *self._ticks(of, events)],
+            [self._note(of, i, None) for i, is_over in over.items() if is_over],
+        )
 
     def report(self, stage: str, detectors: Sequence[Of]) -> None:
         """Tell health how many series the detectors of a stage know, and how well."""
