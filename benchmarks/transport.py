@@ -39,7 +39,8 @@ from anomaly.host.blocks import BLOCKS, BlockReader, Fetched, Place  # noqa: E40
 from anomaly.host.consumer_source import ConsumerSource  # noqa: E402
 from anomaly.host.faust_source import FaustSource  # noqa: E402
 from anomaly.host.health import Health  # noqa: E402
-from anomaly.host.source import FETCH_BYTES, FETCH_WAIT, WAITING_BLOCKS, Intake, Source  # noqa: E402
+from anomaly.host.intake import Intake  # noqa: E402
+from anomaly.host.source import FETCH_BYTES, FETCH_WAIT, WAITING_BLOCKS, Source  # noqa: E402
 
 TIMEOUT = 120  # seconds, of one reading
 

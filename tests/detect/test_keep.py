@@ -96,6 +96,27 @@ def test_what_comes_again_is_taken_once_however_it_is_cut(first: list[int], seco
     assert sorted(msgspec.json.encode(a) for a in feed.said) == sorted(msgspec.json.encode(a) for a in once.said)
 
 
+@pytest.mark.parametrize("size", [3, 700])
+def test_a_topic_made_anew_is_not_taken_for_records_that_come_again(size: int):
+    """Its offsets begin again; what it brings is newer than all that was taken."""
+    feed, undisturbed = Feed(SPECS), Feed(SPECS)
+    half = len(STORY) // 2
+    first = blocks(feed, [0, half])
+    blocks(undisturbed, [0, half])
+    for block in first:
+        feed.take(block)
+        undisturbed.take(block)
+    edges = [*range(half, len(STORY), size), len(STORY)]
+    for block in blocks(feed, edges):
+        block.offset, block.next_offset = block.offset - half - 100, block.next_offset - half - 100
+        feed.take(block)
+        feed.take(block)  # and those come twice as well
+    for block in blocks(undisturbed, edges):
+        undisturbed.take(block)
+    assert [msgspec.json.encode(a) for a in feed.said] == [msgspec.json.encode(a) for a in undisturbed.said]
+    assert feed.detector.counts["scored"] == undisturbed.detector.counts["scored"]
+
+
 def test_nothing_touched_is_nothing_gathered():
     """An idle partition costs nothing; its rest alone is written."""
     feed = Feed(SPECS)

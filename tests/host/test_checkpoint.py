@@ -1,14 +1,16 @@
 """State is what one undisturbed pass gives, whatever happened on the way; on a real broker, with both adapters."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import KafkaTimeoutError, TopicAlreadyExistsError
 from tests.host.sums import Summing, Sums
 from tests.host.test_sources import DRIVERS
 
@@ -17,11 +19,12 @@ from anomaly.decode.records import DeadLetter
 from anomaly.host.blocks import Place
 from anomaly.host.checkpoint import Checkpoints
 from anomaly.host.health import Health
-from anomaly.host.source import Intake, Source
+from anomaly.host.intake import Intake
+from anomaly.host.source import Source
 from anomaly.host.state_command import FAILED, export, inspect, take_in
 from anomaly.host.state_folder import StateFolder
 from anomaly.host.state_topic import StateTopic
-from anomaly.host.statelog import Fenced, Generation, Manifest, pack, put
+from anomaly.host.statelog import Fenced, Generation, Manifest, Newer, pack, put
 from anomaly.host.topics import Names, prepare, prepare_state
 
 pytestmark = pytest.mark.kafka
@@ -371,3 +374,73 @@ async def delete(bootstrap: str, topic: str, before: int) -> None:
     await admin.start()
     await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=before)})
     await admin.close()
+
+
+async def made_anew(bootstrap: str, topic: str) -> None:
+    """Delete a topic and make it again, as somebody does who wants to get rid of what is in it."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.delete_topics([topic])
+    async with asyncio.timeout(30):
+        while topic in await admin.list_topics():
+            await asyncio.sleep(0.1)
+        while True:
+            try:
+                await admin.create_topics([NewTopic(topic, 1, 1)])
+                break
+            except TopicAlreadyExistsError:
+                await asyncio.sleep(0.1)
+    await admin.close()
+
+
+@pytest.mark.parametrize("runs", [False, True])
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
+    bootstrap: str, source: str, driver: str, runs: bool
+) -> None:
+    """Its offsets begin again, below those that were taken; nobody may take them for records that came twice."""
+    await send(bootstrap, source, range(200))
+    worker = Worker(driver, bootstrap, source)
+    await worker.stage.until(200)
+    if not runs:
+        await worker.stop()
+    await made_anew(bootstrap, source)
+    await send(bootstrap, source, range(1000, 1100))
+    if not runs:
+        worker = Worker(driver, bootstrap, source)
+    await worker.stage.until(300)
+    assert worker.stage.sums[Place(source, 0)].digest() == one_pass([*range(200), *range(1000, 1100)])
+    assert worker.health.registry.get_sample_value("anomaly_topic_anew_total", {"stage": "sums"}) == 1
+    await worker.stop()
+    again = Worker(driver, bootstrap, source)
+    await send(bootstrap, source, range(1100, 1110))
+    await again.stage.until(310)
+    assert again.stage.sums[Place(source, 0)].digest() == one_pass([*range(200), *range(1000, 1110)])
+    await again.stop()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_state_of_a_later_version_stops_the_worker_and_stays(bootstrap: str, source: str, driver: str) -> None:
+    """After a rollback: to begin anew would write over what the newer program has learned."""
+    await send(bootstrap, source, range(100))
+    first = Worker(driver, bootstrap, source)
+    await first.stage.until(100)
+    await first.stop()
+    store = state_topic(bootstrap, source)
+    held = await store.open()
+    assert held
+    (_, body), *_ = held.bodies
+    newer = msgspec.structs.replace(
+        held.manifest,
+        version=99,
+        written_by="7.0",
+        generation=1000,
+        live=(Generation(1000, 0, zlib.crc32(body), len(body)),),
+    )
+    await store.write(newer, body, 1000)
+    await store.close()
+    older = Worker(driver, bootstrap, source)
+    with pytest.raises(Newer, match=r"anomaly 7\.0"):
+        await asyncio.wait_for(older.task, 60)
+    with pytest.raises(Newer):
+        await state_topic(bootstrap, source).read()

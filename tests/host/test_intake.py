@@ -7,8 +7,8 @@ import pytest
 from anomaly.decode.records import DeadLetter, Records
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.health import Health
+from anomaly.host.intake import Intake
 from anomaly.host.progress import Progress
-from anomaly.host.source import Intake
 
 PLACE = Place("t", 0)
 

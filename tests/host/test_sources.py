@@ -15,7 +15,8 @@ from anomaly.host.blocks import Fetched, Place
 from anomaly.host.consumer_source import ConsumerSource
 from anomaly.host.faust_source import FaustSource
 from anomaly.host.health import Health
-from anomaly.host.source import Intake, Source
+from anomaly.host.intake import Intake
+from anomaly.host.source import Source
 
 pytestmark = pytest.mark.kafka
 

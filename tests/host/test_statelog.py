@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly.host.state_folder import StateFolder
-from anomaly.host.statelog import Damaged, Found, Generation, Manifest, merged, pack, put, read_manifest, to_manifest, unpack
+from anomaly.host.statelog import (
+    Damaged,
+    Found,
+    Generation,
+    Manifest,
+    Newer,
+    merged,
+    pack,
+    put,
+    read_manifest,
+    to_manifest,
+    unpack,
+)
 from anomaly.state import Layout, Part, Snapshot, Table
 
 parts = st.builds(
@@ -95,9 +107,11 @@ def manifest(generation: int, *live: Generation) -> Manifest:
 
 def test_a_manifest_of_a_version_to_come_is_refused_by_name() -> None:
     """After a rollback nobody guesses what the newer program meant."""
-    text = to_manifest(msgspec.structs.replace(manifest(1), version=99))
-    with pytest.raises(Damaged, match="version 99"):
+    text = to_manifest(msgspec.structs.replace(manifest(1), version=99, written_by="7.0"))
+    with pytest.raises(Newer, match=r"anomaly 7\.0 \(format 99\).*export"):
         read_manifest(text)
+    with pytest.raises(Newer):
+        read_manifest(b'{"version": 99, "written_by": "7.0", "generation": "of another type"}')
 
 
 async def write(store: StateFolder, before: Manifest | None, body: bytes, low: int) -> Manifest:

@@ -10,6 +10,7 @@ five usual gaps, whichever is longer. A group of which all series ended by stale
 Times ms since the epoch and of the data; `usual` gaps ms.
 """
 
+import sys
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,18 +56,23 @@ class Inputs:
     def unseen(self, block: Block) -> Points | None:
         """The points of a block that were not taken yet, by the offsets of their records; None for a block taken before.
 
-        So each input record is taken once, whatever a decoder that was restarted sends again, and however it cuts it.
+        So each input record is taken once, whatever a decoder that was restarted sends again, and however it cuts it. What
+        was taken before cannot be newer than all that was taken: that is a topic made anew, whose offsets begin again.
         """
         place = block.source, block.partition
         expected = self.next.get(place, 0)
         if not block.next_offset:  # its source has no offsets
             return block.points
+        if block.offset < expected:
+            again = block.offset + block.points.record < expected
+            if block.points.time[again].max(initial=0) > self.heard.get(place, sys.maxsize):
+                expected = block.offset
         self.next[place] = max(expected, block.next_offset)
         if block.offset >= expected:
             return block.points
         if block.next_offset <= expected:
             return None
-        return block.points.take(block.offset + block.points.record >= expected)
+        return block.points.take(~again)
 
     def number(self, source: str, partition: int) -> int:
         """A small number for an input."""

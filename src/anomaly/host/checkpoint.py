@@ -72,7 +72,8 @@ class Checkpoints:
     async def restore(self, states: Mapping[Place, Stateful]) -> dict[Place, int]:
         """Bring fresh states to their last checkpoints; the offset at which each goes on, those without one left out.
 
-        One that cannot be read is as good as none, and said: nothing is guessed from half a state.
+        One that cannot be read is as good as none, and said: nothing is guessed from half a state. Raises Newer for one that
+        a later version of ours could read: it must not be written over.
         """
         began = self.now()
         stores = {place: self.store(place) for place in states}

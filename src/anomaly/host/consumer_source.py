@@ -13,17 +13,9 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import blocks, connect
 from anomaly.host.blocks import BLOCKS, Fetched, Place
+from anomaly.host.intake import Intake
 from anomaly.host.progress import Progress, unread
-from anomaly.host.source import (
-    COMMIT_EVERY,
-    FETCH_BYTES,
-    FETCH_WAIT,
-    HEARTBEAT,
-    REBALANCE,
-    SESSION,
-    WAITING_BLOCKS,
-    Intake,
-)
+from anomaly.host.source import COMMIT_EVERY, FETCH_BYTES, FETCH_WAIT, HEARTBEAT, REBALANCE, SESSION, WAITING_BLOCKS
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +35,7 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
         self._generation = 0
         self._stopping = False
         self._consumer: Any = None
+        self._failure: Exception | None = None
         self._committed: dict[Place, int] = {}
 
     async def run(self) -> None:
@@ -61,12 +54,15 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=int(SESSION * 1000),
         )
         await self._consumer.start()
+        self.intake.end = self._end
         self._consumer.subscribe(self.intake.stage.topics, listener=self)
         tasks = [asyncio.create_task(work()) for work in (self._read, self._take, self._commit_often)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         await self._leave(tasks)
         for task in done:
             task.result()
+        if self._failure:
+            raise self._failure
 
     async def _leave(self, tasks: list["asyncio.Task[None]"]) -> None:
         await self.intake.close()
@@ -76,6 +72,10 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
                 await task
         await self._commit()
         await self._consumer.stop()
+
+    async def _end(self, place: Place) -> int:
+        tp = TopicPartition(*place)
+        return int((await self._consumer.end_offsets([tp]))[tp])
 
     async def stop(self) -> None:
         """Let `run` finish: the block in hand, a last commit, goodbye to the group."""
@@ -163,8 +163,8 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
             assigned = list(assigned)
             await self.intake.assigned(Place(p.topic, p.partition) for p in assigned)
             self.intake.begin({Place(p.topic, p.partition): await self._consumer.committed(p) for p in assigned})
-        except Exception:
-            log.exception("state was not restored")
+        except Exception as error:
+            self._failure = error  # the client would only log it
             await self.stop()
             raise
         self._ready.set()

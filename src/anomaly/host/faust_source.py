@@ -4,8 +4,9 @@ Faust gives consumer group, threads, rebalancing, flow control and supervision. 
 record) and of committing (an entry per record, acknowledged even if the agent raised) is replaced: a block is committed
 when the Intake has settled it, and not otherwise. Internals used, of Faust 0.15.3, each with a test: Consumer.callback,
 _to_message, _new_consumer_thread, _new_offset, _filter_tps_with_pending_acks, _add_gap, getmany, sleep, _acked,
-_acked_index, on_partitions_revoked; AIOKafkaConsumerThread._create_worker_consumer and _consumer; App.on_rebalance_complete,
-which Faust awaits after a rebalance with every flow stopped, before it seeks to the committed offsets.
+_acked_index, _read_offset, on_partitions_revoked; AIOKafkaConsumerThread._create_worker_consumer, _ensure_consumer,
+call_thread and _consumer; App.on_rebalance_complete, which Faust awaits after a rebalance with every flow stopped, before it
+seeks to the committed offsets.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 import faust
+from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from yarl import URL
@@ -23,17 +25,9 @@ from yarl import URL
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import blocks, connect
 from anomaly.host.blocks import BLOCKS, Fetched, Place
+from anomaly.host.intake import Intake
 from anomaly.host.progress import Progress, positions, unread
-from anomaly.host.source import (
-    COMMIT_EVERY,
-    FETCH_BYTES,
-    FETCH_WAIT,
-    HEARTBEAT,
-    REBALANCE,
-    SESSION,
-    WAITING_BLOCKS,
-    Intake,
-)
+from anomaly.host.source import COMMIT_EVERY, FETCH_BYTES, FETCH_WAIT, HEARTBEAT, REBALANCE, SESSION, WAITING_BLOCKS
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +70,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> Thread:
         return Thread(self, loop=self.loop, beacon=self.beacon)
 
-    def getmany(self, timeout: float) -> AsyncIterator[Any]:
-        """Poll briefly: a poll asks only for the partitions that were active when it began."""
-        polled: AsyncIterator[Any] = super().getmany(min(timeout, FETCH_WAIT))
-        return polled
+    async def getmany(self, timeout: float) -> AsyncIterator[Any]:
+        """Poll briefly: a poll asks only for the partitions that were active when it began.
+
+        Faust would drop what lies below an offset that it has read: a topic that was made anew, for one. The Intake decides.
+        """
+        async for tp, message in super().getmany(min(timeout, FETCH_WAIT)):
+            if isinstance(message.value, Fetched):
+                self._read_offset[tp] = None
+            yield tp, message
 
     async def sleep(self, n: Any, **kwargs: Any) -> None:
         """Not long: Faust sleeps for a second where all partitions are paused, even if they are resumed the next moment."""
-        await super().sleep(min(n, FETCH_WAIT), **kwargs)
+        fetching = isinstance(n, int)  # timers, that of the commits among them, sleep for a float
+        await super().sleep(min(n, FETCH_WAIT) if fetching else n, **kwargs)
 
     def _to_message(self, tp: TP, record: Any) -> Any:
         if not isinstance(record, Fetched):
@@ -110,6 +110,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Faust's last step before it reads on after a rebalance."""
         await super().perform_seek()
         self.began({Place(tp.topic, tp.partition): self._committed_offset[tp] for tp in self.assignment()})
+
+    async def end(self, place: Place) -> int:
+        """Where a partition's log ends."""
+        tp = TopicPartition(*place)
+        found = await self._thread.call_thread(self._thread._ensure_consumer().end_offsets, [tp])
+        return int(found[tp])
 
     async def read_again(self, place: Place, offset: int) -> None:
         """What was read from `offset` on never arrived."""
@@ -210,6 +216,7 @@ class FaustSource:
         """Read until stopped; raises what an agent, or Faust itself, could not get over."""
         self.app.finalize()
         self.app.consumer.began, self.app.consumer.leaving = self.intake.begin, self.intake.keep
+        self.intake.end = self.app.consumer.end
         mending = asyncio.create_task(self._mend())
         starting = asyncio.create_task(self.app.start())
         ends = [asyncio.create_task(self.app._crashed.wait()), asyncio.create_task(self._stopped.wait())]

@@ -77,6 +77,8 @@ class Health:
         self._state_lost = Counter(
             "anomaly_state_lost", "Partitions whose checkpoints were gone or damaged.", ["stage"], registry=r
         )
+        self._anew = Counter("anomaly_topic_anew", "Partitions of topics that were made anew, read from where they begin.",
+                             ["stage"], registry=r)  # fmt: skip
         self._lost = Counter("anomaly_records_lost", "Records that were gone from a topic before they were read.", ["stage"],
                              registry=r)  # fmt: skip
         info = Gauge("anomaly_build_info", "1, with the version.", ["version", "python"], registry=r)
@@ -129,6 +131,10 @@ class Health:
     def state_lost(self, stage: str) -> None:
         """The checkpoints of a partition are gone or damaged: it begins anew."""
         self._state_lost.labels(stage).inc()
+
+    def anew(self, stage: str) -> None:
+        """A partition's offsets have begun anew."""
+        self._anew.labels(stage).inc()
 
     def lost(self, stage: str, records: int) -> None:
         """Records were deleted before we read them."""

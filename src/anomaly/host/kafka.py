@@ -26,11 +26,13 @@ from anomaly.host.compile import compile_kernels
 from anomaly.host.consumer_source import ConsumerSource
 from anomaly.host.faust_source import FaustSource
 from anomaly.host.health import Health
+from anomaly.host.intake import Intake
 from anomaly.host.outputs import Outputs
-from anomaly.host.source import Intake, Source, Stage
+from anomaly.host.source import Source, Stage
 from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
 from anomaly.host.stages_alerts import CorrelateStage, DeliverStage
 from anomaly.host.state_topic import StateTopic
+from anomaly.host.statelog import Newer
 from anomaly.host.topics import MissingTopics, Names
 from anomaly.host.wiring import Wiring
 
@@ -52,8 +54,9 @@ def run_kafka(
     memory.for_ever()
     try:
         asyncio.run(Worker(settings, specs, stages, health).run())
-    except (MissingTopics, KafkaError, OSError) as error:
-        print(f"anomaly: {connect.brief([], error) if not isinstance(error, MissingTopics) else error}", file=sys.stderr)
+    except (MissingTopics, Newer, KafkaError, OSError) as error:
+        said = error if isinstance(error, (MissingTopics, Newer)) else connect.brief([], error)
+        print(f"anomaly: {said}", file=sys.stderr)
         return 1
     return 0
 

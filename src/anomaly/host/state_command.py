@@ -20,7 +20,7 @@ from anomaly.host import connect
 from anomaly.host.blocks import Place
 from anomaly.host.state_folder import StateFolder
 from anomaly.host.state_topic import StateTopic
-from anomaly.host.statelog import Damaged, Found, Generation, merged
+from anomaly.host.statelog import Damaged, Found, Generation, Newer, merged
 from anomaly.host.topics import Names, partitions_of
 
 FAILED, NOTHING = 1, 3
@@ -33,7 +33,7 @@ def command(action: str, settings: Settings, folder: str | None) -> int:
     }  # fmt: skip
     try:
         return asyncio.run(doing[action](settings, Path(folder or ".")))
-    except Damaged as error:
+    except (Damaged, Newer) as error:
         print(f"anomaly: {error}", file=sys.stderr)
         return FAILED
 
@@ -59,8 +59,12 @@ async def inspect(settings: Settings, folder: Path) -> int:
     for place, store in await stores(settings):
         try:
             held = await store.read()
-        except Damaged as error:
-            print(row.format(place.topic, place.partition, "damaged", "", "", "", error))
+        except (Damaged, Newer) as error:
+            print(
+                row.format(
+                    place.topic, place.partition, "damaged" if isinstance(error, Damaged) else "newer", "", "", "", error
+                )
+            )
             code = FAILED
             continue
         if held is not None:

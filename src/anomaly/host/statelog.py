@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from anomaly import __version__
 from anomaly.state import Layout, Part, Snapshot, Stateful
 
 VERSION = 1
@@ -23,6 +24,10 @@ FRESH = -1  # the next offset of a state that stands for no offset (files, OTLP 
 
 class Damaged(Exception):
     """A checkpoint that cannot be read; the message says which and why."""
+
+
+class Newer(Exception):
+    """A checkpoint of a version of ours that does not exist yet: to begin anew would write over it."""
 
 
 class Generation(Struct, frozen=True, array_like=True):
@@ -53,6 +58,13 @@ class Manifest(Struct, frozen=True, kw_only=True):
         *others, own = self.live
         living = [each for each in others if each.number >= low]
         return msgspec.structs.replace(self, live=(*living, msgspec.structs.replace(own, begins=begins)))
+
+
+class Version(Struct, frozen=True):
+    """What a manifest of any version has."""
+
+    version: int = VERSION
+    written_by: str = ""
 
 
 class Found(NamedTuple):
@@ -90,6 +102,9 @@ class _Body(Struct, array_like=True, frozen=True):
 
 _to_body, _from_body = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(_Body).decode
 to_manifest, _from_manifest = msgspec.json.Encoder().encode, msgspec.json.Decoder(Manifest).decode
+
+
+_from_any = msgspec.json.Decoder(Version).decode
 
 
 class Read(NamedTuple):
@@ -134,14 +149,17 @@ def _large(data: bytes) -> bytes:
 
 
 def read_manifest(text: bytes) -> Manifest:
-    """A manifest; raises Damaged for one that is none, or from a version of ours that does not exist yet."""
+    """A manifest; raises Damaged for one that is none, Newer for one from a version of ours that does not exist yet."""
     try:
-        manifest = _from_manifest(text)
+        own = _from_any(text)
+        if own.version > VERSION:
+            raise Newer(
+                f"this state was written by anomaly {own.written_by} (format {own.version}), and {__version__} reads format "
+                f"{VERSION}: run that version again; or save it with that one's `anomaly state export` and delete the topic"
+            )
+        return _from_manifest(text)
     except msgspec.DecodeError as error:
         raise Damaged(f"manifest: {error}") from error
-    if manifest.version > VERSION:
-        raise Damaged(f"manifest of version {manifest.version}, this program reads {VERSION}: update it")
-    return manifest
 
 
 def checked(generation: Generation, body: bytes) -> tuple[int, bytes]:
