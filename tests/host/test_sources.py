@@ -77,10 +77,10 @@ class Recorder:
 class Running:
     """A source at work."""
 
-    def __init__(self, driver: str, bootstrap: str, group: str, stage: Recorder) -> None:
+    def __init__(self, driver: str, bootstrap: str, group: str, stage: Recorder, instance: str = "") -> None:
         self.dead: list[DeadLetter] = []
         self.intake = Intake(stage, self.set_aside, Health())
-        self.source: Source = DRIVERS[driver](KafkaSettings(bootstrap=[bootstrap]), group, self.intake)
+        self.source: Source = DRIVERS[driver](KafkaSettings(bootstrap=[bootstrap], instance=instance), group, self.intake)
         self.task: asyncio.Task[None] | None = None
 
     async def set_aside(self, letters: Sequence[DeadLetter]) -> None:
@@ -220,6 +220,27 @@ async def test_a_partition_moves_to_a_worker_that_joins_and_comes_back(
     taken = first.taken + second.taken
     assert {(place, offset) for place, offset, _ in taken} == {(place, i) for place in places for i in range(30)}
     assert len(taken) == 60
+
+
+async def test_a_worker_with_a_name_comes_back_to_its_partitions_and_nobody_else_stops(
+    bootstrap: str, topic: MakeTopic, driver: str, group: str
+) -> None:
+    """Static membership: a restart is no rebalance."""
+    name = await topic(2)
+    stays, goes, back = Recorder(name), Recorder(name), Recorder(name)
+    async with Running(driver, bootstrap, group, stays, "a"):
+        async with Running(driver, bootstrap, group, goes, "b"):
+            async with asyncio.timeout(60):
+                while not (goes.restored and len(set(stays.restored) - set(stays.dropped)) == 1):
+                    await asyncio.sleep(0.05)
+            mine, before = set(goes.restored), (list(stays.restored), list(stays.dropped))
+        async with Running(driver, bootstrap, group, back, "b"):
+            for p in (0, 1):
+                await produce(bootstrap, name, numbers(10), p)
+            await back.until(10)
+            await stays.until(10)
+    assert set(back.restored) == mine
+    assert (stays.restored, stays.dropped) == before
 
 
 async def test_what_retention_took_while_nobody_read_is_stepped_over(

@@ -59,6 +59,7 @@ class KafkaSettings(Frozen, frozen=True):
 
     bootstrap: list[str]
     application: str = "anomaly"  # consumer group prefix
+    instance: str = ""  # which worker this is: with a name it comes back to its partitions, and nobody else is disturbed
     driver: Driver = Driver.FAUST
     security: Security = Security()
     topics: Topics = Topics()

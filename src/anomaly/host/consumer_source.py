@@ -43,6 +43,7 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = AIOKafkaConsumer(
             **connect.options(self.kafka),
             group_id=self.group,
+            group_instance_id=self.kafka.instance or None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

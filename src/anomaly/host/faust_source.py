@@ -164,6 +164,7 @@ def application(kafka: KafkaSettings, group: str, folder: str) -> faust.App:
         broker_session_timeout=SESSION,
         broker_max_poll_records=WAITING_BLOCKS,
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=kafka.instance or None,
         consumer_max_fetch_size=FETCH_BYTES,
         stream_buffer_maxsize=WAITING_BLOCKS,
         stream_wait_empty=False,
