@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.detect.feed import Feed, P, ms
+from tests.detect.feed import Feed, P, columns, ms, series
 from tests.detect.test_detector import SPECS, STORY
 
 from anomaly.config.settings import Limits
@@ -94,6 +94,23 @@ def test_what_comes_again_is_taken_once_however_it_is_cut(first: list[int], seco
 
     assert feed.detector.digest() == once.detector.digest()
     assert sorted(msgspec.json.encode(a) for a in feed.said) == sorted(msgspec.json.encode(a) for a in once.said)
+
+
+def test_each_epoch_of_a_topic_counts_its_offsets_anew_and_one_that_is_over_teaches_nothing() -> None:
+    """A decoder that was asleep goes on with a topic that is gone; the state knows which that was, also after a restart."""
+
+    def block(epoch: int, offset: int) -> Block:
+        points = columns([P(series(), 1.0, 1.0)])
+        return Block("t", 0, offset, offset + 1, 0, 0, points, epoch=epoch)
+
+    feed = Feed(SPECS)
+    inputs = feed.detector.inputs
+    taken = [(e, o) for e, o in [(0, 7), (5, 7), (5, 8), (9, 0), (5, 9), (9, 0), (9, 1)] if inputs.unseen(block(e, o))]
+    assert taken == [(0, 7), (5, 8), (9, 0), (9, 1)]
+    other = again(feed, [gathered(feed, 1)]).detector.inputs
+    assert other.unseen(block(5, 100)) is None
+    assert other.unseen(block(9, 1)) is None
+    assert other.unseen(block(11, 0)) is not None
 
 
 @pytest.mark.parametrize("size", [3, 700])

@@ -18,6 +18,7 @@ from anomaly.config.settings import Checkpoint, KafkaSettings, Settings, Topics
 from anomaly.decode.records import DeadLetter
 from anomaly.host.blocks import Place
 from anomaly.host.checkpoint import Checkpoints
+from anomaly.host.extent import UNKNOWN, Extent, Extents
 from anomaly.host.health import Health
 from anomaly.host.intake import Intake
 from anomaly.host.source import Source
@@ -417,6 +418,39 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
     await again.stage.until(310)
     assert again.stage.sums[Place(source, 0)].digest() == one_pass([*range(200), *range(1000, 1110)])
     await again.stop()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_topic_made_anew_that_has_passed_the_old_offsets_is_read_from_its_beginning(
+    bootstrap: str, source: str, driver: str
+) -> None:
+    """Nothing in its offsets tells that it is another one."""
+    await send(bootstrap, source, range(50))
+    first = Worker(driver, bootstrap, source)
+    await first.stage.until(50)
+    await first.stop()
+    await made_anew(bootstrap, source)
+    await send(bootstrap, source, range(1000, 1300))
+    second = Worker(driver, bootstrap, source)
+    await second.stage.until(350)
+    assert second.stage.sums[Place(source, 0)].digest() == one_pass([*range(50), *range(1000, 1300)])
+    assert second.health.registry.get_sample_value("anomaly_topic_anew_total", {"stage": "sums"}) == 1
+    await second.stop()
+
+
+async def test_the_extent_of_a_log_tells_a_topic_from_the_one_before_it(bootstrap: str, source: str) -> None:
+    """Ids come over aiokafka's own connection; a topic that is not there has no extent."""
+    look, place = Extents(KafkaSettings(bootstrap=[bootstrap])).look, Place(source, 0)
+    await send(bootstrap, source, range(30))
+    await delete(bootstrap, source, 10)
+    before = await look([place, Place("nowhere", 0)])
+    assert before == {place: Extent(before[place].epoch, 10, 30)}
+    assert (await look([place])) == before
+    await made_anew(bootstrap, source)
+    await send(bootstrap, source, range(5))
+    after = (await look([place]))[place]
+    assert (after.begins, after.ends) == (0, 5)
+    assert UNKNOWN != after.epoch != before[place].epoch != UNKNOWN
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

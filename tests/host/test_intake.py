@@ -1,11 +1,13 @@
 """What may be committed, and what a stage is given, without a broker."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 
 import pytest
 
 from anomaly.decode.records import DeadLetter, Records
 from anomaly.host.blocks import Fetched, Place
+from anomaly.host.extent import Extent
 from anomaly.host.health import Health
 from anomaly.host.intake import Intake
 from anomaly.host.progress import Progress
@@ -98,17 +100,92 @@ def test_a_settled_block_is_let_go_with_the_next_delivery() -> None:
     assert [b.first_offset for b in progress._delivered[PLACE]] == [5]
 
 
-async def test_a_block_behind_a_gap_is_refused_until_the_gap_proves_real(intake: Intake, stage: Stage) -> None:
-    """What a client dropped is read again; what the topic has lost to retention is stepped over."""
+class Brokers:
+    """What they say of the only partition's log."""
+
+    def __init__(self, epoch: int = 1, begins: int = 0, ends: int = 1000) -> None:
+        self.extent, self.asked = Extent(epoch, begins, ends), 0
+
+    async def look(self, places: Iterable[Place]) -> dict[Place, Extent]:
+        self.asked += 1
+        return dict.fromkeys(places, self.extent)
+
+
+@pytest.fixture
+def brokers(intake: Intake) -> Brokers:
+    made = Brokers()
+    intake.gate.look = made.look
+    return made
+
+
+async def test_a_block_behind_a_gap_is_refused_however_often_it_comes(
+    intake: Intake, stage: Stage, brokers: Brokers
+) -> None:
+    """What a client dropped is still in the topic: it is read again, not given up."""
     await intake.assigned([PLACE])
     intake.begin({PLACE: 10})
-    assert not await intake.take(block(20, 25))
-    assert intake.expected() == {PLACE: 10}
+    for _ in range(3):
+        assert not await intake.take(block(20, 25))
+        assert intake.expected() == {PLACE: 10}
     assert await intake.take(block(10, 20))
     assert await intake.take(block(20, 25))
+    assert stage.told == ["restore", (10, 20), (20, 25)]
+
+
+async def test_what_is_past_its_retention_is_jumped_over_and_no_more(intake: Intake, stage: Stage, brokers: Brokers) -> None:
+    """Counted to where the log begins, not to where the client happens to be."""
+    await intake.assigned([PLACE])
+    intake.begin({PLACE: 10})
+    brokers.extent = Extent(1, 28, 1000)
     assert not await intake.take(block(30, 31))
+    assert intake.expected() == {PLACE: 28}
+    assert await intake.take(block(28, 30))
     assert await intake.take(block(30, 31))
-    assert stage.told == ["restore", (10, 20), (20, 25), (30, 31)]
+    assert stage.told == ["restore", (28, 30), (30, 31)]
+    assert intake.health.registry.get_sample_value("anomaly_records_lost_total", {"stage": "decode"}) == 18
+
+
+@pytest.mark.parametrize("now", [Extent(2, 0, 1000), Extent(2, 0, 3), Extent(1, 0, 3), Extent(0, 0, 3)])
+async def test_a_log_that_began_anew_is_read_from_its_beginning(
+    intake: Intake, stage: Stage, brokers: Brokers, now: Extent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another topic of the name, whether it has passed our offset or not, or the same one cut off below it."""
+    monkeypatch.setattr("anomaly.host.gate.SURE", 0.0)
+    await intake.assigned([PLACE])
+    intake.begin({PLACE: 10})
+    assert await intake.take(block(10, 20))
+    brokers.extent = now
+    assert await intake.take(block(0, 3))
+    assert await intake.take(block(3, 4))
+    assert stage.told == ["restore", (10, 20), (0, 3), (3, 4)]
+    assert intake.health.registry.get_sample_value("anomaly_topic_anew_total", {"stage": "decode"}) == 1
+
+
+async def test_a_topic_that_was_made_anew_while_nothing_came_out_of_turn_is_noticed(
+    intake: Intake, stage: Stage, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new log has passed our offset: the client reads on in the middle of it."""
+    monkeypatch.setattr("anomaly.host.intake.ASK_EVERY", 0.0)
+    await intake.assigned([PLACE])
+    intake.begin({PLACE: 10})
+    assert await intake.take(block(10, 20))
+    brokers.extent = Extent(2, 0, 1000)
+    async with asyncio.timeout(10):
+        while intake.expected() != {PLACE: 0}:
+            await asyncio.sleep(0)
+    assert not await intake.take(block(20, 25))
+    assert await intake.take(block(0, 20))
+    assert stage.told == ["restore", (10, 20), (0, 20)]
+    await intake.close()
+
+
+async def test_the_brokers_are_not_asked_while_all_follows(intake: Intake, brokers: Brokers) -> None:
+    """Nor more than once where a log is read from its beginning up to what was taken."""
+    await intake.assigned([PLACE])
+    asked = brokers.asked
+    for first in range(0, 100, 10):
+        assert await intake.take(block(first, first + 10))
+    assert brokers.asked == asked
 
 
 async def test_memory_is_kept_over_a_rebalance_unless_another_worker_went_on(intake: Intake, stage: Stage) -> None:

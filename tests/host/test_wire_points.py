@@ -191,3 +191,14 @@ def test_a_tick_is_small() -> None:
     """Idle partitions get one a second."""
     (record,) = wire.encode(replace(Block("otlp_metrics", 0, 0, 1, 5, 5, Points.empty())))
     assert len(record) < 200
+
+
+def test_the_epoch_of_a_source_goes_along_and_who_does_not_know_it_reads_over_it() -> None:
+    """Readers of version 2 took the parts of a body one after the other, to the name, and let what follows be."""
+    told = Block("otlp_metrics", 3, 0, 1, 5, 5, Points.empty(), epoch=(1 << 63) - 1)
+    (record,) = wire.encode(told)
+    assert wire.decode(record).epoch == told.epoch
+    assert wire.decode(record).source == told.source
+    (without,) = wire.encode(replace(told, epoch=0))
+    assert wire.decode(without).epoch == 0
+    assert record[3] == without[3] == 2

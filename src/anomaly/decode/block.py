@@ -49,7 +49,8 @@ class Block:
     points of a block it has not.
     `heard` is the event time in ms to which the input partition was heard, 0 if not known; a block without points is a
     tick: it only says that. `lateness` is the source's, in ms. `series` announces those whose points come for the first
-    time, or again now and then.
+    time, or again now and then. `epoch` tells the source from one of the same name before it, whose offsets began as well; 0
+    where nobody knows.
     """
 
     source: str
@@ -60,3 +61,4 @@ class Block:
     lateness: int
     points: Points
     series: Announced = field(default_factory=Announced)
+    epoch: int = 0

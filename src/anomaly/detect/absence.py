@@ -38,12 +38,16 @@ class Silence(NamedTuple):
     back: int
 
 
+EPOCHS = 8  # of an input that are remembered: who still reads one of them has been asleep for long
+
+
 class Inputs:
     """How far each input partition was heard, in ms; the time of a source is that of its slowest input that is not idle."""
 
     def __init__(self) -> None:
         self.heard: dict[tuple[str, int], int] = {}
         self.next: dict[tuple[str, int], int] = {}  # the offset after what was taken, of those that have offsets
+        self.epochs: dict[tuple[str, int], list[int]] = {}  # of topics that were the input, the one of now last
         self.time = 0
         self.numbers: dict[tuple[str, int], int] = {}
 
@@ -56,23 +60,36 @@ class Inputs:
     def unseen(self, block: Block) -> Points | None:
         """The points of a block that were not taken yet, by the offsets of their records; None for a block taken before.
 
-        So each input record is taken once, whatever a decoder that was restarted sends again, and however it cuts it. What
-        was taken before cannot be newer than all that was taken: that is a topic made anew, whose offsets begin again.
+        So each input record is taken once, whatever a decoder that was restarted sends again, and however it cuts it. A
+        topic made anew has offsets that begin again, and another epoch. Where no epoch is told, it is known by points that
+        are newer than all that was taken.
         """
         place = block.source, block.partition
-        expected = self.next.get(place, 0)
         if not block.next_offset:  # its source has no offsets
             return block.points
-        if block.offset < expected:
-            again = block.offset + block.points.record < expected
-            if block.points.time[again].max(initial=0) > self.heard.get(place, sys.maxsize):
-                expected = block.offset
+        if block.epoch and not self._is_now(place, block.epoch):
+            return None
+        expected = self.next.get(place, 0)
         self.next[place] = max(expected, block.next_offset)
         if block.offset >= expected:
+            return block.points
+        again = block.offset + block.points.record < expected
+        if not block.epoch and block.points.time[again].max(initial=0) > self.heard.get(place, sys.maxsize):
+            self.next[place] = block.next_offset
             return block.points
         if block.next_offset <= expected:
             return None
         return block.points.take(~again)
+
+    def _is_now(self, place: tuple[str, int], epoch: int) -> bool:
+        """Whether this is the epoch of an input, from now on at least; not one that is over."""
+        known = self.epochs.setdefault(place, [])
+        if epoch in known:
+            return epoch == known[-1]
+        if known:  # else a version that told no epochs took what came before
+            self.next.pop(place, None)
+        self.epochs[place] = [*known, epoch][-EPOCHS:]
+        return True
 
     def number(self, source: str, partition: int) -> int:
         """A small number for an input."""

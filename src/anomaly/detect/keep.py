@@ -50,6 +50,7 @@ class Rest(msgspec.Struct, kw_only=True):
     open: list[tuple[int, Anomaly]]
     silent: list[Anomaly]
     known: list[Anomaly]
+    epochs: list[tuple[str, int, list[int]]] = []
     beside: str = ""  # the key of what is kept beside
     version: int = VERSION
 
@@ -169,6 +170,7 @@ def rest_of(p: Parts, seed: int, specs: Sequence[ModelSpec], kept: Keep) -> Rest
         beside=kept.beside.key if kept.beside else "",
         heard=[(*place, time) for place, time in p.inputs.heard.items()],
         next=[(*place, offset) for place, offset in p.inputs.next.items()],
+        epochs=[(*place, known) for place, known in p.inputs.epochs.items()],
         numbers=list(p.inputs.numbers),
         time=p.inputs.time,
         clocks=[(source, c.last, c.active, c.usual) for source, c in p.absence.clocks.items()],
@@ -189,6 +191,7 @@ def take_over(p: Parts, rest: Rest) -> None:
     """Make the parts what the rest says; `said` is the caller's."""
     p.inputs.heard.update({(source, partition): time for source, partition, time in rest.heard})
     p.inputs.next.update({(source, partition): offset for source, partition, offset in rest.next})
+    p.inputs.epochs.update({(source, partition): known for source, partition, known in rest.epochs})
     p.inputs.numbers.update({place: i for i, place in enumerate(rest.numbers)})
     p.inputs.time = rest.time
     p.absence.clocks.update({source: Clock(last, active, usual) for source, last, active, usual in rest.clocks})

@@ -78,9 +78,13 @@ class Ticket:
 
 @dataclass(slots=True)
 class Fetched(Records):
-    """A block as fetched from a topic, the batches in its range that could not be read, and its ticket."""
+    """A block as fetched from a topic, the batches in its range that could not be read, and its ticket.
+
+    `epoch` tells the topic from those that had its name before, 0 where nobody knows.
+    """
 
     damaged: list[DeadLetter] = field(default_factory=list)
+    epoch: int = 0
     ticket: Ticket = field(init=False)
 
     def __post_init__(self) -> None:

@@ -27,10 +27,11 @@ log = logging.getLogger(__name__)
 
 
 class Pending(NamedTuple):
-    """What was gathered, up to which source offset, and what its bytes mean."""
+    """What was gathered, up to which offset of which source topic, and what its bytes mean."""
 
     snapshot: Snapshot
     next_offset: int
+    epoch: int
     layouts: dict[str, Any]
 
 
@@ -43,6 +44,7 @@ class Keeper:
     manifest: Manifest | None = None
     due: float = 0.0
     next_offset: int = 0
+    epoch: int = 0  # of the topic that it is an offset of
     changed: bool = False
     writing: "asyncio.Task[None] | None" = None
     pending: "Pending | None" = None  # gathered and not kept yet: what it holds is in no later snapshot
@@ -86,6 +88,7 @@ class Checkpoints:
                 put(held, state)
                 keeper.manifest = held.manifest
                 keeper.next_offset = offsets[place] = held.manifest.next_offset
+                keeper.epoch = held.manifest.epoch
         if offsets:
             self.health.restored(self.stage, self.now() - began)
             log.info("state restored", extra={"stage": self.stage, "partitions": len(offsets)})
@@ -107,10 +110,14 @@ class Checkpoints:
         """Whether no checkpoint of it was ever written or found."""
         return self._keepers[place].manifest is None
 
-    def took(self, place: Place, next_offset: int) -> None:
-        """A block was taken: everything below the offset is in the state."""
+    def epoch(self, place: Place) -> int:
+        """Of the source topic that its offset is one of, 0 where nobody told."""
+        return self._keepers[place].epoch
+
+    def took(self, place: Place, next_offset: int, epoch: int = 0) -> None:
+        """A block was taken: everything below the offset, of the topic of that epoch, is in the state."""
         keeper = self._keepers[place]
-        keeper.next_offset, keeper.changed = next_offset, True
+        keeper.next_offset, keeper.epoch, keeper.changed = next_offset, epoch, True
         self.look(place)
 
     def look(self, place: Place) -> None:
@@ -123,7 +130,7 @@ class Checkpoints:
         if keeper.pending is None:
             began = time.perf_counter()
             snapshot = keeper.state.gather(keeper.generation)
-            keeper.pending = Pending(snapshot, keeper.next_offset, dict(keeper.state.layouts()))
+            keeper.pending = Pending(snapshot, keeper.next_offset, keeper.epoch, dict(keeper.state.layouts()))
             self.health.checkpoint_pause(self.stage, time.perf_counter() - began)
             keeper.changed = False
         keeper.writing = asyncio.create_task(self._write(place, keeper, keeper.pending))
@@ -132,7 +139,7 @@ class Checkpoints:
         body = await asyncio.to_thread(pack, pending.snapshot, pending.layouts)
         own = Generation(keeper.generation, 0, zlib.crc32(body), len(body))
         manifest = Manifest(
-            generation=own.number, next_offset=pending.next_offset,
+            generation=own.number, next_offset=pending.next_offset, epoch=pending.epoch,
             live=(*(keeper.manifest.live if keeper.manifest else ()), own), written_by=__version__,
         )  # fmt: skip
         try:

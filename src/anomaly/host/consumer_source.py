@@ -13,6 +13,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import blocks, connect
 from anomaly.host.blocks import BLOCKS, Fetched, Place
+from anomaly.host.extent import Extents
 from anomaly.host.intake import Intake
 from anomaly.host.progress import Progress, unread
 from anomaly.host.source import COMMIT_EVERY, FETCH_BYTES, FETCH_WAIT, HEARTBEAT, REBALANCE, SESSION, WAITING_BLOCKS
@@ -28,6 +29,7 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, kafka: KafkaSettings, group: str, intake: Intake) -> None:
         blocks.install()
         self.kafka, self.group, self.intake = kafka, group, intake
+        intake.gate.look = Extents(kafka).look
         self.progress = Progress()
         self._waiting: deque[Fetched] = deque()
         self._changed = asyncio.Event()  # something was put in, taken out, or we are to stop
@@ -55,7 +57,6 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=int(SESSION * 1000),
         )
         await self._consumer.start()
-        self.intake.end = self._end
         self._consumer.subscribe(self.intake.stage.topics, listener=self)
         tasks = [asyncio.create_task(work()) for work in (self._read, self._take, self._commit_often)]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -73,10 +74,6 @@ class ConsumerSource(ConsumerRebalanceListener):  # type: ignore[misc]
                 await task
         await self._commit()
         await self._consumer.stop()
-
-    async def _end(self, place: Place) -> int:
-        tp = TopicPartition(*place)
-        return int((await self._consumer.end_offsets([tp]))[tp])
 
     async def stop(self) -> None:
         """Let `run` finish: the block in hand, a last commit, goodbye to the group."""

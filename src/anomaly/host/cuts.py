@@ -19,4 +19,4 @@ def single(block: Fetched, i: int) -> Fetched:
 def part(block: Fetched, rows: slice, first: int, following: int) -> Fetched:
     """Some records of a block as a block of the offsets [first, following)."""
     columns = (block.offset[rows], block.time[rows], block.value_at[rows], block.value_len[rows])
-    return Fetched(block.source, block.partition, block.buffer, *columns, following, first)
+    return Fetched(block.source, block.partition, block.buffer, *columns, following, first, epoch=block.epoch)

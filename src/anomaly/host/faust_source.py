@@ -17,7 +17,6 @@ from contextlib import suppress
 from typing import Any
 
 import faust
-from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from yarl import URL
@@ -25,6 +24,7 @@ from yarl import URL
 from anomaly.config.settings import KafkaSettings
 from anomaly.host import blocks, connect
 from anomaly.host.blocks import BLOCKS, Fetched, Place
+from anomaly.host.extent import Extents
 from anomaly.host.intake import Intake
 from anomaly.host.progress import Progress, positions, unread
 from anomaly.host.source import COMMIT_EVERY, FETCH_BYTES, FETCH_WAIT, HEARTBEAT, REBALANCE, SESSION, WAITING_BLOCKS
@@ -111,12 +111,6 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         await super().perform_seek()
         self.began({Place(tp.topic, tp.partition): self._committed_offset[tp] for tp in self.assignment()})
 
-    async def end(self, place: Place) -> int:
-        """Where a partition's log ends."""
-        tp = TopicPartition(*place)
-        found = await self._thread.call_thread(self._thread._ensure_consumer().end_offsets, [tp])
-        return int(found[tp])
-
     async def read_again(self, place: Place, offset: int) -> None:
         """What was read from `offset` on never arrived."""
         self.progress.forget([place])
@@ -184,6 +178,7 @@ class FaustSource:
     def __init__(self, kafka: KafkaSettings, group: str, intake: Intake) -> None:
         blocks.install()
         self.intake = intake
+        intake.gate.look = Extents(kafka).look
         self._folder = tempfile.TemporaryDirectory(prefix="anomaly-")
         self.app = application(kafka, group, self._folder.name)
         self._stopped = asyncio.Event()
@@ -217,7 +212,6 @@ class FaustSource:
         """Read until stopped; raises what an agent, or Faust itself, could not get over."""
         self.app.finalize()
         self.app.consumer.began, self.app.consumer.leaving = self.intake.begin, self.intake.keep
-        self.intake.end = self.app.consumer.end
         mending = asyncio.create_task(self._mend())
         starting = asyncio.create_task(self.app.start())
         ends = [asyncio.create_task(self.app._crashed.wait()), asyncio.create_task(self._stopped.wait())]

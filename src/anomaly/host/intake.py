@@ -10,7 +10,6 @@ topic's.
 import asyncio
 import logging
 import math
-import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -21,13 +20,14 @@ from anomaly.decode.records import BadRecord, DeadLetter
 from anomaly.host.blocks import Fetched, Place, Ticket
 from anomaly.host.checkpoint import Checkpoints
 from anomaly.host.cuts import cut, single
+from anomaly.host.gate import Gate
 from anomaly.host.health import Health
 from anomaly.host.source import REBALANCE, SESSION, Stage
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0  # seconds between looks at partitions on which nothing comes
-SURE = 3.0  # seconds for which a log must end below what we took: where a broker has just taken over it may, for a moment
+ASK_EVERY = 15.0  # seconds between questions whether the topics are still the same
 
 SetAside = Callable[[Sequence[DeadLetter]], Awaitable[None]]
 
@@ -39,17 +39,16 @@ class Intake:
         self.stage, self.set_aside, self.health, self.checkpoints = stage, set_aside, health, checkpoints
         self._turn = asyncio.Lock()
         self._held: set[Place] = set()
-        self._next: dict[Place, int] = {}  # the offset that must come next, where it is known
-        self._from: dict[Place, int] = {}  # where a state began of which there is no checkpoint yet
+        self.gate = Gate(stage.name, health)
+        self.gate.anew = self._began_anew
         self._stale: set[Place] = set()  # what we remember of these is too old: another worker went on meanwhile
         self._fenced: dict[Place, float] = {}  # another worker writes their state; since when we know
-        self._refused: dict[Place, tuple[int, int]] = {}  # (offset that had to come, offset that came)
         self._taken: defaultdict[Place, deque[Ticket]] = defaultdict(deque)  # and not covered by a checkpoint yet
         self._one_by_one_until: dict[Place, int] = {}  # a block below this offset met a fault: which record of it?
         self._poison: defaultdict[Place, set[int]] = defaultdict(set)  # offsets of records that were set aside
         self._closed = False
-        self.end: Callable[[Place], Awaitable[int]] = unknown  # of a partition's log, as the adapter's client asks for it
         self._watching: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
         if checkpoints:
             checkpoints.done, checkpoints.fenced, checkpoints.sent = self._covered, self._shut_out, stage.sent
 
@@ -62,11 +61,14 @@ class Intake:
                 self._forget(place)
             if new := sorted(now - ours):
                 await self._restore(new)
+            await self.gate.ask(sorted(now & ours))
             self._held = now
         if self.stage.reads_sources:
             self.health.assigned({p.topic for p in now}, self.stage.name)
         if self.checkpoints and self._watching is None:
             self._watching = asyncio.create_task(self._watch())
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
 
     async def _restore(self, places: Sequence[Place]) -> None:
         """From their checkpoints, and where there is none, by what the stage itself remembers."""
@@ -74,15 +76,19 @@ class Intake:
         if self.checkpoints:
             states = {place: state for place in places if (state := self.stage.state(place)) is not None}
             offsets = await self.checkpoints.restore(states)
-        self._next |= {place: self._from[place] for place in places if place in self._from} | offsets
+        self.gate.next |= {place: self.gate.began[place] for place in places if place in self.gate.began} | offsets
+        if self.checkpoints:
+            self.gate.epochs |= {place: self.checkpoints.epoch(place) for place in offsets}
         if without := [place for place in places if place not in offsets]:
             await self.stage.restore(without)
+        await self.gate.ask(places)
 
     def _forget(self, place: Place) -> None:
         self.stage.drop(place)
         if self.checkpoints:
             self.checkpoints.drop(place)
-        for known in (self._next, self._from, self._fenced, self._taken, self._one_by_one_until, self._poison):
+        self.gate.forget(place)
+        for known in (self._fenced, self._taken, self._one_by_one_until, self._poison):
             known.pop(place, None)
         self._stale.discard(place)
 
@@ -98,16 +104,16 @@ class Intake:
                 log.error("no checkpoint where there was one: what was learned is lost", extra=place._asdict())
             if offset is None:
                 if not kept:
-                    self._next.pop(place, None)
+                    self.gate.next.pop(place, None)
             elif place in self._held:
-                if offset > self._next.get(place, offset):
+                if offset > self.gate.next.get(place, offset):
                     self._stale.add(place)
-                if not (kept and place in self._next):
-                    self._next[place] = offset
+                if not (kept and place in self.gate.next):
+                    self.gate.next[place] = offset
 
     def expected(self) -> dict[Place, int]:
         """The offset that must come next, of our partitions where it is known; nothing while a block is in hand."""
-        return {} if self._turn.locked() else {p: n for p, n in self._next.items() if p in self._held}
+        return {} if self._turn.locked() else {p: n for p, n in self.gate.next.items() if p in self._held}
 
     async def take(self, block: Fetched) -> bool:
         """Work off a block; False if it is not ours to take. Raises if the brokers refuse what follows from it."""
@@ -116,8 +122,9 @@ class Intake:
             if place in self._stale and place in self._held:
                 self._stale.discard(place)
                 await self._afresh(place)
-            if self._closed or place not in self._held or place in self._fenced or not self._follows(place, block):
+            if self._closed or place not in self._held or place in self._fenced or not await self.gate.admits(place, block):
                 return False
+            block.epoch = self.gate.epoch(place)
             if block.damaged:
                 await self.set_aside(block.damaged)
             if self._is_kept(place):
@@ -135,30 +142,12 @@ class Intake:
         began = time.perf_counter()
         points = await work(place, block)
         self.health.batch(self.stage.name, *place, len(block), points, time.perf_counter() - began)
-        self._next[place] = block.next_offset
-
-    def _follows(self, place: Place, block: Fetched) -> bool:
-        """Whether nothing is missing before the block.
-
-        Clients drop what they read around a rebalance, and read it again; a block that comes in between must not be taken.
-        The same gap a second time is one in the topic: what was there is past its retention.
-        """
-        wanted, came = self._next.get(place, block.first_offset), block.first_offset
-        if came <= wanted:
-            return True
-        if self._refused.pop(place, None) == (wanted, came):
-            self.health.lost(self.stage.name, came - wanted)
-            log.error("records are gone from the topic before they were read", extra={**place._asdict(), "n": came - wanted})
-            return True
-        self._refused[place] = wanted, came
-        return False
+        self.gate.next[place] = block.next_offset
 
     async def _take_once(self, place: Place, block: Fetched) -> bool:
         """Take what the state does not hold yet; what it holds need not be judged again, and settles with the rest."""
-        wanted = self._next.setdefault(place, block.first_offset)
-        if block.next_offset <= wanted and await self._is_anew(place, wanted):
-            wanted = self._next[place] = self._from[place] = block.first_offset
-        self._from.setdefault(place, wanted)
+        wanted = self.gate.next.setdefault(place, block.first_offset)
+        self.gate.began.setdefault(place, wanted)
         fresh = block if wanted <= block.first_offset else cut(block, wanted)
         try:
             if block.next_offset > wanted:
@@ -172,19 +161,7 @@ class Intake:
             return False
         self._taken[place].append(block.ticket)
         assert self.checkpoints is not None
-        self.checkpoints.took(place, max(block.next_offset, wanted))
-        return True
-
-    async def _is_anew(self, place: Place, wanted: int) -> bool:
-        """Whether the topic was deleted and made again, or cut off: its log ends below what was taken of it."""
-        if (end := await self.end(place)) >= wanted:
-            return False
-        await asyncio.sleep(SURE)
-        if (end := await self.end(place)) >= wanted:
-            return False
-        self.health.anew(self.stage.name)
-        log.error("the topic was made anew, or cut off, and is read from where it begins",
-                  extra={**place._asdict(), "end": end, "taken": wanted})  # fmt: skip
+        self.checkpoints.took(place, max(block.next_offset, wanted), block.epoch)
         return True
 
     async def _strictly(self, place: Place, block: Fetched) -> int:
@@ -242,6 +219,11 @@ class Intake:
             one.ticket.settled = True
         return points
 
+    def _began_anew(self, place: Place) -> None:
+        """What we knew by offsets of the log before."""
+        for known in (self._taken, self._one_by_one_until, self._poison):
+            known.pop(place, None)
+
     def _covered(self, place: Place, offset: int) -> None:
         """A checkpoint covers everything below the offset."""
         taken = self._taken[place]
@@ -265,6 +247,14 @@ class Intake:
                         del self._fenced[place]
                         await self._afresh(place)
 
+    async def _ask(self) -> None:
+        """A topic that was made anew, and has passed the offset where we read on, brings no block out of turn."""
+        while True:
+            await asyncio.sleep(ASK_EVERY)
+            if changed := await self.gate.changed(self._held):
+                async with self._turn:
+                    await self.gate.ask(place for place in changed if place in self._held)
+
     async def keep(self, places: Iterable[Place]) -> None:
         """These partitions are about to leave us: a last checkpoint of each."""
         async with self._turn:
@@ -284,17 +274,13 @@ class Intake:
         """Finish the block in hand and take no other; a last checkpoint."""
         self.refuse()
         await self.idle()
-        if self._watching:
-            self._watching.cancel()
+        for task in (self._watching, self._asking):
+            if task:
+                task.cancel()
         await self.stage.finish()
         if self.checkpoints:
             await self.keep(self._held)
             await self.checkpoints.close()
-
-
-async def unknown(place: Place) -> int:
-    """Nobody knows where it ends."""
-    return sys.maxsize
 
 
 def fault(error: Exception) -> BadRecord:

@@ -90,7 +90,8 @@ def merge(blocks: Sequence[Block]) -> list[Block]:
 def _follows(run: Sequence[Block], block: Block) -> bool:
     near = block.next_offset - run[0].offset < FURTHEST
     few = sum(len(b.points) for b in run) + len(block.points) <= MOST
-    return run[-1].next_offset <= block.offset and near and few and run[-1].lateness == block.lateness
+    alike = (run[-1].lateness, run[-1].epoch) == (block.lateness, block.epoch)
+    return run[-1].next_offset <= block.offset and near and few and alike
 
 
 def _joined(run: Sequence[Block]) -> Block:

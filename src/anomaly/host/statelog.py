@@ -45,6 +45,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     version: int = VERSION
     generation: int
     next_offset: int
+    epoch: int = 0  # of the topic that it is an offset of (`extent`), 0 where nobody told
     live: tuple[Generation, ...] = ()
     written_by: str = ""  # version of the program
 

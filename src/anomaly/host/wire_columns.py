@@ -103,6 +103,10 @@ class Reader:
         self.at = end + -end % 8
         return part
 
+    def has(self, size: int) -> bool:
+        """Whether so many bytes are left."""
+        return self.raw.size - self.at >= size
+
     def column(self, how: int, n: int, kind: Any) -> NDArray[Any]:
         """A column of `n` numbers; one that is the same throughout has a stride of 0."""
         dtype = np.dtype(kind)

@@ -3,8 +3,9 @@
 A record is a head and a zstd body. Head, little-endian: magic "APB", version, CRC-32 of everything behind it, input
 partition, offset, next offset, heard, lateness, points, buckets, announced series, bytes of their texts, bytes of the
 source's name, bytes of the body when decompressed, and how each column of COLUMNS is written (`wire_columns`). The body:
-hashes of the announced series, lengths of their texts, the columns, the buckets, the texts, the name; each from a multiple
-of eight bytes on. `bucket_at` is not sent: the buckets are gathered in order of points.
+hashes of the announced series, lengths of their texts, the columns, the buckets, the texts, the name, the epoch (uint64);
+each from a multiple of eight bytes on. The epoch came later: it may be missing, and who does not know it reads over it.
+`bucket_at` is not sent: the buckets are gathered in order of points.
 
 Version 1 is read as well, and written where the configuration says so, for as long as a worker that knows no other reads
 the same topic. A version that we do not know is refused by its name, not guessed.
@@ -81,12 +82,13 @@ def _some(series: Announced, which: NDArray[np.bool_]) -> Announced:
 def _encode(block: Block) -> bytes:
     points, name, texts = block.points, block.source.encode(), Strung.of(block.series.text)
     buckets = gathered(points)
+    tail = (padded(name), block.epoch.to_bytes(8, "little")) if block.epoch else (name,)
     hows, parts = [], [block.series.hash.tobytes(), texts.size.tobytes()]
     for column in COLUMNS:
         how, written = packed(getattr(points, column))
         hows.append(how)
         parts += written
-    raw = b"".join([*parts, shuffled(buckets), padded(texts.raw.tobytes()), name])
+    raw = b"".join([*parts, shuffled(buckets), padded(texts.raw.tobytes()), *tail])
     body = bytes(cramjam.zstd.compress(raw, level=1))
     place = (block.partition, block.offset, block.next_offset, block.heard, block.lateness)
     sizes = (len(points), buckets.size, len(block.series), texts.raw.size, len(name), len(raw))
@@ -117,4 +119,5 @@ def decode(record: bytes) -> Block:
         raise BadRecord("bad_block", "texts do not add up")
     announced = Announced(hashes, Strung(text, sizes))
     source = reader.take(name, np.uint8).tobytes().decode(errors="replace")
-    return Block(source, partition, offset, next_offset, heard, lateness, points, announced)
+    epoch = int(reader.take(1, np.int64)[0]) if reader.has(8) else 0
+    return Block(source, partition, offset, next_offset, heard, lateness, points, announced, epoch)
