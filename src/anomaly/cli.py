@@ -153,6 +153,7 @@ def run_embedded(args: argparse.Namespace, settings: Settings, specs: Sequence[M
     from anomaly.host.embedded import run_embedded
     from anomaly.host.files import NoData, checked
     from anomaly.host.health import Health
+    from anomaly.state import Newer
 
     files, health = args.input or (), Health()
     try:
@@ -162,6 +163,9 @@ def run_embedded(args: argparse.Namespace, settings: Settings, specs: Sequence[M
     except NoData as error:
         print(f"anomaly: {error}", file=sys.stderr)
         return NO_DATA
+    except Newer as error:
+        print(f"anomaly: {error}", file=sys.stderr)
+        return FAILED
 
 
 def check(args: argparse.Namespace) -> int:

@@ -27,7 +27,11 @@ USED, FREE = 0, 1  # of a table's `count`
 LAYOUT = {"at", "slot", "spare"}  # fields that say where something lies, or nothing; so does <pool>_at
 
 
-__all__ = ["FREE", "USED", "Borrowed", "Layout", "Part", "Pool", "Rows", "Snapshot", "Stateful", "Table", "gather"]
+__all__ = ["FREE", "USED", "Borrowed", "Layout", "Newer", "Part", "Pool", "Rows", "Snapshot", "Stateful", "Table", "gather"]
+
+
+class Newer(Exception):
+    """A state that a later version of ours wrote: to begin anew would write over it."""
 
 
 class Part(NamedTuple):
@@ -59,7 +63,7 @@ class Stateful(Protocol):
         """Rows that a generation wrote, by the layouts of its writer; called on a fresh state, in order of generations."""
 
     def settle(self, rest: bytes) -> None:
-        """After the last `put`: the rest, and whatever follows from the rows."""
+        """After the last `put`: the rest, and whatever follows from the rows. Raises Newer for what it cannot read yet."""
 
 
 class Table:

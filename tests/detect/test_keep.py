@@ -13,7 +13,8 @@ from tests.detect.test_detector import SPECS, STORY
 
 from anomaly.config.settings import Limits
 from anomaly.decode.block import Block
-from anomaly.state import Part, Snapshot
+from anomaly.detect import keep
+from anomaly.state import Newer, Part, Snapshot
 
 CUTS = st.lists(st.integers(1, len(STORY) - 1), min_size=1, max_size=6)
 
@@ -94,6 +95,12 @@ def test_what_comes_again_is_taken_once_however_it_is_cut(first: list[int], seco
 
     assert feed.detector.digest() == once.detector.digest()
     assert sorted(msgspec.json.encode(a) for a in feed.said) == sorted(msgspec.json.encode(a) for a in once.said)
+
+
+def test_the_rest_of_a_later_version_is_refused_whatever_it_holds() -> None:
+    """After a rollback: not taken for damaged, which would begin anew."""
+    with pytest.raises(Newer, match="format 99"):
+        keep.read(msgspec.msgpack.encode({"version": 99, "seed": "of another type"}))
 
 
 def test_each_epoch_of_a_topic_counts_its_offsets_anew_and_one_that_is_over_teaches_nothing() -> None:

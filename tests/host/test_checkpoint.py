@@ -25,8 +25,9 @@ from anomaly.host.source import Source
 from anomaly.host.state_command import FAILED, export, inspect, take_in
 from anomaly.host.state_folder import StateFolder
 from anomaly.host.state_topic import StateTopic
-from anomaly.host.statelog import Fenced, Generation, Manifest, Newer, pack, put
+from anomaly.host.statelog import Fenced, Generation, Manifest, pack, put
 from anomaly.host.topics import Names, prepare, prepare_state
+from anomaly.state import Newer
 
 pytestmark = pytest.mark.kafka
 

@@ -14,16 +14,21 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numba
 from aiokafka.errors import KafkaError
 
 from anomaly import __version__
+from anomaly.compiled import VERSION
 from anomaly.config.settings import Checkpoint
 from anomaly.host.blocks import Place
 from anomaly.host.health import Health
 from anomaly.host.statelog import Damaged, Fenced, Found, Generation, Manifest, Store, pack, put
-from anomaly.state import Snapshot, Stateful
+from anomaly.state import Newer, Snapshot, Stateful
 
 log = logging.getLogger(__name__)
+
+KERNELS = f"{VERSION} numba-{numba.__version__}"
+AT_ONCE = 2  # partitions restored side by side: one is read while the rows of another are put in; bounds memory
 
 
 class Pending(NamedTuple):
@@ -78,21 +83,32 @@ class Checkpoints:
         a later version of ours could read: it must not be written over.
         """
         began = self.now()
-        stores = {place: self.store(place) for place in states}
-        found = dict(zip(stores, await asyncio.gather(*map(self._opened, stores.values())), strict=True))
-        offsets: dict[Place, int] = {}
+        few = asyncio.Semaphore(AT_ONCE)
         for i, (place, state) in enumerate(states.items()):
-            keeper = self._keepers[place] = Keeper(stores[place], state)
-            keeper.due = self.now() + self.settings.every * (1.0 + i / len(states))
-            if (held := found[place]) is not None:
-                put(held, state)
-                keeper.manifest = held.manifest
-                keeper.next_offset = offsets[place] = held.manifest.next_offset
-                keeper.epoch = held.manifest.epoch
+            keeper = self._keepers[place] = Keeper(self.store(place), state)
+            keeper.due = began + self.settings.every * (1.0 + i / len(states))
+        await asyncio.gather(*(self._restored(place, self._keepers[place], few) for place in states))
+        offsets = {place: keeper.next_offset for place in states if (keeper := self._keepers[place]).manifest}
         if offsets:
             self.health.restored(self.stage, self.now() - began)
             log.info("state restored", extra={"stage": self.stage, "partitions": len(offsets)})
         return offsets
+
+    async def _restored(self, place: Place, keeper: Keeper, few: asyncio.Semaphore) -> None:
+        """Nobody else sees the state yet, so rows are put in on another thread: the loop has heartbeats to send."""
+        async with few:
+            try:
+                found = await self._opened(keeper.store)
+                if found is None:
+                    return
+                await asyncio.to_thread(put, found, keeper.state)
+            except Newer as error:
+                raise Newer(f"{place.topic}-{place.partition}: {error}") from error
+        manifest = found.manifest
+        keeper.manifest, keeper.next_offset, keeper.epoch = manifest, manifest.next_offset, manifest.epoch
+        if manifest.kernels != KERNELS:
+            log.info("what other kernels learned is taken as it is",
+                     extra={**place._asdict(), "then": manifest.kernels or "unknown", "now": KERNELS})  # fmt: skip
 
     async def _opened(self, store: Store) -> Found | None:
         try:
@@ -140,7 +156,8 @@ class Checkpoints:
         own = Generation(keeper.generation, 0, zlib.crc32(body), len(body))
         manifest = Manifest(
             generation=own.number, next_offset=pending.next_offset, epoch=pending.epoch,
-            live=(*(keeper.manifest.live if keeper.manifest else ()), own), written_by=__version__,
+            live=(*(keeper.manifest.live if keeper.manifest else ()), own),
+            written_by=__version__, kernels=KERNELS,
         )  # fmt: skip
         try:
             await self.sent()

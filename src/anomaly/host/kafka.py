@@ -32,9 +32,9 @@ from anomaly.host.source import Source, Stage
 from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
 from anomaly.host.stages_alerts import CorrelateStage, DeliverStage
 from anomaly.host.state_topic import StateTopic
-from anomaly.host.statelog import Newer
 from anomaly.host.topics import MissingTopics, Names
 from anomaly.host.wiring import Wiring
+from anomaly.state import Newer
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,9 @@ from anomaly.host import connect
 from anomaly.host.blocks import Place
 from anomaly.host.state_folder import StateFolder
 from anomaly.host.state_topic import StateTopic
-from anomaly.host.statelog import Damaged, Found, Generation, Newer, merged
+from anomaly.host.statelog import Damaged, Found, Generation, merged
 from anomaly.host.topics import Names, partitions_of
+from anomaly.state import Newer
 
 FAILED, NOTHING = 1, 3
 

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 
 from anomaly import __version__
-from anomaly.state import Layout, Part, Snapshot, Stateful
+from anomaly.state import Layout, Newer, Part, Snapshot, Stateful
 
 VERSION = 1
 FRESH = -1  # the next offset of a state that stands for no offset (files, OTLP over HTTP)
@@ -26,8 +26,11 @@ class Damaged(Exception):
     """A checkpoint that cannot be read; the message says which and why."""
 
 
-class Newer(Exception):
-    """A checkpoint of a version of ours that does not exist yet: to begin anew would write over it."""
+class Version(Struct, frozen=True):
+    """What a manifest of any version has."""
+
+    version: int = VERSION
+    written_by: str = ""
 
 
 class Generation(Struct, frozen=True, array_like=True):
@@ -48,6 +51,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     epoch: int = 0  # of the topic that it is an offset of (`extent`), 0 where nobody told
     live: tuple[Generation, ...] = ()
     written_by: str = ""  # version of the program
+    kernels: str = ""  # and of what judged in it, which the last digits of a score may depend on
 
     @property
     def size(self) -> int:
@@ -59,13 +63,6 @@ class Manifest(Struct, frozen=True, kw_only=True):
         *others, own = self.live
         living = [each for each in others if each.number >= low]
         return msgspec.structs.replace(self, live=(*living, msgspec.structs.replace(own, begins=begins)))
-
-
-class Version(Struct, frozen=True):
-    """What a manifest of any version has."""
-
-    version: int = VERSION
-    written_by: str = ""
 
 
 class Found(NamedTuple):
@@ -154,13 +151,18 @@ def read_manifest(text: bytes) -> Manifest:
     try:
         own = _from_any(text)
         if own.version > VERSION:
-            raise Newer(
-                f"this state was written by anomaly {own.written_by} (format {own.version}), and {__version__} reads format "
-                f"{VERSION}: run that version again; or save it with that one's `anomaly state export` and delete the topic"
-            )
+            raise later(own.written_by, f"format {own.version}, and {__version__} reads format {VERSION}")
         return _from_manifest(text)
     except msgspec.DecodeError as error:
         raise Damaged(f"manifest: {error}") from error
+
+
+def later(written_by: str, what: str) -> Newer:
+    """That a state is of a later version, and what can be done."""
+    return Newer(
+        f"this state was written by anomaly {written_by} ({what}): run that version again; or save it with that one's "
+        "`anomaly state export`, and delete it"
+    )
 
 
 def checked(generation: Generation, body: bytes) -> tuple[int, bytes]:
@@ -171,13 +173,16 @@ def checked(generation: Generation, body: bytes) -> tuple[int, bytes]:
 
 
 def put(found: Found, state: Stateful) -> None:
-    """Bring a fresh state to where the checkpoint left it; raises Damaged."""
+    """Bring a fresh state to where the checkpoint left it; raises Damaged, or Newer."""
     rest = b""
     for generation, body in found.bodies:
         read = unpack(body)
         state.put(generation, read.parts, read.layouts)
         rest = read.rest
-    state.settle(rest)
+    try:
+        state.settle(rest)
+    except Newer as error:
+        raise later(found.manifest.written_by, str(error)) from error
 
 
 class Whole:
