@@ -51,6 +51,7 @@ class Rest(msgspec.Struct, kw_only=True):
     silent: list[Anomaly]
     known: list[Anomaly]
     beside: str = ""  # the key of what is kept beside
+    aliases: dict[str, str] = {}  # under which the labels have their names
     version: int = VERSION
 
 
