@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 
 from anomaly.config.settings import IdentitySettings
-from anomaly.decode.identity import Identity, Series, fingerprint
+from anomaly.decode.identity import Identity, Series, fingerprint, newest
 from anomaly.decode.points import Kind
 
 SHOP = {"service.namespace": "shop", "service.name": "checkout", "http.route": "/pay", "k8s.pod.name": "checkout-1"}
@@ -75,3 +75,11 @@ def test_kind_and_bounds_do_not_make_another_series():
     identity = Identity(IdentitySettings())
     one = identity.series("m", "s", SHOP, Kind.HISTOGRAM, (1.0,))
     assert one.hash == identity.series("m", "s", SHOP, Kind.GAUGE, (2.0,)).hash
+
+
+def test_old_and_new_names_of_an_attribute_make_one_series():
+    """Also where a sender gives both in a transition; of two old names for one new the second keeps its own."""
+    aliases = {"a": "x", "b": "x"}
+    assert newest(["a"], aliases) == newest(["a"], aliases) == {"x": "a"}
+    assert newest(["a", "x"], aliases) == {"x": "x"}
+    assert newest(["b", "a"], aliases) == {"x": "a", "b": "b"}

@@ -30,6 +30,7 @@ class P(NamedTuple):
     observations: float = 0.0
     buckets: tuple[float, ...] = ()
     flags: Flag = Flag.NONE
+    writer: int = 0
 
 
 def series(
@@ -48,7 +49,7 @@ def columns(points: Sequence[P]) -> Points:
     for i, p in enumerate(points):
         out.series[i], out.time[i], out.value[i], out.count[i] = p.series.hash, ms(p.at), p.value, p.observations
         out.start[i] = 0 if p.start is None else ms(p.start)
-        out.kind[i], out.flags[i] = p.series.kind, p.flags
+        out.kind[i], out.flags[i], out.writer[i] = p.series.kind, p.flags, p.writer
         out.bucket_at[i], out.bucket_len[i] = at, len(p.buckets)
         out.buckets[at : at + len(p.buckets)] = p.buckets
         at += len(p.buckets)

@@ -11,6 +11,7 @@ from tests.detect.test_detector import ERRORS, IGNORE, LATENCY, SPECS, STORY, TR
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import IdentitySettings, Settings
 from anomaly.decode.identity import Identity
+from anomaly.decode.points import Kind
 from anomaly.detect.anomaly import Event
 from anomaly.detect.detector import Detector
 from anomaly.detect.judge import Batch, Verdicts
@@ -127,3 +128,37 @@ def test_another_hash_seed_forgets_nothing():
 def test_a_state_of_the_same_specs_is_not_touched():
     """Nothing is said, and nothing is announced anew."""
     assert moved(played(SPECS), SPECS).detector.migrated == []
+
+
+def test_a_label_that_a_convention_renamed_keeps_what_was_learned():
+    """A state from before the map, an open anomaly, then points with the new name: nothing begins anew."""
+    old, new = IdentitySettings(aliases={}), IdentitySettings()
+    before = [Identity(old).series("m", "", {"service.name": "shop", "http.method": m}, Kind.GAUGE) for m in ("GET", "PUT")]
+    after = [
+        Identity(new).series("m", "", {"service.name": "shop", "http.request.method": m}, Kind.GAUGE) for m in ("GET", "PUT")
+    ]
+    mixed = Identity(new).series("m", "", {"service.name": "shop", "http.method": "GET"}, Kind.GAUGE)
+    assert mixed == after[0]
+
+    feed, rng = Feed(), np.random.default_rng(3)
+    feed.detector = Detector(0, (DEFAULT,), Settings(identity=old))
+    feed.play([P(s, t, 10.0 + rng.normal()) for t in range(0, 6000, 10) for s in before])
+    feed.play([P(before[0], t, 90.0) for t in range(6000, 6300, 10)])
+    feed.play([P(before[1], 6290, 10.0)])
+    opened = {a.id for a in feed.detector.report.open.values()}
+    assert opened
+
+    snapshot, layouts = feed.detector.gather(1), json.loads(json.dumps(feed.detector.layouts()))
+    other = Feed()
+    other.detector.put(1, snapshot.parts, layouts)
+    other.detector.settle(snapshot.rest)
+    assert other.detector.migrated[0] == "labels have the names of now: http.method"
+    assert {str(key): m for key, m in learned(other).items()} == {
+        str(key).replace("http.method", "http.request.method"): m for key, m in learned(feed).items()
+    }
+
+    other.play([P(s, t, 10.0 + rng.normal()) for t in range(6300, 7500, 10) for s in after])
+    assert other.detector.series == 2
+    assert {a.id for a in other.said} <= opened
+    assert {a.id for a in other.said if a.event is Event.CLOSE} == opened
+    assert moved(other, (DEFAULT,)).detector.migrated == []

@@ -160,6 +160,11 @@ def values(settings: Settings) -> Iterator[Found]:
     for i, alternative in enumerate(settings.identity.group):
         if not alternative or "" in alternative:
             yield Found(f"identity.group[{i}]", "is empty; name the labels, as [service.namespace, service.name]")
+    for old, new in settings.identity.aliases.items():
+        if not new or new in settings.identity.aliases:
+            yield Found(
+                "identity.aliases", f"{shown(old)} leads to {shown(new)}, which is no last name; write the newest one"
+            )
     for name, template in settings.links.items():
         yield from link(f"links.{name}", template)
 

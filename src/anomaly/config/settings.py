@@ -6,7 +6,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 Seconds = Annotated[float, Meta(ge=0, extra={"duration": True})]
 # Relative to the file that names it. A path that is written to is "new": only its folder must be there.
@@ -74,6 +74,21 @@ class SourceSettings(Frozen, frozen=True):
     keyed: Keyed | None = None  # group: all records of a group are on one partition; decoded and judged in one stage
 
 
+# What OpenTelemetry's semantic conventions 1.20 called otherwise than the stable ones for HTTP (1.23), where the values are what
+# they were; those of `http.flavor` and `net.transport` did not. Source: "HTTP semantic convention stability migration".
+RENAMED = {
+    "http.method": "http.request.method",
+    "http.status_code": "http.response.status_code",
+    "http.scheme": "url.scheme",
+    "net.protocol.name": "network.protocol.name",
+    "net.protocol.version": "network.protocol.version",
+    "net.host.name": "server.address",
+    "net.host.port": "server.port",
+    "net.peer.name": "server.address",
+    "net.peer.port": "server.port",
+}
+
+
 class IdentitySettings(Frozen, frozen=True):
     """Which attributes are environment, group, instance, nothing or the writer.
 
@@ -102,6 +117,8 @@ class IdentitySettings(Frozen, frozen=True):
     )  # fmt: skip
     # Which of several senders of one series: ignored like `ignore`, but known for each point.
     writer: tuple[str, ...] = ("prometheus", "prometheus_replica", "__replica__", "collector.instance.id")
+    # Old names of attributes -> new ones: both make one series, and it keeps what was learned under the old one.
+    aliases: dict[str, str] = field(default_factory=lambda: dict(RENAMED))
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
 
 

@@ -8,7 +8,7 @@ scrape the same targets send every series twice, each with its own counters, and
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -84,13 +84,29 @@ def fingerprint(seed: int, *parts: object) -> int:
     return int.from_bytes(digest, "little")
 
 
+def newest(names: Collection[str], aliases: Mapping[str, str]) -> dict[str, str]:
+    """Label names as they are kept -> as they were given: old names replaced by new ones.
+
+    Where both are given the old one says the same and goes; of two old ones for one new name the second stays as it is.
+    """
+    kept = {name: name for name in names if name not in aliases}
+    for old in sorted(name for name in names if name in aliases):
+        new = aliases[old]
+        if new not in names:
+            kept[new if new not in kept else old] = old
+    return kept
+
+
 class Roles(NamedTuple):
-    """What the configuration makes of a set of label names: which of them is what, each in order."""
+    """What the configuration makes of a set of label names: which of them is what, each in order.
+
+    Labels and instance labels are (name, name as given): `newest`.
+    """
 
     environment: str | None
     group: tuple[str, ...]
-    labels: tuple[str, ...]
-    instance: tuple[str, ...]
+    labels: Labels
+    instance: Labels
     writer: tuple[str, ...]
 
 
@@ -135,8 +151,8 @@ class Identity:
         roles = self._roles(tuple(attributes), empty)
         environment = attributes[roles.environment] if roles.environment else "default"
         group = "/".join([attributes[a] for a in roles.group]) or "unknown"
-        labels = tuple([(k, attributes[k]) for k in roles.labels])
-        instance = tuple([(k, attributes[k]) for k in roles.instance])
+        labels = tuple([(k, attributes[given]) for k, given in roles.labels])
+        instance = tuple([(k, attributes[given]) for k, given in roles.instance])
         who = environment, group, metric, unit, labels, instance
         at = self._place(environment, group)
         text = _to_text((*who, int(kind), tuple(map(float, bounds)), at))
@@ -149,11 +165,12 @@ class Identity:
         environment = next((a for a in self.settings.environment if a in given), None)
         alternative = next((g for g in self.settings.group if g[-1] in given), ())
         placed = {*self.settings.environment, *alternative, *self._writer}
-        kept = sorted(k for k in names if k not in placed and not self._ignored(k))
+        named = newest([k for k in names if k not in placed], self.settings.aliases)
+        kept = sorted((k, old) for k, old in named.items() if not self._ignored(k))
         return Roles(
             environment,
             tuple(a for a in alternative if a in given),
-            tuple(k for k in kept if k not in self._instance),
-            tuple(k for k in kept if k in self._instance),
+            tuple(pair for pair in kept if pair[0] not in self._instance),
+            tuple(pair for pair in kept if pair[0] in self._instance),
             tuple(sorted(self._writer & given)),
         )

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from anomaly.compiled import bare, fetch, inlined
 from anomaly.detect.grid import MOST_CLOSED, contribute
+from anomaly.detect.writer import of_another
 
 # What became of a point: exactly one of these.
-OUTCOMES = ("scored", "warming", "converted", "ignored", "duplicate", "late", "not_finite", "stale")
-SCORED, WARMING, CONVERTED, IGNORED, DUPLICATE, LATE, NOT_FINITE, STALE = range(8)
+OUTCOMES = ("scored", "warming", "converted", "ignored", "duplicate", "late", "not_finite", "stale", "other_writer")
+SCORED, WARMING, CONVERTED, IGNORED, DUPLICATE, LATE, NOT_FINITE, STALE, OTHER_WRITER = range(9)
 
 # Two exports of a counter closer than this share of their interval (a flush at shutdown) are taken as one.
 TOO_CLOSE = 0.1
@@ -52,6 +53,7 @@ class Columns(NamedTuple):
     bucket_at: NDArray[np.int64]
     bucket_len: NDArray[np.int32]
     buckets: NDArray[np.float64]
+    writer: NDArray[np.uint16]
 
 
 class Values(NamedTuple):
@@ -214,10 +216,12 @@ def counted(state, r, i, points, delta):  # type: ignore[no-untyped-def]
 
 @inlined
 def refused(row, i, points):  # type: ignore[no-untyped-def]
-    """Why a point says nothing about its series, or -1."""
+    """Why a point says nothing about its series, or -1; one of another writer still says that its group is there."""
     time, kind = points.time[i], points.kind[i]
     if row.ignored != 0:
         return IGNORED
+    if of_another(row, i, points):
+        return OTHER_WRITER
     if time <= row.last:
         return DUPLICATE if time == row.last else LATE
     if points.flags[i] & 1:

@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
+from anomaly.decode.identity import Series
 from anomaly.decode.index import MISSING
 from anomaly.decode.points import Points
 from anomaly.detect import keep
@@ -23,10 +25,11 @@ from anomaly.detect.convert import passed
 from anomaly.detect.evict import Evict
 from anomaly.detect.judge import Judge
 from anomaly.detect.listing import Listed, listing
-from anomaly.detect.migrate import Side, move, reseeded
+from anomaly.detect.migrate import Side, as_named, move
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.score import Score
+from anomaly.detect.text import to_text
 from anomaly.detect.waiting import Waiting
 from anomaly.state import Layout, Part, Snapshot, gather
 
@@ -114,15 +117,24 @@ class Detector:
         self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
-        if read.specs != own or read.seed != self.register.seed:
+        if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
             self._migrate(read, own)
+
+    def _renamed(self, read: keep.Rest, register: Register) -> list[str]:
+        """Old names of labels that some series still has, and that have a new one now."""
+        aliases = self.settings.identity.aliases
+        new = [old for old, name in aliases.items() if read.aliases.get(old) != name]
+        text = register.tables.label_text.array.tobytes() if new else b""
+        return [old for old in new if to_text(old) in text]
 
     def _migrate(self, read: keep.Rest, own: list[tuple[str, str]]) -> None:
         """Go on with what the specs of then learned, under those of now, as far as it is about the same."""
         old, opened = Side(self.register, self.judge), self.report
         self._wire(*self._empty())
         other_seed = read.seed != self.register.seed
-        rows = move(old, Side(self.register, self.judge), reseeded(self.register.seed) if other_seed else None)
+        renames = self._renamed(read, old.register)
+        named = as_named(self.settings.identity) if other_seed or renames else None
+        rows = move(old, Side(self.register, self.judge), named)
         self.report.take_over(
             {rows[r]: a for r, a in opened.open.items() if r in rows}, opened.silent.values(), opened.known()
         )
@@ -132,6 +144,7 @@ class Detector:
         said += [f"spec {name}: gone" for name in before if name not in now]
         said += [f"spec {name}: changed" for name in now if before.get(name, now[name]) != now[name]]
         said += ["the hash seed is another one"] if other_seed else []
+        said += [f"labels have the names of now: {', '.join(renames)}"] if renames else []
         said.append(f"{len(rows)} of {self.judge.size} judged rows keep what they learned, the others begin anew")
         self.migrated = [*(said[:-1] or ["the order of specs is another one"]), said[-1]]
 
@@ -140,7 +153,8 @@ class Detector:
         return keep.digest(self._rest(), self._keep)
 
     def _rest(self) -> keep.Rest:
-        return keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep)
+        rest = keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep)
+        return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases)
 
     def _parts(self) -> keep.Parts:
         small = self.inputs, self.absence, self.waiting, self.report, self.sources, self.counts
@@ -166,6 +180,13 @@ class Detector:
     def listing(self) -> Iterator[Listed]:
         """Every series that has a row, in the order of rows: what an operator asks for."""
         return listing(self.register, self.judge, self.report)
+
+    def shared(self) -> tuple[int, Series | None]:
+        """How many series were heard from several writers since this process began, and one of them."""
+        keys = self.register.tables.rows["row"]["key"][: self.register.tables.rows.used]
+        shared = self.score.shared[: keys.size]
+        held = np.flatnonzero(shared & (keys[: shared.size] != 0))
+        return held.size, self.register.subjects.series(int(held[0])) if held.size else None
 
     def overflow(self) -> list[tuple[str, str, int]]:
         """(environment, metric, series past a limit), the worst first."""

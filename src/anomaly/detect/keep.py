@@ -52,6 +52,7 @@ class Rest(msgspec.Struct, kw_only=True):
     known: list[Anomaly]
     epochs: list[tuple[str, int, list[int]]] = []
     beside: str = ""  # the key of what is kept beside
+    aliases: dict[str, str] = {}  # under which the labels have their names
     version: int = VERSION
 
 

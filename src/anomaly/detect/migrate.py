@@ -2,8 +2,9 @@
 
 All series are announced anew, from their stored texts, to a register with the specs of now; then each thing takes over what
 its namesake knew: series, groups and families by key, aggregates by key where they have the same lanes, judged rows by the
-key of their subject (`Subject.key`) whatever their row and spec. A series may come under another name (`rename`), which is
-how a label that a semantic convention renames will keep what was learned, and how another hash seed does.
+key of their subject (`Subject.key`) whatever their row and spec. A series may come under another name (`rename`): so does a
+label that a semantic convention renames keep what was learned, and so does another hash seed. Then sums under way begin
+anew, because their keys are others; their models do not.
 """
 
 from collections.abc import Callable
@@ -13,17 +14,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.config.settings import IdentitySettings
 from anomaly.decode.block import Announced
-from anomaly.decode.identity import Series, fingerprint, pack
+from anomaly.decode.identity import Series, fingerprint, newest, pack
 from anomaly.decode.index import MISSING
+from anomaly.decode.points import Kind
 from anomaly.detect.judge import Judge
 from anomaly.detect.register import Register
 from anomaly.detect.rows import CELLS, Tables
+from anomaly.detect.subject import Subject
 
 Rename = Callable[[Series], Series]
 Rows = NDArray[np.intp]
 
-OF_SERIES = ("last", "start", "value", "interval", "intervals", "primed", "stale", "fresh", "alive", "delta")
+OF_SERIES = ("last", "start", "value", "interval", "intervals", "primed", "stale", "fresh", "alive", "delta", "writer")
 OF_GROUP = ("last", "since", "back", "usual", "seen", "active", "arrivals", "alive", "source", "through", "open")
 OF_AGGREGATE = ("step", "first", "newest", "lateness", "pending", "delta")
 OF_MEMBER = ("gained", "summed", "counted")
@@ -36,12 +40,18 @@ class Side(NamedTuple):
     judge: Judge
 
 
-def reseeded(seed: int) -> Rename:
-    """The same series under another hash seed."""
+def as_named(settings: IdentitySettings) -> Rename:
+    """The same series by the label names and the hash seed of now."""
+    seed, instance = settings.seed, frozenset(settings.instance)
 
     def rename(s: Series) -> Series:
-        who = s.environment, s.group, s.metric, s.unit, s.labels, s.instance
-        return replace(s, hash=fingerprint(seed, *who), group_hash=fingerprint(seed, s.environment, s.group))
+        held = dict(s.labels + s.instance)
+        pairs = sorted((name, held[given]) for name, given in newest(held, settings.aliases).items())
+        labels = tuple(pair for pair in pairs if pair[0] not in instance)
+        copy = tuple(pair for pair in pairs if pair[0] in instance)
+        hashed = fingerprint(seed, s.environment, s.group, s.metric, s.unit, labels, copy)
+        at = fingerprint(seed, s.environment, s.group)
+        return replace(s, hash=hashed, group_hash=at, labels=labels, instance=copy)
 
     return rename
 
@@ -51,7 +61,7 @@ def move(old: Side, new: Side, rename: Rename | None = None) -> dict[int, int]:
     series = _announce(old.register, new.register, rename)
     _series(old.register.tables, new.register, *series)
     _aggregates(old.register, new.register, *series)
-    judged = _judged(old, new, *series)
+    judged = _judged(old, new, *series, rename)
     _models(old.judge, new.judge, judged)
     return judged
 
@@ -126,17 +136,26 @@ def _same_lanes(old: Register, new: Register, a: int, b: int) -> bool:
     return lanes(old.tables, a) == lanes(new.tables, b)
 
 
-def _judged(old: Side, new: Side, rows: Rows, found: Rows) -> dict[int, int]:
+def _judged(old: Side, new: Side, rows: Rows, found: Rows, rename: Rename | None) -> dict[int, int]:
     """Old judged row -> the new one of the same subject."""
     before, now = old.register.tables.rows["row"]["judged"][rows], new.register.tables.rows["row"]["judged"][found]
     both = (before >= 0) & (now >= 0)
     pairs = dict(zip(before[both].tolist(), now[both].tolist(), strict=True))
     named = {new.register.subjects[r].key: r for r in _whole(new.register)}
     for r in _whole(old.register):
-        to = named.get(old.register.subjects[r].key)
+        to = named.get(_key(old.register.subjects[r], rename))
         if to is not None:
             pairs[r] = to
     return pairs
+
+
+def _key(one: Subject, rename: Rename | None) -> tuple[object, ...]:
+    """Who a subject of before is now."""
+    if rename is None:
+        return one.key
+    who = one.environment, one.group, one.metric, one.unit, one.labels, one.instance or ()
+    s = rename(Series(0, 0, *who, Kind.GAUGE))
+    return replace(one, labels=s.labels, instance=None if one.instance is None else s.instance).key
 
 
 def _whole(register: Register) -> list[int]:

@@ -3,7 +3,8 @@
 row        a series as it was sent: what the next point is converted against. `last` ms of its newest point, 0 before the
            first; `interval` ms, a running average of its spacing; `judged` the judged row it feeds itself, -1: none;
            `members` heads the chain of its memberships. One line of memory. `family` and `histogram` are -1 where a
-           series has none: the one is for what is cumulative, the other for histograms.
+           series has none: the one is for what is cumulative, the other for histograms. `writer` is the elected one of
+           several senders (`writer.code`), 0: not named.
 label      who a row is: its text (what `decode.identity.pack` wrote, without environment and group, which the row's group
            has), `kin` the key of the series that differ by instance alone, `sibling` the one of those announced before;
            `scope` where it is counted.
@@ -53,7 +54,7 @@ ROW = np.dtype(
     [
         ("last", "i8"), ("start", "i8"), ("value", "f8"), ("key", "u8"), ("interval", "f4"), ("judged", "i4"),
         ("members", "i4"), ("group", "i4"), ("family", "i4"), ("histogram", "i4"), ("intervals", "u1"), ("primed", "u1"),
-        ("stale", "u1"), ("fresh", "u1"), ("ignored", "u1"), ("alive", "u1"), ("delta", "u1"), ("spare", "u1"),
+        ("stale", "u1"), ("fresh", "u1"), ("ignored", "u1"), ("alive", "u1"), ("delta", "u1"), ("writer", "u1"),
     ]
 )  # fmt: skip
 LABEL = np.dtype([("kin", "u8"), ("text_at", "u4"), ("text_len", "u4"), ("sibling", "i4"), ("scope", "i4")])

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from anomaly.decode.points import Kind, Points
 from anomaly.detect import quantile
 from anomaly.detect.anomaly import Anomaly
-from anomaly.detect.convert import OUTCOMES, SCORED, WARMING, Columns, Values, convert, room
+from anomaly.detect.convert import OTHER_WRITER, OUTCOMES, SCORED, WARMING, Columns, Values, convert, room
 from anomaly.detect.judge import SCORE, Batch, Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
+from anomaly.pool import grown
 
 CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
 
@@ -24,6 +25,7 @@ class Score:
         self.register, self.models, self.report, self.counts = register, models, report, counts
         self._closed = cells(CLOSED_CELLS, 1)
         self._delta = np.zeros(1)
+        self.shared = np.zeros(0, np.bool_)  # by row: several wrote it since this process began; no state
 
     def judge(self, points: Points, rows: NDArray[np.int32], through: int) -> list[Anomaly]:
         """Convert, judge and report points of known series."""
@@ -38,6 +40,10 @@ class Score:
             found += self._report(Values._make(column[: used[0]] for column in values), self._closed, outcome)
         for code, n in enumerate(np.bincount(outcome, minlength=len(OUTCOMES))):
             self.counts[OUTCOMES[code]] += int(n)
+        others = rows[outcome == OTHER_WRITER]
+        if others.size:
+            self.shared = grown(self.shared, int(others.max()) + 1)
+            self.shared[others] = True
         return found
 
     def _columns(self, points: Points, rows: NDArray[np.int32]) -> Columns:
@@ -52,7 +58,7 @@ class Score:
             self._closed = cells(CLOSED_CELLS, CLOSED_CELLS * self.register.widest)
         p = points
         ends = p.bucket_at, p.bucket_len, p.buckets
-        return Columns(rows, p.time, p.start, p.value, p.count, p.kind, p.flags, *ends)
+        return Columns(rows, p.time, p.start, p.value, p.count, p.kind, p.flags, *ends, p.writer)
 
     def _report(self, values: Values, closed: Cells, outcome: NDArray[np.uint8]) -> list[Anomaly]:
         """Judge values and closed cells in arrival order, and say what that changed."""

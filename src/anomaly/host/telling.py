@@ -58,6 +58,7 @@ class Telling:
         self.wiring, self.posting = wiring, Posting(wiring.outputs.send)
         self._ticked: dict[Of, int] = {}
         self._counted: dict[Of, Counter[str]] = {}
+        self._shared: Counter[Of] = Counter()
 
     def begin(self, of: Of) -> None:
         """What a detector counted before we had it was told by another process; what other specs did to it, nobody was."""
@@ -104,7 +105,17 @@ class Telling:
         """Tell health how many series the detectors of a stage know, and how well."""
         known = [self.wiring.engine.detector(of.number) for of in detectors]
         series = sum(d.series for d in known)
+        for of in detectors:
+            self._say_shared(of)
         self.wiring.health.series(series, sum(d.warm_share * d.series for d in known) / max(series, 1), stage)
+
+    def _say_shared(self, of: Of) -> None:
+        """Series that several write: said when there are any, and again when they are twice as many."""
+        n, example = self.wiring.engine.detector(of.number).shared()
+        if example and n >= 2 * self._shared[of]:
+            self._shared[of] = n
+            who = f"{example.metric} of {example.group} in {example.environment}"
+            log.warning("%d series are written by several: one of them is elected; such as %s", n, who, extra=of._asdict())
 
     def _note(self, of: Of, anomaly: str, text: bytes | None) -> Message:
         topic = self.wiring.names.open
