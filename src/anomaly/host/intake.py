@@ -13,7 +13,9 @@ import math
 import sys
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from aiokafka.errors import KafkaError
 
@@ -32,6 +34,16 @@ SURE = 3.0  # seconds for which a log must end below what we took: where a broke
 SetAside = Callable[[Sequence[DeadLetter]], Awaitable[None]]
 
 
+class InHand(NamedTuple):
+    """What a stage is at, since when (monotonic seconds), and the task that waits for it."""
+
+    what: str
+    place: Place | None
+    offset: int | None
+    since: float
+    task: "asyncio.Task[Any] | None"
+
+
 class Intake:
     """Hands blocks to a stage: one at a time, each partition restored first, nothing lost to a fault."""
 
@@ -48,6 +60,9 @@ class Intake:
         self._one_by_one_until: dict[Place, int] = {}  # a block below this offset met a fault: which record of it?
         self._poison: defaultdict[Place, set[int]] = defaultdict(set)  # offsets of records that were set aside
         self._closed = False
+        self.in_hand: InHand | None = None
+        self.moved = time.monotonic()  # when something was last taken in hand, or done
+        self.blocks = 0  # taken
         self.end: Callable[[Place], Awaitable[int]] = unknown  # of a partition's log, as the adapter's client asks for it
         self._watching: asyncio.Task[None] | None = None
         if checkpoints:
@@ -61,8 +76,9 @@ class Intake:
             for place in sorted(self._held - (now & ours)):
                 self._forget(place)
             if new := sorted(now - ours):
-                await self._restore(new)
-            self._held = now
+                with self._busy("restoring"):
+                    await self._restore(new)
+            self._held = set() if self._closed else now
         if self.stage.reads_sources:
             self.health.assigned({p.topic for p in now}, self.stage.name)
         if self.checkpoints and self._watching is None:
@@ -120,12 +136,26 @@ class Intake:
                 return False
             if block.damaged:
                 await self.set_aside(block.damaged)
-            if self._is_kept(place):
-                return await self._take_once(place, block)
-            await self._work(place, block, self._safely)
-            await self.stage.sent()
-            block.ticket.settled |= not self.stage.settles_later
-            return True
+            with self._busy("a block of", place, block.first_offset):
+                return await self._take(place, block)
+
+    async def _take(self, place: Place, block: Fetched) -> bool:
+        if self._is_kept(place):
+            return await self._take_once(place, block)
+        await self._work(place, block, self._safely)
+        await self.stage.sent()
+        block.ticket.settled |= not self.stage.settles_later
+        return True
+
+    @contextmanager
+    def _busy(self, what: str, place: Place | None = None, offset: int | None = None) -> Iterator[None]:
+        self.moved = time.monotonic()
+        self.in_hand = InHand(what, place, offset, self.moved, asyncio.current_task())
+        try:
+            yield
+            self.moved = time.monotonic()
+        finally:
+            self.in_hand = None
 
     def _is_kept(self, place: Place) -> bool:
         return self.checkpoints is not None and self.checkpoints.knows(place)
@@ -136,6 +166,7 @@ class Intake:
         points = await work(place, block)
         self.health.batch(self.stage.name, *place, len(block), points, time.perf_counter() - began)
         self._next[place] = block.next_offset
+        self.blocks += 1
 
     def _follows(self, place: Place, block: Fetched) -> bool:
         """Whether nothing is missing before the block.
@@ -274,6 +305,15 @@ class Intake:
     def refuse(self) -> None:
         """Take no other block."""
         self._closed = True
+
+    def abandon(self) -> None:
+        """Take no other block, give up the one in hand, and forget what it may have left half done."""
+        self.refuse()
+        if self.in_hand and self.in_hand.task:
+            self.in_hand.task.cancel()
+        for place in self._held:
+            self._forget(place)
+        self._held = set()
 
     async def idle(self) -> None:
         """Return when no block is in hand."""
