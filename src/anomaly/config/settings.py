@@ -61,6 +61,7 @@ class KafkaSettings(Frozen, frozen=True):
     application: str = "anomaly"  # consumer group prefix
     instance: str = ""  # which worker this is: with a name it comes back to its partitions, and nobody else is disturbed
     driver: Driver = Driver.FAUST
+    stall: Seconds = 60.0  # without progress for so long, though there is more to read, a consumer is made anew; 0: never
     security: Security = Security()
     topics: Topics = Topics()
 

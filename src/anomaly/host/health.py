@@ -81,6 +81,12 @@ class Health:
                              ["stage"], registry=r)  # fmt: skip
         self._lost = Counter("anomaly_records_lost", "Records that were gone from a topic before they were read.", ["stage"],
                              registry=r)  # fmt: skip
+        self._stalls = Counter(
+            "anomaly_stalls",
+            "Times a stage made no progress and its consumer was made anew.",
+            ["stage", "reason"],
+            registry=r,
+        )
         info = Gauge("anomaly_build_info", "1, with the version.", ["version", "python"], registry=r)
         info.labels(__version__, platform.python_version()).set(1)
 
@@ -139,6 +145,10 @@ class Health:
     def lost(self, stage: str, records: int) -> None:
         """Records were deleted before we read them."""
         self._lost.labels(stage).inc(records)
+
+    def stalled(self, stage: str, reason: str) -> None:
+        """A stage made no progress."""
+        self._stalls.labels(stage, reason).inc()
 
     def set_aside(self, letters: Iterable[DeadLetter]) -> None:
         """Records were set aside, or points of them: a record whose other points were read is no sign of blindness."""

@@ -12,7 +12,9 @@ import logging
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from aiokafka.errors import KafkaError
 
@@ -32,6 +34,16 @@ ASK_EVERY = 15.0  # seconds between questions whether the topics are still the s
 SetAside = Callable[[Sequence[DeadLetter]], Awaitable[None]]
 
 
+class InHand(NamedTuple):
+    """What a stage is at, since when (monotonic seconds), and the task that waits for it."""
+
+    what: str
+    place: Place | None
+    offset: int | None
+    since: float
+    task: "asyncio.Task[Any] | None"
+
+
 class Intake:
     """Hands blocks to a stage: one at a time, each partition restored first, nothing lost to a fault."""
 
@@ -47,6 +59,9 @@ class Intake:
         self._one_by_one_until: dict[Place, int] = {}  # a block below this offset met a fault: which record of it?
         self._poison: defaultdict[Place, set[int]] = defaultdict(set)  # offsets of records that were set aside
         self._closed = False
+        self.in_hand: InHand | None = None
+        self.moved = time.monotonic()  # when something was last taken in hand, or done
+        self.blocks = 0  # taken
         self._watching: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
         if checkpoints:
@@ -60,9 +75,10 @@ class Intake:
             for place in sorted(self._held - (now & ours)):
                 self._forget(place)
             if new := sorted(now - ours):
-                await self._restore(new)
+                with self._busy("restoring"):
+                    await self._restore(new)
             await self.gate.ask(sorted(now & ours))
-            self._held = now
+            self._held = set() if self._closed else now
         if self.stage.reads_sources:
             self.health.assigned({p.topic for p in now}, self.stage.name)
         if self.checkpoints and self._watching is None:
@@ -127,12 +143,26 @@ class Intake:
             block.epoch = self.gate.epoch(place)
             if block.damaged:
                 await self.set_aside(block.damaged)
-            if self._is_kept(place):
-                return await self._take_once(place, block)
-            await self._work(place, block, self._safely)
-            await self.stage.sent()
-            block.ticket.settled |= not self.stage.settles_later
-            return True
+            with self._busy("a block of", place, block.first_offset):
+                return await self._take(place, block)
+
+    async def _take(self, place: Place, block: Fetched) -> bool:
+        if self._is_kept(place):
+            return await self._take_once(place, block)
+        await self._work(place, block, self._safely)
+        await self.stage.sent()
+        block.ticket.settled |= not self.stage.settles_later
+        return True
+
+    @contextmanager
+    def _busy(self, what: str, place: Place | None = None, offset: int | None = None) -> Iterator[None]:
+        self.moved = time.monotonic()
+        self.in_hand = InHand(what, place, offset, self.moved, asyncio.current_task())
+        try:
+            yield
+            self.moved = time.monotonic()
+        finally:
+            self.in_hand = None
 
     def _is_kept(self, place: Place) -> bool:
         return self.checkpoints is not None and self.checkpoints.knows(place)
@@ -143,6 +173,7 @@ class Intake:
         points = await work(place, block)
         self.health.batch(self.stage.name, *place, len(block), points, time.perf_counter() - began)
         self.gate.next[place] = block.next_offset
+        self.blocks += 1
 
     async def _take_once(self, place: Place, block: Fetched) -> bool:
         """Take what the state does not hold yet; what it holds need not be judged again, and settles with the rest."""
@@ -264,6 +295,15 @@ class Intake:
     def refuse(self) -> None:
         """Take no other block."""
         self._closed = True
+
+    def abandon(self) -> None:
+        """Take no other block, give up the one in hand, and forget what it may have left half done."""
+        self.refuse()
+        if self.in_hand and self.in_hand.task:
+            self.in_hand.task.cancel()
+        for place in self._held:
+            self._forget(place)
+        self._held = set()
 
     async def idle(self) -> None:
         """Return when no block is in hand."""

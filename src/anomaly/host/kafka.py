@@ -33,6 +33,7 @@ from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
 from anomaly.host.stages_alerts import CorrelateStage, DeliverStage
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import MissingTopics, Names
+from anomaly.host.watchdog import Reader, Stalled, Watched, alarm, answers
 from anomaly.host.wiring import Wiring
 from anomaly.state import Newer
 
@@ -54,8 +55,8 @@ def run_kafka(
     memory.for_ever()
     try:
         asyncio.run(Worker(settings, specs, stages, health).run())
-    except (MissingTopics, Newer, KafkaError, OSError) as error:
-        said = error if isinstance(error, (MissingTopics, Newer)) else connect.brief([], error)
+    except (MissingTopics, Newer, Stalled, KafkaError, OSError) as error:
+        said = error if isinstance(error, (MissingTopics, Newer, Stalled)) else connect.brief([], error)
         print(f"anomaly: {said}", file=sys.stderr)
         return 1
     return 0
@@ -125,21 +126,32 @@ class Worker:
 
     async def _read(self, wiring: Wiring, stages: Sequence[Stage]) -> None:
         """All stages side by side; when one cannot go on, or we are asked to stop, each finishes what it has in hand."""
-        adapter = FaustSource if self.kafka.driver is Driver.FAUST else ConsumerSource
-        intakes = [Intake(stage, wiring.set_aside, self.health, await self._checkpoints(stage)) for stage in stages]
-        self.sources = [adapter(self.kafka, self._group(intake.stage.name), intake) for intake in intakes]
+        reachable = partial(answers, self.kafka)
+        make = [partial(self._reader, wiring, stage) for stage in stages]
+        self.sources = [
+            Watched(stage.name, made, self.kafka.stall, self.health, reachable)
+            for stage, made in zip(stages, make, strict=True)
+        ]
         log.info("running", extra={"stages": ",".join(s.name for s in stages), "driver": self.kafka.driver.value})
         if not any(stage.reads_sources for stage in stages):
             self.health.assigned(())  # nothing of the users' to wait for, and no silence of theirs to notice
         reading = [asyncio.create_task(source.run()) for source in self.sources]
+        alarmed = asyncio.create_task(alarm(self.kafka.stall))
         await asyncio.wait([*reading, asyncio.create_task(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping: finishing the blocks in hand")
         for source in self.sources:
             await source.stop()
         ends = await asyncio.gather(*reading, return_exceptions=True)
+        alarmed.cancel()
         for end in ends:
             if isinstance(end, BaseException):
                 raise end
+
+    async def _reader(self, wiring: Wiring, stage: Stage) -> Reader:
+        """What reads for a stage; made once more if it stalls."""
+        adapter = FaustSource if self.kafka.driver is Driver.FAUST else ConsumerSource
+        intake = Intake(stage, wiring.set_aside, self.health, await self._checkpoints(stage))
+        return intake, adapter(self.kafka, self._group(stage.name), intake)
 
     async def _checkpoints(self, stage: Stage) -> Checkpoints | None:
         """Of a stage that has state: in a topic beside each that it reads."""
