@@ -1,61 +1,56 @@
 """Workers under load that are killed, frozen and stopped at random, and what must be so afterwards.
 
-Two real workers on a real broker read a story while somebody does all that to them. When all is read, every record of the
-story must have its point on the topic that detect reads, and each later stage's state and outputs are compared with one
-undisturbed pass over the same stage inputs, in this process: state to the bit (by digest), every anomaly and every alert by
-its bytes. What is on a topic twice is a repeat, known by its id, and is counted; a lost or an additional one is a fault.
+Two real workers on a real broker read a story while somebody does all that to them (`torment`), lets a third one come and
+go, restarts the broker, and moves the workers' clocks. When all is read, every record of the story must have its point on
+the topic that detect reads, and each later stage's state and outputs are compared with one undisturbed pass over the same
+stage inputs, in this process: state to the bit (by digest), every anomaly and every alert by its bytes, and of the lines
+that receivers got the last one of each incident. What is on a topic twice is a repeat, known by its id, and is counted; a
+lost or an additional one is a fault.
 
 `python -m tests.faults.chaos [KILLS]` is the long form: `make faults`.
 """
 
 import asyncio
+import hashlib
 import json
-import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from tests.faults.torment import PARTITIONS, Torment, Worker
 from tests.host import broker as kafka
 
 from anomaly.config.load import load, load_specs
 from anomaly.config.settings import Settings
+from anomaly.correlate.correlator import Memory
 from anomaly.correlate.incident import Incident
 from anomaly.detect.anomaly import Anomaly, Tick
-from anomaly.dispatch.alert import Alert
+from anomaly.dispatch.alert import Alert, What
 from anomaly.engine import Engine
 from anomaly.host import statelog, wire_points
 from anomaly.host.blocks import Place
+from anomaly.host.stages_alerts import Remembered
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import Names
 
 BEGIN = 1_767_225_600  # seconds since the epoch
-GROUPS, QUEUES, EVERY, PARTITIONS = 12, 8, 5, 2
+GROUPS, QUEUES, EVERY = 12, 8, 5
 BAD_FOR = 90  # seconds that a fault lasts
-CONFIG = """\
-kafka:
-  bootstrap: ["{bootstrap}"]
-  application: {name}
-  driver: {driver}
-  topics: {{prefix: {name}, partitions: {partitions}}}
-sources: [{{topic: {name}, encoding: prometheus_json}}]
-blind: {{lag: 100000d, no_input: 100d}}
-checkpoint: {{every: 0.5s}}
-health: {{listen: "127.0.0.1:{port}"}}
-receivers: [{{name: file, file: {{path: "{folder}/alerts-{port}.jsonl"}}, at_least: info}}]
-"""
+# The story's writer: a broker that is away for a while neither loses nor repeats a record of it.
+PATIENT: dict[str, Any] = {"enable_idempotence": True, "request_timeout_ms": 180_000}
 
 _event = msgspec.json.Decoder(Anomaly | Tick)
+_alert = msgspec.json.Decoder(Alert)
 _to_json = msgspec.json.Encoder().encode
 
 
@@ -64,11 +59,16 @@ class Outcome(NamedTuple):
 
     kills: int
     frozen: int
+    stops: int
+    rebalances: int  # a third worker came and went
+    broker_restarts: int
+    clock_jumps: int
     redelivered: int  # records of our own topics that are there more than once
-    lost: int  # records without their point; anomalies and alerts that one pass gives and the topics do not have
+    lost: int  # records without their point; anomalies and alerts that one pass gives and the topics do not have; untold
     duplicated: int  # those that the topics have and one pass does not give
     records: int
     alerts: int
+    resent: int  # lines that a receiver got again, by the same id
 
 
 def story(step: int) -> Iterator[tuple[int, bytes]]:
@@ -92,81 +92,16 @@ def record(stamp: str, value: float, labels: dict[str, str]) -> bytes:
     return json.dumps({"timestamp": stamp, "value": str(value), "name": labels["__name__"], "labels": labels}).encode()
 
 
-class Worker:
-    """A worker that is made to suffer."""
-
-    def __init__(self, bootstrap: str, name: str, driver: str, folder: Path, chance: float) -> None:
-        port = kafka.free_port()
-        self.config, self.chance, self.log = folder / f"{port}.yaml", chance, folder / f"{port}.log"
-        said = {"bootstrap": bootstrap, "name": name, "driver": driver, "port": port, "folder": folder}
-        self.config.write_text(CONFIG.format(partitions=PARTITIONS, **said))
-        self.process: subprocess.Popen[bytes] | None = None
-        self.fell = 0  # how often it was killed from within
-
-    def start(self) -> None:
-        """Begin, or begin again."""
-        command = [sys.executable, "-m", "tests.faults.worker", str(self.config), str(self.chance)]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2], env=os.environ)
-
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self.process is not None and self.process.poll() is None
-
-    def send(self, sign: signal.Signals) -> None:
-        """A signal."""
-        assert self.process
-        with suppress(ProcessLookupError):
-            self.process.send_signal(sign)
-
-    def end(self, sign: signal.Signals) -> None:
-        """A signal, and until it has ended."""
-        assert self.process
-        self.send(sign)
-        self.process.wait(90)
-
-
 async def feed(bootstrap: str, topic: str, steps: int, done: asyncio.Event, seconds: float) -> None:
     """Write the story at a steady pace; it does not end before everything was done to the workers."""
     step = 0
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, **PATIENT) as producer:
         while step < steps or not done.is_set():
             at = (BEGIN + EVERY * step) * 1000
             for partition, value in story(step):
                 await producer.send(topic, value, partition=partition, timestamp_ms=at)
             step += 1
             await asyncio.sleep(seconds)
-
-
-async def torment(workers: list[Worker], kills: int, chance: random.Random, done: asyncio.Event) -> tuple[int, int]:
-    """Kill, freeze and stop them, and start them again; (kills, times frozen)."""
-    frozen = 0
-    total = 0
-    while total < kills:
-        await asyncio.sleep(chance.uniform(1.0, 12.0))
-        for fallen in [w for w in workers if not w.alive()]:
-            assert fallen.process
-            assert fallen.process.returncode == -signal.SIGKILL, fallen.log.read_text()[-3000:]
-            total += 1
-            fallen.start()
-        worker = chance.choice(workers)
-        what = chance.random()
-        if what < 0.7:
-            worker.end(signal.SIGKILL)
-            total += 1
-            worker.start()
-        elif what < 0.85:
-            worker.send(signal.SIGSTOP)
-            await asyncio.sleep(
-                chance.uniform(11.0, 14.0)
-            )  # longer than a session: others take over, it comes back a zombie
-            worker.send(signal.SIGCONT)
-            frozen += 1
-        else:
-            await asyncio.to_thread(worker.end, signal.SIGTERM)
-            worker.start()
-    done.set()
-    return total, frozen
 
 
 async def rest(bootstrap: str, name: str, workers: list[Worker], within: float = 240.0) -> None:
@@ -276,7 +211,7 @@ async def detected(bootstrap: str, settings: Settings, names: Names) -> Verdict:
 
 
 async def alerted(bootstrap: str, settings: Settings, names: Names) -> Verdict:
-    """The alerts against one pass over the anomalies."""
+    """The alerts and correlate's state against one pass over the anomalies: what it remembers must be equal, to the byte."""
     expected: set[bytes] = set()
     said: list[bytes] = []
     for partition in range(PARTITIONS):
@@ -285,42 +220,96 @@ async def alerted(bootstrap: str, settings: Settings, names: Names) -> Verdict:
         changed: list[tuple[Incident, Alert | None]] = [c for e in events for c in engine.correlate(partition, [e])]
         expected |= {_to_json(alert) for _, alert in changed if alert}
         said += await read(bootstrap, names.alerts, partition)
+        assert settings.kafka
+        store = StateTopic.of(settings.kafka, Place(names.anomalies, partition))
+        found = await store.open()
+        await store.close()
+        assert found is not None
+        remembered: list[bytes] = []
+        statelog.put(found, statelog.Whole(bytes, remembered.append))
+        memory = msgspec.msgpack.decode(remembered[-1], type=Remembered).memory
+        assert digest(memory) == digest(engine.correlator(partition).memory()), (
+            f"partition {partition}: what correlate remembers is not what one pass gives"
+        )
     return compare(said, expected)
 
 
-async def run(bootstrap: str, kills: int, driver: str, steps: int = 200, pace: float = 0.15, seed: int = 1) -> Outcome:
-    """The whole story; raises AssertionError where something is not as it must be."""
-    name, chance, done = f"chaos-{uuid4().hex[:6]}", random.Random(seed), asyncio.Event()
+def digest(memory: Memory) -> str:
+    """Of all that a correlator knows."""
+    return hashlib.sha256(msgspec.msgpack.encode(memory, order="deterministic")).hexdigest()
+
+
+def received(folder: Path) -> list[Alert]:
+    """The lines of all workers' file receivers; one that was cut by a kill was sent again."""
+    lines = [line for file in sorted(folder.glob("alerts-*.jsonl")) for line in file.read_bytes().splitlines()]
+    found: list[Alert] = []
+    for line in lines:
+        with suppress(msgspec.DecodeError):
+            found.append(_alert.decode(line))
+    return found
+
+
+def told(alerts: list[Alert], lines: list[Alert]) -> Verdict:
+    """What people got, against the alerts topic, in its order.
+
+    While alerts of an incident wait, the newest takes the place of the others; and who was never told of it is not told of
+    its end. So the last alert of every incident must have come, but for the end of one that nobody heard of.
+    """
+    last = {alert.dedup_key: alert for alert in alerts}
+    ids, heard = {line.id for line in lines}, {line.dedup_key for line in lines}
+    untold = [a for a in last.values() if a.id not in ids and (a.event is not What.RESOLVE or a.dedup_key in heard)]
+    return Verdict(len(lines) - len(ids), len(untold), len(ids - {a.id for a in alerts}), len(ids))
+
+
+async def run(
+    bootstrap: str,
+    kills: int,
+    driver: str,
+    steps: int = 200,
+    pace: float = 0.15,
+    seed: int = 1,
+    own: kafka.Broker | None = None,
+) -> Outcome:
+    """The whole story; raises AssertionError where something is not as it must be. Of `own` the broker is restarted too."""
+    name, done = f"chaos-{uuid4().hex[:6]}", asyncio.Event()
     names = Names.of(name)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     forever = {"retention.ms": "-1"}  # the story is of the past, and the broker would delete it
     await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=forever)])
+    await admin.close()
     with tempfile.TemporaryDirectory(prefix="anomaly-chaos-") as folder:
-        workers = [Worker(bootstrap, name, driver, Path(folder), 0.01) for _ in range(2)]
+        *workers, guest = [Worker(bootstrap, name, driver, Path(folder), 0.01) for _ in range(3)]
+        torment = Torment(workers, guest, random.Random(seed), own)
         try:
             workers[0].start()
             await asyncio.sleep(8.0)
             workers[1].start()
             feeding = asyncio.create_task(feed(bootstrap, name, steps, done, pace))
-            killed, frozen = await torment(workers, kills, chance, done)
+            await torment.until(kills)
+            done.set()
             await feeding
             await rest(bootstrap, name, workers)
             for worker in workers:
                 await asyncio.to_thread(worker.end, signal.SIGTERM)
         finally:
-            for worker in workers:
+            for worker in (*workers, guest):
                 if worker.alive():
                     worker.end(signal.SIGKILL)
         settings = load(str(workers[0].config), {}, [])
-        anomalies = await detected(bootstrap, settings, names)
-        alerts = await alerted(bootstrap, settings, names)
+        lines, jumps = received(Path(folder)), sum(w.jumps() for w in (*workers, guest))
+    anomalies = await detected(bootstrap, settings, names)
+    alerts = await alerted(bootstrap, settings, names)
+    heard = told([_alert.decode(v) for p in range(PARTITIONS) for v in await read(bootstrap, names.alerts, p)], lines)
     sizes = [len(await read(bootstrap, name, p)) for p in range(PARTITIONS)]
     missed = await unread(bootstrap, name, names, sizes)
-    await admin.close()
+    deeds = torment.done
     return Outcome(
-        killed, frozen, anomalies.redelivered + alerts.redelivered, missed + anomalies.lost + alerts.lost,
-        anomalies.added + alerts.added, sum(sizes), alerts.distinct,
+        kills=deeds["kills"], frozen=deeds["frozen"], stops=deeds["stops"], rebalances=deeds["rebalances"],
+        broker_restarts=deeds["broker_restarts"], clock_jumps=jumps,
+        redelivered=anomalies.redelivered + alerts.redelivered, lost=missed + anomalies.lost + alerts.lost + heard.lost,
+        duplicated=anomalies.added + alerts.added + heard.added, records=sum(sizes), alerts=alerts.distinct,
+        resent=heard.redelivered,
     )  # fmt: skip
 
 
@@ -328,9 +317,9 @@ def main() -> int:
     """Print the outcome."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     totals = []
-    with kafka.broker() as bootstrap:
+    with kafka.own_broker() as own:
         for driver, share in (("faust", kills // 2), ("consumer", kills - kills // 2)):
-            outcome = asyncio.run(run(bootstrap, share, driver))
+            outcome = asyncio.run(run(own.bootstrap, share, driver, own=own))
             totals.append(outcome)
             print(f"{driver}: {outcome}", flush=True)
     print(json.dumps({k: sum(getattr(t, k) for t in totals) for k in Outcome._fields}))

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.faults.chaos import run
+from tests.host import broker as kafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
@@ -12,3 +13,12 @@ async def test_workers_that_are_killed_and_frozen_lose_nothing_and_tell_nothing_
     outcome = await run(bootstrap, kills=3, driver=driver, steps=160)
     assert (outcome.lost, outcome.duplicated) == (0, 0)
     assert outcome.alerts > 0, "a story in which nothing happens shows nothing"
+    assert outcome.rebalances > 0 < outcome.clock_jumps
+
+
+async def test_a_broker_that_restarts_under_load_loses_nothing_and_has_nothing_told_twice() -> None:
+    """On the same data, with workers that write, check and are killed meanwhile."""
+    with kafka.own_broker() as own:
+        outcome = await run(own.bootstrap, kills=1, driver="faust", steps=120, own=own)
+    assert (outcome.lost, outcome.duplicated) == (0, 0)
+    assert outcome.broker_restarts > 0

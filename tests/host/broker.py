@@ -20,7 +20,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
 ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".cache" / "kafka"
@@ -93,12 +93,51 @@ async def _makes_a_topic(address: str) -> bool:
     try:
         await admin.start()
         answer = await admin.create_topics([NewTopic("ready", 1, 1)])
-        return not any(code for _, code, *_ in answer.topic_errors)
+        return all(code in (0, TopicAlreadyExistsError.errno) for _, code, *_ in answer.topic_errors)
     except (TimeoutError, KafkaError, OSError):
         return False
     finally:
         await admin.close()
         logging.getLogger("aiokafka").setLevel(logging.NOTSET)
+
+
+class Broker:
+    """A broker of our own: a process that can be ended and begun again on the same data and port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, port = folder, free_port()
+        self.bootstrap, self.log = f"127.0.0.1:{port}", folder / "server.log"
+        self._config = folder / "server.properties"
+        self._config.write_text(PROPERTIES.format(port=port, controller=free_port(), data=folder / "data"))
+        # An id with a dash in front is taken for an option.
+        cluster = "A" + base64.urlsafe_b64encode(uuid4().bytes).decode()[1:22]
+        format_it = _java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config))
+        subprocess.run(format_it, check=True, capture_output=True, timeout=60)
+
+    def start(self) -> None:
+        """Begin, or begin again; it is ready when this returns."""
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(_java("kafka.Kafka", str(self._config)), stdout=out, stderr=subprocess.STDOUT)
+        _await_start(self.bootstrap, self._process, self.log)
+
+    def end(self, sign: signal.Signals = signal.SIGKILL) -> None:
+        """A signal, and until it has ended. What it wrote is with the operating system, and stays."""
+        self._process.send_signal(sign)
+        self._process.wait(60)
+
+
+@contextmanager
+def own_broker() -> Iterator[Broker]:
+    """A broker for whoever does things to it that others would not like."""
+    jars()  # or Missing, before anything is made
+    folder = Path(tempfile.mkdtemp(prefix="anomaly-kafka-"))
+    made = Broker(folder)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -107,20 +146,5 @@ def broker() -> Iterator[str]:
     if given := os.environ.get("KAFKA_BOOTSTRAP"):
         yield given
         return
-    jars()  # or Missing, before anything is made
-    folder = Path(tempfile.mkdtemp(prefix="anomaly-kafka-"))
-    port, controller = free_port(), free_port()
-    config, log = folder / "server.properties", folder / "server.log"
-    config.write_text(PROPERTIES.format(port=port, controller=controller, data=folder / "data"))
-    cluster = "A" + base64.urlsafe_b64encode(uuid4().bytes).decode()[1:22]  # one with a dash in front is taken for an option
-    format_it = _java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config))
-    subprocess.run(format_it, check=True, capture_output=True, timeout=60)
-    with log.open("wb") as out:
-        process = subprocess.Popen(_java("kafka.Kafka", str(config)), stdout=out, stderr=subprocess.STDOUT)
-    try:
-        _await_start(f"127.0.0.1:{port}", process, log)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    with own_broker() as own:
+        yield own.bootstrap
