@@ -18,12 +18,11 @@ from typing import Any
 from uuid import uuid4
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # noqa: E402
+from benchmarks.million import ABSENT, PARTITIONS, SIZE, STEP, Feeder, Worker, say  # noqa: E402
 from tests.host import broker as kafka  # noqa: E402
-
-from million import ABSENT, PARTITIONS, SIZE, STEP, Feeder, Worker, say  # noqa: E402
 
 LAST = 120.0  # seconds without another point: the workers have stopped
 

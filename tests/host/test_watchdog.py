@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from anomaly.config.settings import KafkaSettings
 from anomaly.decode.records import DeadLetter
 from anomaly.host import watchdog
 from anomaly.host.blocks import Fetched, Place
+from anomaly.host.extent import UNKNOWN, Extent
 from anomaly.host.health import Health
 from anomaly.host.intake import Intake
 from anomaly.host.source import Source
@@ -55,13 +56,13 @@ class Silent:
         self.intake, self.stopped = intake, asyncio.Event()
 
     async def run(self) -> None:
-        self.intake.end = self.end
+        self.intake.gate.look = self.look
         await self.intake.assigned([Place("t", 0)])
         self.intake.begin({Place("t", 0): 0})
         await self.stopped.wait()
 
-    async def end(self, place: Place) -> int:
-        return 5
+    async def look(self, places: Iterable[Place]) -> dict[Place, Extent]:
+        return {place: Extent(UNKNOWN, 0, 5) for place in places}
 
     async def stop(self) -> None:
         self.stopped.set()

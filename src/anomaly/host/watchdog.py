@@ -144,10 +144,10 @@ class Watched:
         return None
 
     async def _end(self, intake: Intake, place: Place) -> int | None:
-        """Where a partition ends; None if our client does not answer."""
-        with suppress(TimeoutError, KafkaError, OSError):
+        """Where a partition ends; None if nobody tells."""
+        with suppress(TimeoutError, KafkaError, OSError, KeyError):
             async with asyncio.timeout(ANSWER):
-                return await intake.end(place)
+                return (await intake.gate.look([place]))[place].ends
         return None
 
     async def stop(self) -> None:
