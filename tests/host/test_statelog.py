@@ -1,8 +1,9 @@
 """What a checkpoint writes comes back, or is refused."""
 
+import resource
 import threading
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -233,3 +234,25 @@ async def test_what_other_kernels_learned_is_taken_as_it_is_and_said(
     assert [r.__dict__["then"] for r in caplog.records if "other kernels" in r.message] == ["kernels-of-then"]
     assert threads
     assert threading.get_ident() not in threads
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """A disk on which no file gets beyond 64 KiB: the system itself cuts the write, in the middle."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_write_that_the_system_cuts_leaves_the_checkpoint_before(tmp_path: Path, no_room: None) -> None:
+    """Half a body is on the disk when the error comes; nothing of it stays, and a smaller one goes through."""
+    store = StateFolder(tmp_path)
+    await store.open()
+    last = await write(store, None, b"one", 1)
+    with pytest.raises(OSError, match="too large"):
+        await write(store, last, bytes(1 << 20), 1)
+    assert (await opened(tmp_path)).bodies == [(1, b"one")]
+    assert not list(tmp_path.glob("*.new"))
+    await write(store, last, b"two", 1)
+    assert (await opened(tmp_path)).bodies == [(1, b"one"), (2, b"two")]
