@@ -74,7 +74,7 @@ class SourceSettings(Frozen, frozen=True):
     keyed: Keyed | None = None  # group: all records of a group are on one partition; decoded and judged in one stage
 
 
-# What OpenTelemetry's semantic conventions 1.20 called otherwise than the stable ones for HTTP (1.23), where the values are what
+# What OpenTelemetry's semantic conventions 1.20 called otherwise than the stable ones for HTTP (1.23), where values are what
 # they were; those of `http.flavor` and `net.transport` did not. Source: "HTTP semantic convention stability migration".
 RENAMED = {
     "http.method": "http.request.method",
