@@ -50,7 +50,7 @@ CONFIG = """\
 kafka:
   bootstrap: ["{bootstrap}"]
   application: {name}
-  instance: worker-{port}
+  instance: worker
   topics: {{prefix: {name}, partitions: {partitions}}}
 sources:
   - {{topic: {name}, encoding: otlp_proto{keyed}}}
