@@ -61,6 +61,7 @@ class KafkaSettings(Frozen, frozen=True):
     application: str = "anomaly"  # consumer group prefix
     instance: str = ""  # which worker this is: with a name it comes back to its partitions, and nobody else is disturbed
     driver: Driver = Driver.FAUST
+    stall: Seconds = 60.0  # without progress for so long, though there is more to read, a consumer is made anew; 0: never
     security: Security = Security()
     topics: Topics = Topics()
 
@@ -74,8 +75,8 @@ class SourceSettings(Frozen, frozen=True):
     keyed: Keyed | None = None  # group: all records of a group are on one partition; decoded and judged in one stage
 
 
-# What OpenTelemetry's semantic conventions 1.20 called otherwise than the stable ones for HTTP (1.23), where values are what
-# they were; those of `http.flavor` and `net.transport` did not. Source: "HTTP semantic convention stability migration".
+# What OpenTelemetry's semantic conventions 1.20 called otherwise than the stable ones for HTTP (1.23), where the values are
+# what they were; those of `http.flavor` and `net.transport` did not. Source: "HTTP semantic convention stability migration".
 RENAMED = {
     "http.method": "http.request.method",
     "http.status_code": "http.response.status_code",
