@@ -52,7 +52,7 @@ PARTITIONS, GROUPS, PER_GROUP, SERVICES = 4, 120, 100, 12
 BEGIN = 1_767_225_600  # seconds since the epoch
 EVERY = 10  # seconds between the points of a series
 NAIVE_RECORDS = 100_000  # as many as it reads in ten seconds
-OTLP_POINTS = 6  # for each JSON record
+OTLP_POINTS = 2  # for each JSON record
 PER_REQUEST = 500  # samples of a remote write request
 TRANSPORT_ROUNDS = 3
 MARK = b"\xa7time-at"  # stands in a request where the time of a point is to be written
@@ -307,7 +307,7 @@ def one(arguments: Sequence[str]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="the ratios as the last line")
-    parser.add_argument("--records", type=int, default=1_000_000, help="JSON records; OTLP points are six times as many")
+    parser.add_argument("--records", type=int, default=3_000_000, help="JSON records; of OTLP and remote write twice as many")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
