@@ -238,7 +238,7 @@ async def alerted(bootstrap: str, settings: Settings, names: Names) -> Verdict:
 
 def digest(memory: Memory) -> str:
     """Of all that a correlator knows."""
-    return hashlib.sha256(msgspec.msgpack.encode(memory, order="deterministic")).hexdigest()
+    return hashlib.sha256(msgspec.msgpack.encode(memory)).hexdigest()
 
 
 def received(folder: Path) -> list[Alert]:
