@@ -60,7 +60,12 @@ class Worker:
         """A signal, and until it has ended."""
         assert self.process
         self.send(sign)
-        self.process.wait(90)
+        try:
+            self.process.wait(90)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGABRT)  # faulthandler says where it stands
+            self.process.wait(10)
+            raise AssertionError(f"does not end: {self.log.read_text(errors='replace')[-8000:]}") from None
 
     def jumps(self) -> int:
         """How often its clock jumped."""

@@ -3,6 +3,7 @@
 `python -m tests.faults.worker CONFIG CHANCE`: at each step it dies with that chance. Its wall clock jumps all the while.
 """
 
+import faulthandler
 import os
 import random
 import signal
@@ -33,6 +34,7 @@ def run(config: str) -> int:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     clock.jump(JUMPS_EVERY)
     perhaps(float(sys.argv[2]))
     sys.exit(run(sys.argv[1]))

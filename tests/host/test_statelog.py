@@ -227,7 +227,7 @@ async def test_what_other_kernels_learned_is_taken_as_it_is_and_said(
     await checkpoints.finish([place], 10)
     monkeypatch.undo()
     second = Watched("a")
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="anomaly"):
         checkpoints, offsets = await restored(second)
     assert (offsets, checkpoints.epoch(place)) == ({place: 7}, 5)
     assert second.table["row"]["a"][:1].tolist() == [11]

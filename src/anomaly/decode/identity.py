@@ -17,7 +17,6 @@ from typing import NamedTuple
 import msgspec
 import orjson
 
-from anomaly.compiled import VERSION
 from anomaly.config.settings import IdentitySettings
 from anomaly.decode.points import Kind
 
@@ -133,6 +132,8 @@ class Identity:
     @property
     def key(self) -> str:
         """Which configuration it is, and which version of decoding: where they are the same, so are all series."""
+        from anomaly.compiled import VERSION  # not above: `anomaly check` waits for no kernels
+
         said = msgspec.json.encode((self.settings, self.seed, VERSION), order="deterministic")
         return hashlib.sha256(said).hexdigest()[:16]
 
