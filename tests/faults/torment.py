@@ -14,7 +14,7 @@ from tests.faults import clock
 from tests.host import broker as kafka
 
 PARTITIONS = 2
-STORM = 3  # times that the third worker comes and goes in a rebalance storm
+STORM = 2  # times that the third worker comes and goes in a rebalance storm
 CONFIG = """\
 kafka:
   bootstrap: ["{bootstrap}"]
