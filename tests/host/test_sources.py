@@ -102,6 +102,18 @@ async def produce(bootstrap: str, topic: str, values: Sequence[bytes], partition
         await asyncio.gather(*sent)
 
 
+async def members(bootstrap: str, group: str) -> tuple[str, int]:
+    """State of a group, and how many there are."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        (answer,) = await admin.describe_consumer_groups([group])
+        ((_, _, state, _, _, held, *_),) = answer.groups
+        return state, len(held)
+    finally:
+        await admin.close()
+
+
 async def committed(bootstrap: str, group: str, topic: str, partition: int = 0) -> int | None:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
     await consumer.start()
@@ -232,6 +244,8 @@ async def test_a_worker_with_a_name_comes_back_to_its_partitions_and_nobody_else
         async with Running(driver, bootstrap, group, goes, "b"):
             async with asyncio.timeout(60):
                 while not (goes.restored and len(set(stays.restored) - set(stays.dropped)) == 1):
+                    await asyncio.sleep(0.05)
+                while await members(bootstrap, group) != ("Stable", 2):  # no other rebalance is under way
                     await asyncio.sleep(0.05)
             mine, before = set(goes.restored), (list(stays.restored), list(stays.dropped))
         async with Running(driver, bootstrap, group, back, "b"):
