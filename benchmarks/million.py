@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +61,9 @@ health: {{listen: "127.0.0.1:{port}"}}
 receivers:
   - {{name: file, file: {{path: "{folder}/alerts.jsonl"}}, at_least: info}}
 """
+
+
+Measure = Callable[[str, argparse.Namespace], Coroutine[Any, Any, dict[str, Any]]]
 
 
 class Service:
@@ -350,7 +354,11 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=100_000, help="points a second of the paced part; 0 leaves it out")
     parser.add_argument("--paced", type=int, default=8, help="rounds of the paced part")
     parser.add_argument("--two-stages", action="store_true", help="with anomaly.points between decode and detect")
-    args = parser.parse_args()
+    return measured(measure, parser.parse_args())
+
+
+def measured(measure: Measure, args: argparse.Namespace) -> int:
+    """Measure with a broker, and print the result if asked to; the exit code."""
     try:
         with kafka.broker() as bootstrap:
             result = asyncio.run(measure(bootstrap, args))

@@ -9,7 +9,6 @@ of two did nearly all says nothing, and gives no ratio. The broker shares these 
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
@@ -21,8 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # noqa: E402
-from benchmarks.million import ABSENT, PARTITIONS, SIZE, STEP, Feeder, Worker, say  # noqa: E402
-from tests.host import broker as kafka  # noqa: E402
+from benchmarks.million import PARTITIONS, SIZE, STEP, Feeder, Worker, measured, say  # noqa: E402
 
 FAIR = 0.2  # of the points: what each of two workers has to do
 SHARED = 8.0  # seconds for two workers to share the partitions
@@ -124,16 +122,7 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=60, help="rounds in the backlog")
     parser.add_argument("--repeat", type=int, default=2, help="runs of each; the better one counts")
-    args = parser.parse_args()
-    try:
-        with kafka.broker() as bootstrap:
-            result = asyncio.run(measure(bootstrap, args))
-    except kafka.Missing as missing:
-        print(missing, file=sys.stderr)
-        return ABSENT
-    if args.json:
-        print(json.dumps(result))
-    return 0
+    return measured(measure, parser.parse_args())
 
 
 if __name__ == "__main__":

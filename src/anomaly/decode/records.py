@@ -38,7 +38,8 @@ class Records:
 
     offset int64 (n,); time int64 (n,) ms since the epoch, as the broker has it, -1 where unknown (files);
     value_at int64 (n,) and value_len int32 (n,) delimit the value in the buffer, length -1 is a null value.
-    The block covers [offset[0], next_offset), which may be more than its records (compaction, control records).
+    The block covers [offset[0], next_offset), which may be more than its records (compaction, control records). `epoch`
+    tells the source from those that had its name before, 0 where nobody knows.
     """
 
     source: str
@@ -50,6 +51,7 @@ class Records:
     value_len: NDArray[np.int32]
     next_offset: int
     first_offset: int = field(default=-1)
+    epoch: int = 0
 
     def __len__(self) -> int:
         return int(self.offset.size)

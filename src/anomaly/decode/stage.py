@@ -127,7 +127,7 @@ class Decode:
         blocks = []
         for p, (points, new) in enumerate(zip(parts, announced, strict=True)):
             points.record = offset[points.record]
-            blocks.append((p, Block(*place, heard, lateness, points, new)))
+            blocks.append((p, Block(*place, heard, lateness, points, new, records.epoch)))
         return blocks
 
     def _announced(self, rows: NDArray[np.int32]) -> list[Announced]:

@@ -78,13 +78,9 @@ class Ticket:
 
 @dataclass(slots=True)
 class Fetched(Records):
-    """A block as fetched from a topic, the batches in its range that could not be read, and its ticket.
-
-    `epoch` tells the topic from those that had its name before, 0 where nobody knows.
-    """
+    """A block as fetched from a topic, the batches in its range that could not be read, and its ticket."""
 
     damaged: list[DeadLetter] = field(default_factory=list)
-    epoch: int = 0
     ticket: Ticket = field(init=False)
 
     def __post_init__(self) -> None:
@@ -246,7 +242,7 @@ class BlockReader:
                 k = reached
             at = end
         columns = (offset[:k], time[:k], value_at[:k], value_len[:k])
-        return Fetched(self.topic, self.partition, buffer, *columns, self.next_fetch_offset, first, damaged)
+        return Fetched(self.topic, self.partition, buffer, *columns, self.next_fetch_offset, first, damaged=damaged)
 
 
 def _marker(body: memoryview) -> int:

@@ -4,9 +4,9 @@ Faust gives consumer group, threads, rebalancing, flow control and supervision. 
 record) and of committing (an entry per record, acknowledged even if the agent raised) is replaced: a block is committed
 when the Intake has settled it, and not otherwise. Internals used, of Faust 0.15.3, each with a test: Consumer.callback,
 _to_message, _new_consumer_thread, _new_offset, _filter_tps_with_pending_acks, _add_gap, getmany, sleep, _acked,
-_acked_index, _read_offset, on_partitions_revoked; AIOKafkaConsumerThread._create_worker_consumer, _ensure_consumer,
-call_thread and _consumer; App.on_rebalance_complete, which Faust awaits after a rebalance with every flow stopped, before it
-seeks to the committed offsets.
+_acked_index, _read_offset, on_partitions_revoked; AIOKafkaConsumerThread._create_worker_consumer and _consumer;
+App.on_rebalance_complete, which Faust awaits after a rebalance with every flow stopped, before it seeks to the committed
+offsets.
 """
 
 import asyncio

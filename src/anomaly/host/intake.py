@@ -92,9 +92,8 @@ class Intake:
         if self.checkpoints:
             states = {place: state for place in places if (state := self.stage.state(place)) is not None}
             offsets = await self.checkpoints.restore(states)
-        self.gate.next |= {place: self.gate.began[place] for place in places if place in self.gate.began} | offsets
-        if self.checkpoints:
             self.gate.epochs |= {place: self.checkpoints.epoch(place) for place in offsets}
+        self.gate.next |= {place: self.gate.began[place] for place in places if place in self.gate.began} | offsets
         if without := [place for place in places if place not in offsets]:
             await self.stage.restore(without)
         await self.gate.ask(places)

@@ -52,8 +52,6 @@ class DecodeStage:
         """Decode a block; its points go to the partitions of their groups."""
         before = self._decoder.overflow
         found, dead = self._decoder.blocks(self.sources[block.source], block)
-        for _, points in found:
-            points.epoch = block.epoch
         self.wiring.health.outcomes({PAST_LIMIT: self._decoder.overflow - before})
         if not all(bearable(points) for _, points in found):
             self._decoder.withdraw(points for _, points in found)
@@ -186,7 +184,6 @@ class FusedStage:
         before = decoder.overflow
         found, dead = decoder.blocks(self.sources[block.source], block)
         points = found[0][1]
-        points.epoch = block.epoch
         self._look(place, decoder, points)
         events = self.wiring.engine.detect(of.number, points)
         if len(points.points):

@@ -61,11 +61,8 @@ async def inspect(settings: Settings, folder: Path) -> int:
         try:
             held = await store.read()
         except (Damaged, Newer) as error:
-            print(
-                row.format(
-                    place.topic, place.partition, "damaged" if isinstance(error, Damaged) else "newer", "", "", "", error
-                )
-            )
+            how = "damaged" if isinstance(error, Damaged) else "newer"
+            print(row.format(place.topic, place.partition, how, "", "", "", error))
             code = FAILED
             continue
         if held is not None:

@@ -100,8 +100,6 @@ class _Body(Struct, array_like=True, frozen=True):
 
 _to_body, _from_body = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(_Body).decode
 to_manifest, _from_manifest = msgspec.json.Encoder().encode, msgspec.json.Decoder(Manifest).decode
-
-
 _from_any = msgspec.json.Decoder(Version).decode
 
 
