@@ -63,9 +63,9 @@ class Worker:
         try:
             self.process.wait(90)
         except subprocess.TimeoutExpired:
-            self.send(signal.SIGABRT)  # faulthandler says where it stands
+            self.send(signal.SIGABRT)  # it says where it stands
             self.process.wait(10)
-            raise AssertionError(f"does not end: {self.log.read_text(errors='replace')[-8000:]}") from None
+            raise AssertionError(f"does not end: {self.log.read_text(errors='replace')[-20000:]}") from None
 
     def jumps(self) -> int:
         """How often its clock jumped."""

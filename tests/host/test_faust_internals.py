@@ -7,6 +7,8 @@ import faust
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
+from mode import Service
+from mode.threads import ServiceThread, WorkerThread
 
 from anomaly.config.settings import KafkaSettings
 from anomaly.host.faust_source import Consumer, Thread, Transport, application
@@ -44,6 +46,19 @@ def test_methods_that_we_replace_are_called_where_we_think() -> None:
     assert "_filter_tps_with_pending_acks" in inspect.getsource(base.Consumer.force_commit)
     assert "_new_offset" in base.Consumer._filter_committable_offsets.__code__.co_names
     assert "_create_worker_consumer" in driver.AIOKafkaConsumerThread._create_consumer.__code__.co_names
+
+
+def test_a_thread_that_does_not_end_is_not_joined_for_ever() -> None:
+    """mode makes the thread of the class's Worker, waits for its service so long, and then joins it by `stop`."""
+    assert "self.Worker(self)" in inspect.getsource(ServiceThread.start)
+    assert "self.shutdown_timeout" in inspect.getsource(Service.stop)
+    assert "self._thread.stop()" in inspect.getsource(ServiceThread.stop)
+    assert "is_stopped" in WorkerThread.__init__.__code__.co_names
+    service = ServiceThread()
+    worker = Thread.Worker(service)
+    worker.stop()  # it never ran, so it will never say that it has stopped
+    assert worker.daemon
+    assert Thread.shutdown_timeout < ServiceThread.shutdown_timeout
 
 
 def test_attributes_that_we_read_are_set() -> None:

@@ -2,22 +2,27 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pytest
+from tests.host.sums import Summing
 
+from anomaly.config.settings import Checkpoint
 from anomaly.decode.records import DeadLetter, Records
 from anomaly.host.blocks import Fetched, Place
+from anomaly.host.checkpoint import Checkpoints
 from anomaly.host.extent import Extent
 from anomaly.host.health import Health
 from anomaly.host.intake import Intake
 from anomaly.host.progress import Progress
+from anomaly.host.state_folder import StateFolder
 
 PLACE = Place("t", 0)
 
 
 def block(first: int, following: int) -> Fetched:
-    """A block of one-byte records [first, following)."""
-    made = Records.of([b"x"] * (following - first), "t", 0, first)
+    """A block of records [first, following), each of which holds its offset."""
+    made = Records.of([str(offset).encode() for offset in range(first, following)], "t", 0, first)
     columns = (made.offset, made.time, made.value_at, made.value_len)
     return Fetched("t", 0, made.buffer, *columns, following, first)
 
@@ -217,3 +222,45 @@ async def test_no_block_is_taken_after_the_close(intake: Intake) -> None:
     await intake.assigned([PLACE])
     await intake.close()
     assert not await intake.take(block(0, 1))
+
+
+def summing(folder: Path) -> tuple[Summing, Intake]:
+    """A worker whose state is kept in a folder that others have as well."""
+    stage, health = Summing("t"), Health()
+    checkpoints = Checkpoints("sums", lambda place: StateFolder(folder), Checkpoint(every=0.0), health)
+    return stage, Intake(stage, nowhere, health, checkpoints)
+
+
+async def test_a_checkpoint_written_after_we_looked_is_not_taken_for_lost(tmp_path: Path) -> None:
+    """Whoever joins first is given everything for a moment, and may not notice that another had it in between."""
+    stage, intake = summing(tmp_path)
+    await intake.assigned([PLACE])
+    _, other = summing(tmp_path)
+    await other.assigned([PLACE])
+    await other.take(block(0, 5))
+    await other.close()
+    intake.begin({PLACE: 5})
+    assert await intake.take(block(5, 8))
+    alone, undisturbed = summing(tmp_path / "alone")
+    await undisturbed.assigned([PLACE])
+    await undisturbed.take(block(0, 8))
+    assert stage.sums[PLACE].digest() == alone.sums[PLACE].digest()
+    assert lost(intake) == 0
+    await intake.close()
+    await undisturbed.close()
+
+
+async def test_a_checkpoint_that_is_gone_is_told_once_and_the_rest_is_judged(tmp_path: Path) -> None:
+    """The group has an offset, so there was one."""
+    stage, intake = summing(tmp_path)
+    for _ in range(2):
+        await intake.assigned([PLACE])
+        intake.begin({PLACE: 5})
+        await intake.take(block(5, 8))
+    assert [offset for _, offset in stage.taken] == [5, 6, 7]
+    assert lost(intake) == 1
+    await intake.close()
+
+
+def lost(intake: Intake) -> float:
+    return intake.health.registry.get_sample_value("anomaly_state_lost_total", {"stage": "sums"}) or 0.0

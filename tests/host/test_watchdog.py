@@ -111,6 +111,29 @@ async def test_a_worker_waits_for_brokers_that_do_not_answer() -> None:
     assert (len(makes.made), counted(health, "not_read")) == (1, 0.0)
 
 
+async def test_a_worker_that_is_told_to_stop_before_it_reads_does_not_begin_to() -> None:
+    """While a source is made, topics are made: brokers may hold that up for as long as they like."""
+    health, reached, answered = Health(), asyncio.Event(), asyncio.Event()
+    makes = Makes(Recorder("t"), Silent, health)
+
+    async def slowly() -> Reader:
+        reached.set()
+        await answered.wait()
+        return await makes()
+
+    for answer in (True, False):
+        watched = Watched("decode", slowly, 0.0, health, yes)
+        running = asyncio.create_task(watched.run())
+        await reached.wait()
+        if answer:
+            answered.set()
+        await watched.stop()
+        await asyncio.wait_for(running, 30)
+        reached.clear()
+        answered.clear()
+    assert not any(intake.in_hand or intake.blocks for intake, _ in makes.made)
+
+
 def test_what_never_gives_the_loop_back_ends_with_its_stack() -> None:
     """Compiled code in an endless loop leaves nobody else to notice."""
     program = """

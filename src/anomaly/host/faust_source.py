@@ -4,9 +4,9 @@ Faust gives consumer group, threads, rebalancing, flow control and supervision. 
 record) and of committing (an entry per record, acknowledged even if the agent raised) is replaced: a block is committed
 when the Intake has settled it, and not otherwise. Internals used, of Faust 0.15.3, each with a test: Consumer.callback,
 _to_message, _new_consumer_thread, _new_offset, _filter_tps_with_pending_acks, _add_gap, getmany, sleep, _acked,
-_acked_index, _read_offset, on_partitions_revoked; AIOKafkaConsumerThread._create_worker_consumer and _consumer;
-App.on_rebalance_complete, which Faust awaits after a rebalance with every flow stopped, before it seeks to the committed
-offsets.
+_acked_index, _read_offset, on_partitions_revoked; AIOKafkaConsumerThread._create_worker_consumer, _consumer,
+Worker and shutdown_timeout; mode's WorkerThread.stop and is_stopped; App.on_rebalance_complete, which Faust awaits after a
+rebalance with every flow stopped, before it seeks to the committed offsets.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from typing import Any
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode.threads import WorkerThread
 from yarl import URL
 
 from anomaly.config.settings import KafkaSettings
@@ -32,14 +33,33 @@ from anomaly.host.source import COMMIT_EVERY, FETCH_BYTES, FETCH_WAIT, HEARTBEAT
 log = logging.getLogger(__name__)
 
 LOST_AFTER = 3  # looks, a second apart
+CLOSED, JOINED = 10.0, 1.0  # seconds for a consumer to leave its group, and for its thread after that
 
 
 async def nothing(places: Iterable[Place]) -> None:
     """Nobody wants to know."""
 
 
+class Worker(WorkerThread):  # type: ignore[misc]
+    """A thread that keeps nobody from ending: mode joins it for as long as it takes, with the event loop standing still."""
+
+    def __init__(self, service: Any, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
+
+    def stop(self) -> None:
+        if not self.is_stopped.wait(JOINED):
+            log.warning("Faust's consumer does not end and is left alone")
+
+
 class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's consumer thread, with a consumer that reads blocks."""
+    """Faust's consumer thread, with a consumer that reads blocks.
+
+    One that is stopped in the middle of a rebalance waits for the app, which waits for it: all is settled by then.
+    """
+
+    Worker = Worker
+    shutdown_timeout = CLOSED
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)

@@ -53,7 +53,8 @@ class Intake:
         self._held: set[Place] = set()
         self.gate = Gate(stage.name, health)
         self.gate.anew = self._began_anew
-        self._stale: set[Place] = set()  # what we remember of these is too old: another worker went on meanwhile
+        self._stale: dict[Place, int] = {}  # what we remember of these is too old: by then others had committed so much
+        self._lost: set[Place] = set()  # there was a checkpoint of these, and it is gone
         self._fenced: dict[Place, float] = {}  # another worker writes their state; since when we know
         self._taken: defaultdict[Place, deque[Ticket]] = defaultdict(deque)  # and not covered by a checkpoint yet
         self._one_by_one_until: dict[Place, int] = {}  # a block below this offset met a fault: which record of it?
@@ -103,9 +104,9 @@ class Intake:
         if self.checkpoints:
             self.checkpoints.drop(place)
         self.gate.forget(place)
-        for known in (self._fenced, self._taken, self._one_by_one_until, self._poison):
+        for known in (self._fenced, self._taken, self._one_by_one_until, self._poison, self._stale):
             known.pop(place, None)
-        self._stale.discard(place)
+        self._lost.discard(place)
 
     def begin(self, committed: Mapping[Place, int | None]) -> None:
         """After a rebalance, where each partition is read from; None: nobody has committed yet.
@@ -113,18 +114,29 @@ class Intake:
         A checkpoint knows better: the group's offset follows it.
         """
         for place, offset in committed.items():
-            kept = self.checkpoints is not None and self.checkpoints.knows(place)
-            if kept and self.checkpoints and self.checkpoints.is_fresh(place) and offset:
-                self.health.state_lost(self.stage.name)
-                log.error("no checkpoint where there was one: what was learned is lost", extra=place._asdict())
+            kept = self._is_kept(place)
             if offset is None:
                 if not kept:
                     self.gate.next.pop(place, None)
             elif place in self._held:
-                if offset > self.gate.next.get(place, offset):
-                    self._stale.add(place)
+                if offset > self.gate.next.get(place, offset) or (offset and self._is_missing(place)):
+                    self._stale[place] = offset
                 if not (kept and place in self.gate.next):
                     self.gate.next[place] = offset
+
+    def _is_missing(self, place: Place) -> bool:
+        """Whether no checkpoint was there when we looked, and it is not known yet that there is none."""
+        kept = self.checkpoints if self._is_kept(place) and place not in self._lost else None
+        return kept is not None and kept.is_fresh(place)
+
+    async def _overtaken(self, place: Place) -> None:
+        """Another worker went on with a partition that we took to be ours: begin again from what it left."""
+        committed = self._stale.pop(place)
+        await self._afresh(place)
+        if committed and self._is_missing(place):
+            self._lost.add(place)
+            self.health.state_lost(self.stage.name)
+            log.error("no checkpoint where there was one: what was learned is lost", extra=place._asdict())
 
     def expected(self) -> dict[Place, int]:
         """The offset that must come next, of our partitions where it is known; nothing while a block is in hand."""
@@ -135,8 +147,7 @@ class Intake:
         place = block.place
         async with self._turn:
             if place in self._stale and place in self._held:
-                self._stale.discard(place)
-                await self._afresh(place)
+                await self._overtaken(place)
             if self._closed or place not in self._held or place in self._fenced or not await self.gate.admits(place, block):
                 return False
             block.epoch = self.gate.epoch(place)

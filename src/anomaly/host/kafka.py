@@ -33,7 +33,7 @@ from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
 from anomaly.host.stages_alerts import CorrelateStage, DeliverStage
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import MissingTopics, Names
-from anomaly.host.watchdog import Reader, Stalled, Watched, alarm, answers
+from anomaly.host.watchdog import LEAVING, Reader, Stalled, Watched, alarm, answers, leave_within
 from anomaly.host.wiring import Wiring
 from anomaly.state import Newer
 
@@ -81,10 +81,14 @@ class Worker:
         working, asked = asyncio.create_task(self._work()), asyncio.create_task(self._stop.wait())
         await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
-        if not self.sources:
-            working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
+        timer = leave_within(LEAVING)
+        try:
+            if not self.sources:
+                working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
+        finally:
+            timer.cancel()
 
     async def _work(self) -> None:
         async with AsyncExitStack() as held:

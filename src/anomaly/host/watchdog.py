@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 HELPS = 2  # times a source is made anew without a block taken in between; then the worker ends
 ANSWER = 10.0  # seconds for a broker, or a client, to answer a question
-LEAVING = 30.0  # seconds for a stalled source to end, and for the other stages once it is given up
+LEAVING = 25.0  # seconds for a stalled source to end, and for a worker that was told to: Kubernetes kills after 30
 
 Reader = tuple[Intake, Source]
 
@@ -70,13 +70,16 @@ class Watched:
         self.name, self.limit, self.health = name, limit, health
         self._make, self._reachable = make, reachable
         self._source: Source | None = None
+        self._making: asyncio.Future[Reader] | None = None
         self._stopping = False
 
     async def run(self) -> None:
         """Read until stopped; raises what made it impossible to go on."""
         left = HELPS + 1
         while not self._stopping:
-            intake, self._source = await self._make()
+            if (made := await self._made()) is None:
+                break
+            intake, self._source = made
             reading = asyncio.create_task(self._source.run())
             watching = asyncio.create_task(self._stall(intake, self._source))
             await asyncio.wait([reading, watching], return_when=asyncio.FIRST_COMPLETED)
@@ -92,6 +95,17 @@ class Watched:
                 leave_within(LEAVING)
                 why = "a new consumer did not help" if ended else "its consumer does not end"
                 raise Stalled(f"{self.name} stalled, {why}: {stall.said}")
+
+    async def _made(self) -> Reader | None:
+        """A new source; None where we were asked to stop before there was one, which brokers may hold up for long."""
+        self._making = asyncio.ensure_future(self._make())
+        try:
+            made = await self._making
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            return None
+        return None if self._stopping else made
 
     def _say(self, stall: Stall, intake: Intake) -> None:
         self.health.stalled(self.name, stall.reason)
@@ -153,6 +167,8 @@ class Watched:
     async def stop(self) -> None:
         """Let `run` finish."""
         self._stopping = True
+        if self._making:
+            self._making.cancel()
         if self._source:
             await self._source.stop()
 
@@ -161,11 +177,18 @@ class Watched:
         return self._source.lag() if self._source else {}
 
 
-def leave_within(seconds: float) -> None:
-    """The process ends by then, whatever else hangs: somebody starts it again."""
-    timer = threading.Timer(seconds, os._exit, (1,))
+def leave_within(seconds: float) -> threading.Timer:
+    """The process ends by then, whatever else hangs, unless the timer is cancelled: somebody starts it again."""
+
+    def leave() -> None:
+        said = f"anomaly: left after {seconds:.0f} s, though not all has ended: what no checkpoint covers is read again"
+        print(said, file=sys.stderr, flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()
+    return timer
 
 
 async def alarm(limit: float) -> None:
