@@ -69,32 +69,34 @@ Measure = Callable[[str, argparse.Namespace], Coroutine[Any, Any, dict[str, Any]
 class Service:
     """The request of one service, with the places of its times and values: building each anew would take minutes."""
 
-    def __init__(self, number: int) -> None:
-        self.number, self.served, self.failed = number, 0, 0
-        raw = template(number)
+    def __init__(self, number: int, size: int = SIZE, environment: str = "") -> None:
+        self.number, self.size, self.name, self.served, self.failed = number, size, f"service-{number:04d}", 0, 0
+        raw = template(self.name, size, environment)
         self.request = np.frombuffer(raw, np.uint8).copy()
-        self.times, self.values = places(raw, MARK), places(raw, NUMBER)
+        self.times, self.values = places(raw, MARK, size), places(raw, NUMBER, size)
 
-    def export(self, second: int, failing: bool) -> bytes:
+    def export(self, second: float, failing: bool) -> bytes:
         """What it has to say at a second since the epoch."""
         self.failed += FAILED if failing else 0
         self.served += SERVED - (FAILED if failing else 0)
-        noise = (np.arange(SIZE) * 7919 + second * 31 + self.number * 17) % 1000 / 10.0
+        noise = (np.arange(self.size) * 7919 + int(second) * 31 + self.number * 17) % 1000 / 10.0
         noise[-2:] = self.served, self.failed
-        self.request[self.times] = np.frombuffer((second * 10**9).to_bytes(8, "little"), np.uint8)
-        self.request[self.values] = noise.view(np.uint8).reshape(SIZE, 8)
+        self.request[self.times] = np.frombuffer((int(second * 1000) * 10**6).to_bytes(8, "little"), np.uint8)
+        self.request[self.values] = noise.view(np.uint8).reshape(self.size, 8)
         return self.request.tobytes()
 
 
-def template(number: int) -> bytes:
+def template(name: str, size: int, environment: str) -> bytes:
     """A request with marks where times and values stand."""
     request = ExportMetricsServiceRequest()
     resource = request.resource_metrics.add()
-    resource.resource.attributes.add(key="service.name").value.string_value = f"service-{number:04d}"
+    resource.resource.attributes.add(key="service.name").value.string_value = name
+    if environment:
+        resource.resource.attributes.add(key="deployment.environment.name").value.string_value = environment
     metrics = resource.scope_metrics.add().metrics
     mark, value = int.from_bytes(MARK, "little"), float(np.frombuffer(NUMBER, np.float64)[0])
     depth = metrics.add(name="queue.depth", unit="{message}")
-    for i in range(SIZE - 2):
+    for i in range(size - 2):
         point = depth.gauge.data_points.add(time_unix_nano=mark, as_double=value)
         point.attributes.add(key="queue").value.string_value = f"queue-{i:03d}"
     requests = metrics.add(name="http_requests_total").sum
@@ -105,10 +107,10 @@ def template(number: int) -> bytes:
     return request.SerializeToString()
 
 
-def places(raw: bytes, mark: bytes) -> NDArray[np.int64]:
-    """Where eight bytes stand, (SIZE, 8)."""
+def places(raw: bytes, mark: bytes, size: int) -> NDArray[np.int64]:
+    """Where eight bytes stand, (size, 8)."""
     at = np.array([found.start() for found in re.finditer(re.escape(mark), raw)])
-    assert at.size == SIZE
+    assert at.size == size
     return at[:, None] + np.arange(8)
 
 
@@ -143,7 +145,7 @@ class Feeder:
                 await asyncio.sleep(wait)
             value = service.export(second, i in failing)
             if i in failing:
-                self.due[f"service-{i:04d}"] = time.time()
+                self.due[service.name] = time.time()
             sent = await self._producer.send(self.topic, value, partition=i % PARTITIONS, timestamp_ms=second * 1000)
             self.points += SIZE
         await sent
@@ -287,13 +289,19 @@ async def pace(feeder: Feeder, worker: Worker, name: str, rounds: int, rate: int
     return result
 
 
-async def measure(bootstrap: str, args: argparse.Namespace) -> dict[str, Any]:
-    """All of it; prints as it goes."""
-    name, services = f"million-{uuid4().hex[:6]}", args.series // SIZE
+async def make_topic(bootstrap: str, name: str) -> None:
+    """A source."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs={"retention.ms": "-1"})])
     await admin.close()
+    await asyncio.sleep(2.0)  # until its partitions have their leaders
+
+
+async def measure(bootstrap: str, args: argparse.Namespace) -> dict[str, Any]:
+    """All of it; prints as it goes."""
+    name, services = f"million-{uuid4().hex[:6]}", args.series // SIZE
+    await make_topic(bootstrap, name)
     begin = int(time.time()) // STEP * STEP - STEP * args.rounds
     with tempfile.TemporaryDirectory(prefix="anomaly-million-") as folder:
         worker = Worker(bootstrap, name, Path(folder), not args.two_stages)

@@ -25,6 +25,7 @@ from anomaly.decode.block import Announced, Block  # noqa: E402
 from anomaly.decode.identity import Identity, pack  # noqa: E402
 from anomaly.decode.points import Kind, Points  # noqa: E402
 from anomaly.detect.detector import Detector  # noqa: E402
+from anomaly.state import Snapshot  # noqa: E402
 
 T0, STEP, AT_ONCE, BATCH = 1_767_225_600_000, 10_000, 10_000, 100_000
 MARKS = 5  # bytes a row: touched, written
@@ -100,16 +101,32 @@ def steady(detector: Detector, series: np.ndarray, rounds: int) -> float:
     return 1.0 / best
 
 
+def checkpoint(detector: Detector, generation: int) -> tuple[Snapshot, float, float]:
+    """A checkpoint, the seconds of its pause, and of its longest slice."""
+    slices, parts, longest = detector.ahead(generation), [], 0.0
+    while True:
+        began = time.perf_counter()
+        part = next(slices, None)
+        longest = max(longest, time.perf_counter() - began)
+        if part is None:
+            break
+        parts.append(part)
+    began = time.perf_counter()
+    last = detector.gather(generation)
+    pause = time.perf_counter() - began
+    return last._replace(parts=[*parts, *last.parts]), pause, longest
+
+
 def keep(detector: Detector) -> dict[str, float]:
     """A checkpoint of everything, one of a tenth, and the way back."""
     layouts, began = detector.layouts(), time.perf_counter()
-    whole = detector.gather(1)
+    whole, _, slice_ = checkpoint(detector, 1)
     full = time.perf_counter() - began
     rng = np.random.default_rng(2)
     some = rng.permutation(detector.register.tables.rows["row"]["key"][: detector.series])[: detector.series // 10]
     detector.detect(block(points_of(some, 100, rng), T0 + STEP * 100))
     began = time.perf_counter()
-    share = detector.gather(2)
+    share, pause, _ = checkpoint(detector, 2)
     tenth = time.perf_counter() - began
     other, began = Detector(0, (DEFAULT,), Settings()), time.perf_counter()
     for g, snapshot in enumerate((whole, share), 1):
@@ -120,7 +137,7 @@ def keep(detector: Detector) -> dict[str, float]:
     size = sum(len(p.data) for p in whole.parts)
     return {
         "gather_all_s": full, "gather_tenth_s": tenth, "restore_s": back, "bytes_per_series": size / detector.series,
-        "tenth_bytes": sum(len(p.data) for p in share.parts),
+        "tenth_bytes": sum(len(p.data) for p in share.parts), "longest_slice_s": slice_, "pause_s": pause,
     }  # fmt: skip
 
 

@@ -19,21 +19,11 @@ from uuid import uuid4
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # noqa: E402
-from benchmarks.million import PARTITIONS, SIZE, STEP, Feeder, Worker, measured, say  # noqa: E402
+from benchmarks.million import SIZE, STEP, Feeder, Worker, make_topic, measured, say  # noqa: E402
 
 FAIR = 0.2  # of the points: what each of two workers has to do
 SHARED = 8.0  # seconds for two workers to share the partitions
 LAST = 120.0  # seconds without another point: the workers have stopped
-
-
-async def make_topic(bootstrap: str, name: str) -> None:
-    """A source."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs={"retention.ms": "-1"})])
-    await admin.close()
-    await asyncio.sleep(2.0)  # until its partitions have their leaders
 
 
 def crew(bootstrap: str, name: str, folder: Path, n: int) -> list[Worker]:

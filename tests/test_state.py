@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly.state import USED, Part, Pool, Table, gather
+from anomaly.state import USED, Part, Pool, Table, ahead, gather
 
 OWNER = np.dtype([("number", "i8"), ("next", "i4"), ("words_at", "i8"), ("words_len", "i4")])
 STEPS = st.lists(
@@ -43,7 +43,7 @@ def words(table: Table, pool: Pool, row: int, n: int) -> None:
 def test_generations_from_the_lowest_needed_on_give_the_table_again(steps: list[tuple[str, int, int]]):
     """Rows added, changed, set free and used again, words that move: checkpoints at random moments, restored from `low`."""
     table, pool = things()
-    written: list[tuple[Part | None, str]] = []
+    written: list[tuple[list[Part], str]] = []
     low, free = 1, set[int]()
     for what, which, n in [*steps, ("gather", 0, 0)]:
         row = which % max(table.used, 1)
@@ -52,8 +52,14 @@ def test_generations_from_the_lowest_needed_on_give_the_table_again(steps: list[
             free.discard(row)
             table["owner"]["number"][row], table["pair"][row] = n + 1, (n, 2 * n)
         elif what == "gather":
-            parts, low = gather([table], len(written) + 1)
-            written.append((parts[0] if parts else None, json.dumps(table.layout())))
+            generation = len(written) + 1
+            slices = ahead([table], generation, size=100)
+            begun = [part for _, part in zip(range(n), slices, strict=False)]
+            if begun:  # changes between two slices
+                table["owner"]["number"][: table.used] += [r not in free for r in range(table.used)]
+                table.touched[: table.used] = 1
+            parts, low = gather([table], generation)
+            written.append(([*begun, *parts], json.dumps(table.layout())))
         elif table.used and row not in free:
             if what == "release":
                 table.release(np.array([row], np.int32))
@@ -62,8 +68,8 @@ def test_generations_from_the_lowest_needed_on_give_the_table_again(steps: list[
                 table["owner"]["number"][row] += 1
                 words(table, pool, row, n)
     other, theirs = things()
-    for g, (part, layout) in enumerate(written, 1):
-        if part and g >= low:
+    for g, (parts, layout) in enumerate(written, 1):
+        for part in parts if g >= low else []:
             other.put(g, Part(part.table, part.rows, bytes(part.data)), json.loads(layout))
     other.settle(table.rest())
 
@@ -108,6 +114,7 @@ def test_tables_that_never_change_are_written_again_in_time():
     lows = []
     for g in range(1, 60):
         busy.touched[:100] = 1
+        list(ahead([still, busy], g))
         lows.append(gather([still, busy], g)[1])
 
     assert lows[-1] > 59 - 25

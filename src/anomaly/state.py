@@ -7,11 +7,15 @@ tables that never change included, and what lies before `low`, the oldest genera
 can be thrown away: what is kept is at most about twice the state.
 Restored are the generations from `low` on, in order, and then the `rest` of the last one: what is small and written whole.
 
+Rows are copied in two steps, as a virtual machine is moved while it runs. `ahead` copies a slice at a time while judging
+goes on, and whatever changes after it was copied is touched once more; `gather` copies that, while nothing may change.
+Source: C. Clark et al., Live migration of virtual machines, NSDI 2005 (pre-copy).
+
 Where in a pool a row's values lie is no state: a restored pool lays them out anew, and the digest does not see it.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -25,9 +29,13 @@ Layout = Mapping[str, Any]  # of a table: what its bytes mean, for the version t
 
 USED, FREE = 0, 1  # of a table's `count`
 LAYOUT = {"at", "slot", "spare"}  # fields that say where something lies, or nothing; so does <pool>_at
+SLICE = 1 << 20  # bytes copied at once while judging goes on: half a millisecond
 
 
-__all__ = ["FREE", "USED", "Borrowed", "Layout", "Newer", "Part", "Pool", "Rows", "Snapshot", "Stateful", "Table", "gather"]
+__all__ = [
+    "FREE", "USED", "Borrowed", "Layout", "Newer", "Part", "Pool", "Rows", "Snapshot", "Stateful", "Table", "ahead",
+    "gather",
+]  # fmt: skip
 
 
 class Newer(Exception):
@@ -56,8 +64,12 @@ class Stateful(Protocol):
     def layouts(self) -> Mapping[str, Layout]:
         """What the bytes of each table mean."""
 
+    def ahead(self, generation: int) -> Iterator[Part]:
+        """What changed since the last checkpoint, and a rolling share of the rest, a slice at a time; blocks may be taken
+        between two of them. To be called once a checkpoint, at any time; need not be read to its end."""
+
     def gather(self, generation: int) -> Snapshot:
-        """What changed since the last call, and a rolling share of the rest. Called between two blocks."""
+        """What changed since then, or since the last checkpoint. Called between two blocks."""
 
     def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
         """Rows that a generation wrote, by the layouts of its writer; called on a fresh state, in order of generations."""
@@ -163,13 +175,25 @@ class Table:
         """How many rows were touched."""
         return int(np.count_nonzero(self.touched[: self.used]))
 
-    def gather(self, generation: int, share: float) -> Part:
-        """The touched rows and a rolling share of all, copied, in rising order."""
+    def turn(self, share: float) -> None:
+        """Touch the rows whose turn it is: a share of all, from the cursor on."""
         self.reserve(self.used)
         step = min(int(np.ceil(share * self.used)), self.used)
         self.touched[(self.cursor + np.arange(step)) % max(self.used, 1)] = 1
         self.cursor = (self.cursor + step) % max(self.used, 1)
-        at = np.flatnonzero(self.touched[: self.used])
+
+    def gather(self, generation: int) -> Part:
+        """All touched rows, copied, in rising order."""
+        self.reserve(self.used)
+        return self._copied(generation, np.flatnonzero(self.touched[: self.used]))
+
+    def slices(self, generation: int, size: int) -> Iterator[Part]:
+        """The rows that are touched by now, about `size` bytes at a time; what changes meanwhile is touched again."""
+        at, most = np.flatnonzero(self.touched[: self.used]), max(int(size / max(self.row_bytes(), 1.0)), 1)
+        for begin in range(0, at.size, most):
+            yield self._copied(generation, at[begin : begin + most])
+
+    def _copied(self, generation: int, at: NDArray[np.intp]) -> Part:
         rows, ranges = at.astype(np.uint32), [self._range(pool, at) for pool in self.pools]
         sizes = [at.size * column[:1].nbytes for column in self.columns().values()]
         sizes += [int(r[1].sum()) * pool.array.itemsize for pool, r in zip(self.pools, ranges, strict=True)]
@@ -296,12 +320,21 @@ class Borrowed(Table):
             self.written, self._touched = grown(self.written, rows), grown(self._touched, rows)
 
 
-def gather(tables: Iterable[Table], generation: int) -> tuple[list[Part], int]:
-    """Parts of all tables that have something to write, and the oldest generation that is still needed."""
+def ahead(tables: Iterable[Table], generation: int, size: int = SLICE) -> Iterator[Part]:
+    """What is touched of all tables, and what has its turn, in parts of about `size` bytes."""
     held = list(tables)
     touched = sum(table.due() * table.row_bytes() for table in held)
     share = touched / max(sum(table.used * table.row_bytes() for table in held), 1.0)
-    parts = [table.gather(generation, share) for table in held]
+    for table in held:
+        table.turn(share)
+    for table in held:
+        yield from table.slices(generation, size)
+
+
+def gather(tables: Iterable[Table], generation: int) -> tuple[list[Part], int]:
+    """Parts of all tables that have something to write, and the oldest generation that is still needed."""
+    held = list(tables)
+    parts = [table.gather(generation) for table in held]
     return [p for p in parts if p.rows.size], min((table.low(generation) for table in held), default=generation)
 
 

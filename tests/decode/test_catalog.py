@@ -158,7 +158,7 @@ def test_a_catalog_whose_rows_were_kept_describes_nobody_again():
     known = Catalog(Identity(IdentitySettings()), keeps=False)
     rows = known.rows(wire(0, 1 << 40, 3, 4), lambda i: described(f"m{i}"))
     known.forget(rows[1:2])
-    kept = known.table.gather(1, 1.0)
+    kept = known.table.gather(1)
 
     other = Catalog(Identity(IdentitySettings()), keeps=False)
     other.table.put(1, kept, known.table.layout())

@@ -2,13 +2,13 @@
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from anomaly.host.blocks import Fetched, Place
-from anomaly.state import Layout, Part, Snapshot, Table, gather
+from anomaly.state import Layout, Part, Snapshot, Table, ahead, gather
 
 KEYS = 16
 
@@ -35,6 +35,9 @@ class Sums:
 
     def layouts(self) -> dict[str, Layout]:
         return {"sums": self.table.layout()}
+
+    def ahead(self, generation: int) -> Iterator[Part]:
+        return ahead([self.table], generation)
 
     def gather(self, generation: int) -> Snapshot:
         parts, low = gather([self.table], generation)

@@ -59,8 +59,11 @@ class Rows:
     def layouts(self) -> dict[str, Layout]:
         return {"t": self.table.layout()}
 
+    def ahead(self, generation: int) -> Iterator[Part]:
+        return iter(())
+
     def gather(self, generation: int) -> Snapshot:
-        return Snapshot([self.table.gather(generation, 0.0)], msgspec.json.encode(self.table.rest()), 1)
+        return Snapshot([self.table.gather(generation)], msgspec.json.encode(self.table.rest()), 1)
 
     def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
         for part in parts:

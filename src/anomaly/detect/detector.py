@@ -31,7 +31,7 @@ from anomaly.detect.report import Report
 from anomaly.detect.score import Score
 from anomaly.detect.text import to_text
 from anomaly.detect.waiting import Waiting
-from anomaly.state import Layout, Part, Snapshot, gather
+from anomaly.state import Layout, Part, Snapshot
 
 REPEATED, PAST_LIMIT = keep.REPEATED, "past_limit"
 SWEEP_EVERY = 60_000  # ms of data time between looks for idle series, at least
@@ -97,10 +97,13 @@ class Detector:
         """What the bytes of each table mean."""
         return {name: table.layout() for name, table in self._keep.tables.items()}
 
+    def ahead(self, generation: int) -> Iterator[Part]:
+        """What changed, and a rolling share of the rest, a slice at a time; blocks may be taken between two of them."""
+        return self._keep.ahead(generation)
+
     def gather(self, generation: int) -> Snapshot:
-        """What changed since the last call, and a rolling share of the rest. Called between two blocks."""
-        self._keep.mark()
-        parts, low = gather(self._keep.tables.values(), generation)
+        """What changed since then, or since the last checkpoint. Called between two blocks."""
+        parts, low = self._keep.gather(generation)
         return Snapshot(parts, keep.write(self._rest()), low)
 
     def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:

@@ -7,7 +7,7 @@ anomalies. Indexes and counts that follow from the rows are made anew when all r
 import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from anomaly.detect.judge import Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.waiting import Waiting
-from anomaly.state import USED, Borrowed, Newer, Table
+from anomaly.state import USED, Borrowed, Newer, Part, Table, ahead, gather
 
 VERSION = 1
 REPEATED = "repeated"  # points that were taken before: how many come again is no state
@@ -113,10 +113,23 @@ class Keep:
         self.ratios.count[USED], self.live.count[USED] = self.judge.slots, self.judge.episodes.places[EVER]
         return *self.register.tables.all(), self.models, self.ratios, self.live
 
-    def mark(self) -> None:
-        """Mark what is reached from a judged row: it carries the mark for all."""
-        rows = np.flatnonzero(self.judge.touched[: self.judge.size])
-        tables, reached = self.tables, {"ratios": self._ratios(rows), "live": self._live(rows)}
+    def ahead(self, generation: int) -> Iterator[Part]:
+        """As `Stateful.ahead`."""
+        self._mark()
+        for part in ahead(self.tables.values(), generation):
+            if part.table == self.models.name:  # its mark is gone, and was that of what it reaches too
+                self._mark(part.rows.astype(np.intp))
+            yield part
+
+    def gather(self, generation: int) -> tuple[list[Part], int]:
+        """As `state.gather`."""
+        self._mark()
+        return gather(self.tables.values(), generation)
+
+    def _mark(self, rows: NDArray[np.intp] | None = None) -> None:
+        """Mark what is reached from these judged rows, or from all that are marked: a row carries the mark for all."""
+        held = np.flatnonzero(self.judge.touched[: self.judge.size]) if rows is None else rows
+        tables, reached = self.tables, {"ratios": self._ratios(held), "live": self._live(held)}
         for name, places in reached.items():
             table = tables[name]
             table.reserve(table.used)

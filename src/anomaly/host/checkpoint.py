@@ -1,9 +1,10 @@
 """When the state of a stage's partitions is written, and what follows when it was.
 
-Between two blocks what changed is gathered, which is the only pause; it is packed and written in the background, one
-checkpoint of a partition at a time. A partition is due `every` so often, or as much later as keeps what is gathered below
-`bytes_per_second` in all; partitions take turns. What no checkpoint covers is read again after a crash: the source offset
-stands in it, and only what lies below counts as done.
+What changed is copied slice by slice while blocks are taken (`copying`), and between two blocks what changed meanwhile: a
+pause of milliseconds. It is packed and written in the background, one checkpoint of a partition at a time. A partition is
+due `every` so often, or as much later as keeps what is gathered below `bytes_per_second` in all; partitions take turns.
+What no checkpoint covers is read again after a crash: the source offset stands in it, and only what lies below counts as
+done.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from anomaly import __version__
 from anomaly.compiled import VERSION
 from anomaly.config.settings import Checkpoint
 from anomaly.host.blocks import Place
+from anomaly.host.copying import Copying
 from anomaly.host.health import Health
 from anomaly.host.statelog import Damaged, Fenced, Found, Generation, Manifest, Store, pack, put
 from anomaly.state import Newer, Snapshot, Stateful
@@ -51,6 +53,7 @@ class Keeper:
     next_offset: int = 0
     epoch: int = 0  # of the topic that it is an offset of
     changed: bool = False
+    copying: Copying | None = None
     writing: "asyncio.Task[None] | None" = None
     pending: "Pending | None" = None  # gathered and not kept yet: what it holds is in no later snapshot
 
@@ -140,16 +143,24 @@ class Checkpoints:
         """Begin a checkpoint if one is due. To be called between two blocks."""
         keeper = self._keepers.get(place)
         if keeper and keeper.changed and self.now() >= keeper.due and (keeper.writing is None or keeper.writing.done()):
-            self._begin(place, keeper)
+            if keeper.pending is None and keeper.copying is None:
+                keeper.copying = Copying(keeper.state.ahead(keeper.generation), self._paused)
+            if keeper.pending or (keeper.copying and keeper.copying.done):
+                self._begin(place, keeper)
 
     def _begin(self, place: Place, keeper: Keeper) -> None:
         if keeper.pending is None:
+            copied = keeper.copying.stop() if keeper.copying else []
             began = time.perf_counter()
-            snapshot = keeper.state.gather(keeper.generation)
+            last = keeper.state.gather(keeper.generation)
+            snapshot = last._replace(parts=[*copied, *last.parts])
             keeper.pending = Pending(snapshot, keeper.next_offset, keeper.epoch, dict(keeper.state.layouts()))
-            self.health.checkpoint_pause(self.stage, time.perf_counter() - began)
-            keeper.changed = False
+            self._paused(time.perf_counter() - began)
+            keeper.changed, keeper.copying = False, None
         keeper.writing = asyncio.create_task(self._write(place, keeper, keeper.pending))
+
+    def _paused(self, seconds: float) -> None:
+        self.health.checkpoint_pause(self.stage, seconds)
 
     async def _write(self, place: Place, keeper: Keeper, pending: Pending) -> None:
         body = await asyncio.to_thread(pack, pending.snapshot, pending.layouts)
@@ -205,6 +216,8 @@ class Checkpoints:
         """Forget a partition; what is being written of it may end as it will."""
         keeper = self._keepers.pop(place, None)
         if keeper is not None:
+            if keeper.copying:
+                keeper.copying.stop()
             self._closing.add(task := asyncio.ensure_future(_closed(keeper)))
             task.add_done_callback(self._closing.discard)
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -86,6 +86,10 @@ class Together:
     def layouts(self) -> Mapping[str, Layout]:
         """The detector's."""
         return self.detector.layouts()
+
+    def ahead(self, generation: int) -> Iterator[Part]:
+        """The detector's rows."""
+        return self.detector.ahead(generation)
 
     def gather(self, generation: int) -> Snapshot:
         """The detector's rows; incidents are few."""

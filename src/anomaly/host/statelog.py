@@ -7,7 +7,7 @@ in order; a generation without a manifest never was.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import cramjam
@@ -192,6 +192,10 @@ class Whole:
     def layouts(self) -> dict[str, Layout]:
         """No tables."""
         return {}
+
+    def ahead(self, generation: int) -> Iterator[Part]:
+        """Nothing: it is small."""
+        return iter(())
 
     def gather(self, generation: int) -> Snapshot:
         """Everything; nothing older is needed."""
