@@ -18,6 +18,7 @@ from anomaly.config.settings import Checkpoint, KafkaSettings, Settings, Topics
 from anomaly.decode.records import DeadLetter
 from anomaly.host.blocks import Place
 from anomaly.host.checkpoint import Checkpoints
+from anomaly.host.connect import Admin
 from anomaly.host.extent import UNKNOWN, Extent, Extents
 from anomaly.host.health import Health
 from anomaly.host.intake import Intake
@@ -181,9 +182,9 @@ async def test_a_record_that_meets_a_fault_of_ours_is_set_aside_and_spoils_nothi
     await worker.stop()
 
 
-def state_topic(bootstrap: str, source: str) -> StateTopic:
+def state_topic(bootstrap: str, source: str, admin: Admin | None = None) -> StateTopic:
     """The only partition's."""
-    return StateTopic(KafkaSettings(bootstrap=[bootstrap]), f"{source}.state", 0, f"{source}-0")
+    return StateTopic(KafkaSettings(bootstrap=[bootstrap]), f"{source}.state", 0, f"{source}-0", admin)
 
 
 def manifest(number: int, *live: Generation) -> Manifest:
@@ -293,7 +294,6 @@ async def test_numbers_that_come_again_after_a_loss_are_told_apart(bootstrap: st
     """A state that was lost begins at generation 1 again, and where old records may not be deleted both are there."""
     store = state_topic(bootstrap, source)
     await store.open()
-    store._may_delete = False
     await store.write(manifest(1, generation(1, b"one")), b"one", 1)
     again = await store.write(manifest(1, generation(1, b"ONE")), b"ONE", 1)
     assert await store.read() == (again, [(1, b"ONE")])
@@ -302,7 +302,8 @@ async def test_numbers_that_come_again_after_a_loss_are_told_apart(bootstrap: st
 
 async def test_what_is_dead_is_deleted_and_a_large_generation_comes_back_whole(bootstrap: str, source: str) -> None:
     """Several chunks; the log begins with the oldest generation that lives."""
-    store = state_topic(bootstrap, source)
+    admin = Admin(KafkaSettings(bootstrap=[bootstrap]))
+    store = state_topic(bootstrap, source, admin)
     await store.open()
     large = bytes(range(256)) * 8_000
     one = await store.write(manifest(1, generation(1, b"one")), b"one", 1)
@@ -313,6 +314,7 @@ async def test_what_is_dead_is_deleted_and_a_large_generation_comes_back_whole(b
     place = TopicPartition(f"{source}.state", 0)
     assert (await consumer.beginning_offsets([place]))[place] == two.live[0].begins
     await consumer.stop()
+    await admin.close()
     found = await state_topic(bootstrap, source).open()
     assert found is not None
     assert found.bodies == [(2, large)]

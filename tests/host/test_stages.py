@@ -3,6 +3,7 @@
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 import msgspec
@@ -23,10 +24,11 @@ from anomaly.host.health import Health
 from anomaly.host.inprocess import walk
 from anomaly.host.outputs import Message, Outputs
 from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
+from anomaly.host.stages_alerts import CorrelateStage
 from anomaly.host.telling import Of
 from anomaly.host.topics import Names
 from anomaly.host.wiring import Wiring
-from anomaly.state import Part, Stateful
+from anomaly.state import Newer, Part, Stateful
 
 ROW = '{"timestamp":"2026-01-01T00:00:00Z","value":"1","name":"up","labels":{"__name__":"up","job":"%d"}}'
 
@@ -193,3 +195,15 @@ async def test_under_other_rules_of_identity_series_are_described_again() -> Non
     await renamed.take(blocks[1])
     groups = {listed.series.group for listed in other.engine.detector(number).listing()}
     assert "unknown" in groups
+
+
+async def test_what_correlate_remembers_in_a_later_version_stops_the_start_and_nothing_is_taken_in() -> None:
+    """A rollback must not write over it."""
+    w = wiring()
+    stage = CorrelateStage(w)
+    state = stage.state(Place(NAMES.anomalies, 0))
+    rest = msgspec.msgpack.decode(state.gather(1).rest)
+    for version, raises in ((1, False), (2, True)):
+        body = msgspec.msgpack.encode(rest | {"version": version} | ({"kept": "of another type"} if raises else {}))
+        with pytest.raises(Newer, match="format 2") if raises else nullcontext():
+            state.settle(body)

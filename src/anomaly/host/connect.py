@@ -105,6 +105,33 @@ def overheard() -> Iterator[list[str]]:
         logger.propagate = not _listening
 
 
+class Admin:
+    """An admin client for questions that come again and again: there from the first on, and made anew after an error."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self.kafka = kafka
+        self._client: AIOKafkaAdminClient | None = None
+        self._turn = asyncio.Lock()
+
+    async def ask(self, question: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
+        """The answer; one question at a time."""
+        async with self._turn:
+            try:
+                if self._client is None:
+                    self._client = AIOKafkaAdminClient(**options(self.kafka))
+                    await self._client.start()
+                return await question(self._client)
+            except BaseException:
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Until the next question."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+
 @asynccontextmanager
 async def admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A started admin client."""

@@ -71,6 +71,7 @@ class Worker:
         self.kafka: KafkaSettings = settings.kafka
         self.names = Names.of(self.kafka.topics.prefix)
         self.sources: list[Source] = []
+        self._admin = connect.Admin(self.kafka)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -98,6 +99,7 @@ class Worker:
             outputs = Outputs(self.kafka, self.health.brokers)
             await connect.patiently(outputs.start, "starting", self.health.brokers)
             held.push_async_callback(outputs.stop)
+            held.push_async_callback(self._admin.close)
             engine = Engine(self.settings, self.specs, partitions[self.names.points])
             wiring = Wiring(self.kafka, self.names, partitions, engine, outputs, self.health)
             stages = self._stages(wiring, delivery)
@@ -163,7 +165,8 @@ class Worker:
             return None
         for topic in stage.topics:
             await connect.patiently(partial(topics.prepare_state, self.kafka, self.names.state_of(topic), topic), "starting")
-        return Checkpoints(stage.name, partial(StateTopic.of, self.kafka), self.settings.checkpoint, self.health)
+        store = partial(StateTopic.of, self.kafka, admin=self._admin)
+        return Checkpoints(stage.name, store, self.settings.checkpoint, self.health)
 
     async def _report(self, stages: Sequence[Stage]) -> None:
         """Tell health, now and then, what is nobody's event."""

@@ -24,8 +24,9 @@ from anomaly.host.posting import Posting
 from anomaly.host.statelog import Whole
 from anomaly.host.telling import readable, to_json
 from anomaly.host.wiring import Wiring
-from anomaly.state import Stateful
+from anomaly.state import Newer, Stateful
 
+VERSION = 1
 # How long a resolved incident stays in .incidents, in ms of event time: somebody looks at what woke him.
 KEEP_RESOLVED = 3_600_000
 PATIENCE = 5.0  # seconds at a stop
@@ -38,13 +39,21 @@ class Kept(Struct, frozen=True):
     alert: Alert | None
 
 
+class Versioned(Struct, frozen=True):
+    """What the memory of any version has."""
+
+    version: int = VERSION
+
+
 class Remembered(Struct, frozen=True):
     """All that a partition of this stage knows."""
 
     memory: Memory
     kept: list[Kept]
+    version: int = VERSION
 
 
+_from_any = msgspec.msgpack.Decoder(Versioned).decode
 _memory_to, _memory_from = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Remembered).decode
 _event = msgspec.json.Decoder(Anomaly | Tick)
 _kept = msgspec.json.Decoder(Kept)
@@ -73,6 +82,8 @@ class CorrelateStage:
         return _memory_to(Remembered(memory, list(self._kept.get(partition, {}).values())))
 
     def _load(self, partition: int, data: bytes) -> None:
+        if (version := _from_any(data).version) > VERSION:
+            raise Newer(f"format {version} of a correlator's memory, and this program reads {VERSION}")
         read = _memory_from(data)
         self.wiring.engine.correlator(partition).remember(read.memory)
         self._kept[partition] = {kept.incident.dedup_key: kept for kept in read.kept}

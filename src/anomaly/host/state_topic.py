@@ -37,13 +37,17 @@ class StateTopic:
     reached: Callable[[str], None] = staticmethod(lambda step: None)  # the fault tests end the process between the steps
 
     @classmethod
-    def of(cls, kafka: KafkaSettings, place: Place) -> "StateTopic":
+    def of(cls, kafka: KafkaSettings, place: Place, admin: connect.Admin | None = None) -> "StateTopic":
         """Those of the stage that reads a place."""
         topic = Names.of(kafka.topics.prefix).state_of(place.topic)
-        return cls(kafka, topic, place.partition, f"{kafka.application}.{place.topic}-{place.partition}")
+        return cls(kafka, topic, place.partition, f"{kafka.application}.{place.topic}-{place.partition}", admin)
 
-    def __init__(self, kafka: KafkaSettings, topic: str, partition: int, transaction: str) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, partition: int, transaction: str, admin: connect.Admin | None = None
+    ) -> None:
+        """Without an `admin` nothing that is dead is deleted."""
         self.kafka, self.place, self.transaction = kafka, TopicPartition(topic, partition), transaction
+        self._admin = admin
         self._producer: AIOKafkaProducer | None = None
         self._last: Manifest | None = None  # the newest that we know of: found when we opened, or written since
         self._may_delete, self._freed = True, 0
@@ -152,11 +156,11 @@ class StateTopic:
     async def _free(self, manifest: Manifest) -> None:
         """Delete what lies before the oldest living generation. Without the right to do so the log only grows."""
         before = manifest.live[0].begins
-        if not self._may_delete or before <= self._freed:
+        if self._admin is None or not self._may_delete or before <= self._freed:
             return
         try:
-            async with connect.admin(self.kafka) as client:
-                await client.delete_records({self.place: RecordsToDelete(before_offset=before)})
+            wanted = {self.place: RecordsToDelete(before_offset=before)}
+            await self._admin.ask(lambda client: client.delete_records(wanted))
             self._freed = before
         except (KafkaError, OSError) as error:
             self._may_delete = connect.passing(error)
