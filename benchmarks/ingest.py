@@ -40,9 +40,8 @@ from tests.host import broker as kafka  # noqa: E402
 
 from anomaly.config.load import load_specs  # noqa: E402
 from anomaly.config.settings import Blind, Driver, KafkaSettings, Keyed, Settings, SourceSettings, Topics  # noqa: E402
-from anomaly.host.compile import compile_kernels  # noqa: E402
 from anomaly.host.health import Health  # noqa: E402
-from anomaly.host.kafka import STAGES, Worker  # noqa: E402
+from anomaly.host.kafka import STAGES, Worker, make_ready  # noqa: E402
 from anomaly.host.source import Stage  # noqa: E402
 from anomaly.host.telling import Of  # noqa: E402
 from anomaly.host.wiring import Wiring  # noqa: E402
@@ -164,7 +163,7 @@ class Counted:
 
 async def worker(bootstrap: str, topic: str, encoding: str, points: int, driver: str, stages: int) -> dict[str, float]:
     """(b), (b2) and, as no stages, (b3): points a second of `anomaly run`, its checkpoints, incidents and alerts on."""
-    compile_kernels()
+    make_ready(Health())
     source = SourceSettings(topic=topic, encoding=encoding, keyed=Keyed.GROUP if stages == 1 else None)
     plan = Topics(prefix=f"bench-{uuid4().hex[:8]}", partitions=PARTITIONS)
     brokers = KafkaSettings(bootstrap=[bootstrap], topics=plan, application=plan.prefix, driver=Driver(driver))

@@ -48,11 +48,7 @@ def run_kafka(
 ) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     health = health or Health()
-    memory.large_apart()
-    seconds = compile_kernels()
-    health.compile_seconds(seconds)
-    log.info("kernels are ready", extra={"seconds": round(seconds, 1)})
-    memory.for_ever()
+    make_ready(health)
     try:
         asyncio.run(Worker(settings, specs, stages, health).run())
     except (MissingTopics, Newer, Stalled, KafkaError, OSError) as error:
@@ -60,6 +56,15 @@ def run_kafka(
         print(f"anomaly: {said}", file=sys.stderr)
         return 1
     return 0
+
+
+def make_ready(health: Health) -> None:
+    """What a process does before it is a worker: kernels are compiled, and memory is asked for in our way."""
+    memory.large_apart()
+    seconds = compile_kernels()
+    health.compile_seconds(seconds)
+    log.info("kernels are ready", extra={"seconds": round(seconds, 1)})
+    memory.for_ever()
 
 
 class Worker:
