@@ -1,9 +1,15 @@
 """Which judged rows a series feeds."""
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.detect.feed import DEFAULT, series
 
 from anomaly.config.models import Errors, Match, Model, ModelSpec, Signal, Sum
+from anomaly.decode.block import Announced
+from anomaly.decode.identity import Series
 from anomaly.decode.points import Kind
 from anomaly.detect.judge import Judge
 from anomaly.detect.plans import Part, is_error, part_of
@@ -78,3 +84,46 @@ def test_a_series_is_an_error_by_the_first_label_that_it_has():
     assert is_error(FAILED, (("status", "ERROR"),))
     assert not is_error(FAILED, (("code", "200"), ("status", "ERROR")))
     assert not is_error(FAILED, ())
+
+
+SOME = st.sampled_from(["a", "b", "c"])
+COUNTERS = st.builds(
+    lambda metric, service, route, i, told, code: series(
+        metric, Kind.COUNTER, service=service, route=route, service__instance__id=i, **{told: code}
+    ),
+    st.sampled_from(["http_requests_total", "http_calls_total", "jobs_total", "http_d_count"]),
+    SOME, SOME, SOME,
+    st.sampled_from(["code", "status", "method"]),
+    st.sampled_from(["200", "500", "ERROR", "GET"]),
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(COUNTERS, max_size=60, unique_by=lambda s: s.hash), st.sampled_from(list(Sum)), st.integers(1, 60))
+def test_who_feeds_a_ratio_that_is_fed_already_is_entered_as_if_nobody_did(found: list[Series], over: Sum, size: int):
+    """Without Python's help, in announcements of any size, the same rows come about as with it."""
+    specs = (TRAFFIC, replace(ERRORS, sum=over), DEFAULT)
+
+    def registered(helped: bool) -> list[bytes]:
+        with pytest.MonkeyPatch.context() as patch:
+            if helped:
+                patch.setattr("anomaly.detect.register.Register._note_fed", lambda *_: None)
+            register = Register(specs, Judge(specs))
+            for at in range(0, len(found), 1 if helped else size):
+                some = Announced.of(found[at : at + (1 if helped else size)])
+                register.announce(some, 0, 10_000, np.ones(len(some), np.uint8))
+        return [bytes(table.gather(1).data) for table in register.tables.all()]
+
+    assert registered(False) == registered(True)
+
+
+def test_many_new_services_at_once_find_room():
+    """Each feeds a value, an aggregate and a ratio: what Python takes of the room that was made is made again."""
+    specs = (TRAFFIC, ERRORS, DEFAULT)
+    register = Register(specs, Judge(specs))
+    some = Announced.of(
+        series("http_requests_total", Kind.COUNTER, service=f"s{i}", code="200", route="/long" * 9) for i in range(3_000)
+    )
+    register.announce(some, 0, 10_000, np.ones(len(some), np.uint8))
+    names = [s.group for s in register.subjects]
+    assert sorted(names) == sorted(2 * [f"s{i}" for i in range(3_000)])

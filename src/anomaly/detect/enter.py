@@ -3,10 +3,13 @@
 What a series needs is planned once for all that no spec can tell apart (`plans`); here one plan is carried out for each: its
 group, its family, its row and label, the judged row of its own value, and the aggregate over its instances or its group.
 Where Python has to help, the kernel stops: at a series whose plan is not made yet, and behind one that feeds more than its
-value (a ratio, a histogram).
+value: a distribution, or a ratio that nobody feeds yet.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.compiled import bare
 from anomaly.decode.index import slot_of
@@ -40,18 +43,44 @@ from anomaly.detect.book import (
     taken,
 )  # fmt: skip
 from anomaly.detect.rows import AMOUNT, CELLS, LANES, MEAN, RATE, SUM, VALUE
-from anomaly.detect.text import EMPTY, ENVIRONMENT, GROUP, INSTANCE, KIND, LABELS, METRIC, PLACE, UNIT, named, outline, place
+from anomaly.detect.text import (
+    EMPTY,
+    ENVIRONMENT,
+    GROUP,
+    INSTANCE,
+    KIND,
+    LABELS,
+    METRIC,
+    PLACE,
+    UNIT,
+    named,
+    outline,
+    place,
+    unnamed,
+)
 
 GAUGE, COUNTER, COUNTS = 0, 1, 3
 INSTANCES, WHOLE, NONE = 0, 1, 2  # over what values are put together: models.Sum
 
-# What a series of a shape needs: `key` the shape, `spec` of its value, -1: none, `name` that spec's hash.
+# What a series of a shape needs: `key` the shape, `spec` of its value, -1: none, `name` that spec's hash. Where `more` is
+# one ratio and nothing else, `ratio` is that spec's hash, `over` its sum and `role` the member's; else `ratio` is 0.
 PLAN = np.dtype(
     [
-        ("key", "u8"), ("name", "u8"), ("spec", "i2"), ("sum", "u1"), ("members", "u1"), ("averaged", "u1"),
-        ("traffic", "u1"), ("ignored", "u1"), ("watched", "u1"), ("more", "u1"), ("season", "u1"),
+        ("key", "u8"), ("name", "u8"), ("ratio", "u8"), ("spec", "i2"), ("sum", "u1"), ("members", "u1"), ("averaged", "u1"),
+        ("traffic", "u1"), ("ignored", "u1"), ("watched", "u1"), ("more", "u1"), ("over", "u1"), ("role", "u1"),
     ]
 )  # fmt: skip
+
+# A ratio that somebody feeds: who does so by `key` (`ratio_of`), its aggregate, and the key that this had then.
+FED = np.dtype([("key", "u8"), ("of", "u8"), ("agg", "i4")])
+
+
+class Ratios(NamedTuple):
+    """Those that somebody feeds, with their index, and the names (hashes) of the labels that tell errors from the rest."""
+
+    fed: NDArray[np.void]
+    slots: NDArray[np.int32]
+    told_by: NDArray[np.uint64]
 
 
 @bare
@@ -187,7 +216,35 @@ def feed_value(r, plan, lateness, new, parts, seed, state, book, judges):  # typ
 
 
 @bare
-def enter(begin, new, source, lateness, limits, refusing, seed, names, plans, planned, state, book, judges, parts):  # type: ignore[no-untyped-def]
+def ratio_of(row, plan, new, parts, told_by, seed, state):  # type: ignore[no-untyped-def]
+    """A key of the ratio that a series feeds: equal only where the ratio is the same one."""
+    key = mix(state.groups[row.group].key, hash_bytes(new.text, parts[METRIC], parts[LABELS], seed))
+    key = mix(key, plan.ratio)
+    if plan.over != WHOLE:
+        key = mix(key, unnamed(new.text, parts[LABELS], told_by, seed))
+    if plan.over == NONE:
+        key = mix(key, hash_bytes(new.text, parts[INSTANCE], parts[KIND], seed))
+    return key | np.uint64(1)
+
+
+@bare
+def feed_ratio(r, key, plan, lateness, ratios, state, book):  # type: ignore[no-untyped-def]
+    """Let a series feed a ratio; False where nobody does yet, or where it has been forgotten since."""
+    slot = slot_of(ratios.slots, ratios.fed.key, key)
+    if ratios.slots[slot] == 0:
+        return False
+    fed = ratios.fed[ratios.slots[slot] - 1]
+    agg = state.aggregates[fed.agg]
+    if agg.key != fed.of:
+        return False
+    agg.lateness = max(agg.lateness, lateness)
+    state.touched_aggregates[fed.agg] = 1
+    join(r, fed.agg, plan.role, 1, 0, state, book.counts[MEMBERS])
+    return True
+
+
+@bare
+def enter(begin, new, source, lateness, limits, refusing, seed, names, plans, planned, ratios, state, book, judges, parts):  # type: ignore[no-untyped-def]
     """Enter the series from `begin` on; returns the one at which, or MORE: behind which, Python has to help."""
     for i in range(begin, new.key.size):
         key = new.key[i] if new.key[i] != np.uint64(0) else np.uint64(1)
@@ -236,8 +293,11 @@ def enter(begin, new, source, lateness, limits, refusing, seed, names, plans, pl
         if plan.spec >= 0:
             feed_value(r, plan, lateness, new, parts, seed, state, book, judges)
         if plan.more != 0:
+            key = ratio_of(row, plan, new, parts, ratios.told_by, seed, state)
+            if plan.ratio != np.uint64(0) and feed_ratio(r, key, plan, lateness, ratios, state, book):
+                continue
             judges.used[1] = MORE
-            parts[0], parts[1] = r, at
+            parts[0], parts[1], parts[2] = r, at, np.int64(key)
             return i
     judges.used[1] = DONE
     return new.key.size

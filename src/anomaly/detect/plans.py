@@ -5,13 +5,14 @@ of its own, it always feeds an aggregate. Prometheus' classic histograms and sum
 `X_count` and `X_sum`: they are parts of one aggregate X and are not judged by themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.config.models import Errors, Model, ModelSpec, Signal, Sum, specs_for
 from anomaly.decode.identity import Labels, Series
@@ -19,6 +20,7 @@ from anomaly.decode.index import Index
 from anomaly.decode.points import Kind
 from anomaly.decode.wire import hash_bytes
 from anomaly.detect.enter import INSTANCES, NONE, PLAN, WHOLE
+from anomaly.detect.rows import ERROR, TOTAL
 from anomaly.detect.text import buffer, key_of, to_text
 from anomaly.state import Table
 
@@ -90,11 +92,15 @@ class Plans:
 
     def __init__(self, specs: Sequence[ModelSpec], seed: int) -> None:
         self.specs, self.seed = tuple(specs), seed
-        names = sorted({name for s in self.specs for m in s.match for name in m.labels} | {"le"})
-        texts = [to_text(name) for name in names]
-        self.names = np.array([hash_bytes(buffer(t), 0, len(t), np.uint64(seed)) for t in texts], np.uint64)
+        self._told_by = next((frozenset(s.errors.label) for s in self.specs if s.errors), frozenset[str]())
+        self.names = self._hashes({name for s in self.specs for m in s.match for name in m.labels} | {"le"} | self._told_by)
+        self.told_by = self._hashes(self._told_by)
         self._place = {id(spec): i for i, spec in enumerate(self.specs)}
         self._clear()
+
+    def _hashes(self, names: Iterable[str]) -> NDArray[np.uint64]:
+        texts = [to_text(name) for name in sorted(names)]
+        return np.array([hash_bytes(buffer(t), 0, len(t), np.uint64(self.seed)) for t in texts], np.uint64)
 
     def _clear(self) -> None:
         self.table, self.index = Table("plans", {"plan": (PLAN, 0)}), Index()
@@ -116,10 +122,14 @@ class Plans:
 
     def _plan(self, plan: np.void, specs: tuple[ModelSpec, ...], seen: Series, part: Part | None) -> None:
         values = [spec for spec in specs if spec.model is Model.ADAPTIVE]
-        counted = any(spec.model is Model.RATIO and is_counted(seen, part, spec) for spec in specs)
+        counted = [spec for spec in specs if spec.model is Model.RATIO and is_counted(seen, part, spec)]
         has_value = seen.kind not in (Kind.HISTOGRAM, Kind.HISTOGRAM_DELTA)
         plan["watched"] = any(spec.absence for spec in specs)
-        plan["more"] = counted or (bool(values) and not has_value)
+        distributed = bool(values) and not has_value
+        plan["more"] = bool(counted) or distributed
+        if len(counted) == 1 and not distributed and (errors := counted[0].errors) and set(errors.label) == self._told_by:
+            plan["ratio"], plan["over"] = key_of(self.seed, counted[0].name), OVER[counted[0].sum]
+            plan["role"] = ERROR if is_error(errors, seen.labels + seen.instance) else TOTAL
         if values and has_value:
             spec = values[0]
             plan["spec"], plan["name"] = self._place[id(spec)], key_of(self.seed, spec.name)

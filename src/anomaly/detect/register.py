@@ -19,15 +19,16 @@ from anomaly.decode.index import MISSING, Index
 from anomaly.decode.texts import Strung
 from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New
 from anomaly.detect.combine import Combine
-from anomaly.detect.enter import enter
+from anomaly.detect.enter import FED, Ratios, enter
 from anomaly.detect.judge import Judge
 from anomaly.detect.plans import Plans, part_of, whole
 from anomaly.detect.rows import CELLS, LANES, Tables
 from anomaly.detect.sides import give_sides
 from anomaly.detect.subject import Subjects
 from anomaly.detect.text import PADDING, from_text
-from anomaly.state import USED
+from anomaly.state import USED, Table
 
+MOST_FED = 1_000_000  # ratios that are remembered to be fed
 AT_ONCE = 4_096  # series entered in one go: room is made for what they may need at most
 
 
@@ -60,6 +61,7 @@ class Register:
         self.widest = LANES  # lanes of the aggregate that has most
         self.widest, self._refusing = LANES, False
         self._combine = Combine(self.tables, self.index.aggregates, self.subjects, judge, seed)
+        self._fed, self._feeds = Table("fed", {"fed": (FED, 0)}), Index()
         self._judges = _room(1)
         self._parts = np.zeros(10, np.int64)
 
@@ -156,15 +158,16 @@ class Register:
                 self.plans.make(int(self._parts[0]) & (1 << 64) - 1, series)
                 continue
             self._help(series, when[1])
+            self._make_room(*room_for)  # Python has used some of it
             begin += 1
 
     def _make_room(self, n: int, size: int) -> None:
-        """Whatever so many series with texts of that size may need at most; two judged rows each, and two memberships."""
+        """Whatever so many series with texts of that size may need at most; two judged rows each, and three memberships."""
         t = self.tables
         for table in (t.rows, t.labels, t.groups, t.families, t.aggregates, t.refused):
             table.reserve(table.used + n)
         t.subjects.reserve(t.subjects.used + 2 * n)
-        t.members.reserve(t.members.used + 2 * n)
+        t.members.reserve(t.members.used + 3 * n)
         t.scopes.reserve(t.scopes.used + 2 * n)
         if t.refused.used + n > max(int(self.limits[0]), 2 * AT_ONCE):  # remembered no longer: they are counted anew
             t.refused.count[USED] = 0
@@ -183,7 +186,8 @@ class Register:
     def _enter(self, begin: int, new: New, when: tuple[int, int]) -> int:
         self._judges.used[:] = 0
         plans, index = self.plans.table["plan"], self.plans.index
-        fixed = np.uint64(self.seed), self.plans.names, plans, index.slots
+        ratios = Ratios(self._fed["fed"], self._feeds.slots, self.plans.told_by)
+        fixed = np.uint64(self.seed), self.plans.names, plans, index.slots, ratios
         state, book = self.tables.state(), self._book()
         limited = self.limits, self._refusing
         return int(enter(begin, new, *when, *limited, *fixed, state, book, self._judges, self._parts))
@@ -215,11 +219,23 @@ class Register:
 
     def _help(self, own: Series, lateness: int) -> None:
         """Let the series behind which the kernel stopped feed its distributions and ratios."""
-        row, plan = int(self._parts[0]), int(self._parts[1])
+        row, plan, fed = int(self._parts[0]), int(self._parts[1]), int(self._parts[2]) & (1 << 64) - 1
         part = part_of(own)
         seen = whole(own, part)
         for spec in self.plans.fitting[plan]:
             self._combine.feed(row, seen, part, own, spec, self.plans.place(spec), lateness)
+        if self.plans.table["plan"]["ratio"][plan]:
+            self._note_fed(fed, row)
+
+    def _note_fed(self, key: int, row: int) -> None:
+        """The ratio that this row was the first to feed: others need no help."""
+        if self._fed.used >= MOST_FED:
+            self._fed, self._feeds = Table("fed", {"fed": (FED, 0)}), Index()
+        t, at = self.tables, self._feeds.one(key, self._fed["fed"]["key"])
+        at = at if at >= 0 else self._fed.new()
+        a = int(t.members["member"]["agg"][t.rows["row"]["members"][row]])
+        self._fed["fed"][at] = key, t.aggregates["aggregate"]["key"][a], a
+        self._feeds.enter(at, self._fed["fed"]["key"])
 
 
 def room(table: object, pool: object, n: int) -> None:

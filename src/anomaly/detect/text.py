@@ -105,6 +105,23 @@ def named(text, at, names, seed):  # type: ignore[no-untyped-def]
     return found
 
 
+@bare
+def unnamed(text, at, names, seed):  # type: ignore[no-untyped-def]
+    """A hash of the other ones."""
+    size, held = head(text, at)
+    at, found = at + size, np.uint64(0)
+    for _ in range(held):
+        begin = at + 1
+        middle = begin + head(text, begin)[0]
+        at = middle + head(text, middle)[0]
+        name, among = hash_bytes(text, begin, middle, seed), False
+        for known in names:
+            among |= name == known
+        if not among:
+            found = hash_bytes(text, begin, at, seed ^ found)
+    return found
+
+
 def key_of(seed: int, *parts: object) -> int:
     """A seeded key of whatever MessagePack can hold; never 0."""
     text = to_text(parts)
