@@ -1,11 +1,11 @@
 """A state topic that is lost, in the short form."""
 
 import pytest
-from tests.faults.lost import CORRELATE, DETECT, Loss, run
+from tests.faults.lost import CORRELATE, DETECT, NOTES, Loss, run
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
-LOSSES = [Loss((DETECT, CORRELATE)), Loss((DETECT,), records=True, keyed=True, driver="faust")]
+LOSSES = [Loss((DETECT, CORRELATE, NOTES)), Loss((DETECT,), records=True, keyed=True, driver="faust")]
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=["topics, two stages", "records, one stage"])
