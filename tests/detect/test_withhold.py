@@ -11,6 +11,7 @@ from tests.detect.feed import DEFAULT, Feed, P, series
 from tests.detect.test_keep import again, gathered
 
 from anomaly.config.models import Match, ModelSpec, Signal
+from anomaly.config.settings import Limits
 from anomaly.decode.points import Kind
 from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.state import Snapshot
@@ -42,9 +43,9 @@ def told_before() -> list[Anomaly]:
     return feed.said
 
 
-def restored() -> Feed:
+def restored(limits: Limits | None = None) -> Feed:
     """A detector that knows what was open, and nothing else."""
-    feed = Feed(SPECS)
+    feed = Feed(SPECS, limits=limits)
     feed.detector.restore(told_before())
     return feed
 
@@ -80,6 +81,15 @@ def test_an_anomaly_whose_series_does_not_come_back_withholds_for_ten_minutes(an
     feed = restored()
     feed.play(p for p in story(LOSS, 1800) if announced or p.series is not QUEUE)
     assert not feed.detector.withhold.any
+
+
+def test_an_anomaly_whose_series_does_not_come_back_ends_when_the_series_would_be_forgotten():
+    """Its incident must not wait for ever for a series that is no more."""
+    feed = restored(Limits(idle=1200))
+    feed.play(p for p in story(LOSS, LOSS + 1100) if p.series is not QUEUE)
+    assert feed.said == []
+    feed.play(p for p in story(LOSS + 1100, LOSS + 1500) if p.series is not QUEUE)
+    assert [(a.metric, a.event, a.reason) for a in feed.said] == [("queue", Event.CLOSE, "series ended")]
 
 
 @settings(max_examples=20, deadline=None)
