@@ -204,16 +204,7 @@ class Detector:
         if self.inputs.time // every <= self.swept // every:
             return []
         self.swept = self.inputs.time // every * every
-        return self._release(self._evict.idle(self.swept, self._idle)) + self._given_up()
-
-    def _given_up(self) -> list[Anomaly]:
-        """Anomalies from before a restart whose series is idle as well, by how long its group was heard without it."""
-        if not self.report.known():
-            return []
-        groups = self.register.tables.groups
-        table = groups["group"][: groups.used]
-        long = np.flatnonzero(table["last"] - table["since"] > self._idle).tolist()
-        return self.report.give_up({self.register.subjects.group(g) for g in long}, self.swept)
+        return self._release(self._evict.idle(self.swept, self._idle)) + self.withhold.give_up(self.swept, self._idle)
 
     def _release(self, rows: NDArray[np.int32]) -> list[Anomaly]:
         """Forget series; their open anomalies end."""

@@ -10,6 +10,7 @@ Set free by the time of the data, whenever silence is looked for, so that where 
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.episode import OPEN
 from anomaly.detect.judge import Judge
 from anomaly.detect.register import Register
@@ -49,6 +50,14 @@ class Withhold:
             ill = self._are_ill(held)
             self._mark(held[~ill], 0)
             self.any = bool(ill.any())
+
+    def give_up(self, time: int, idle: int) -> list[Anomaly]:
+        """End anomalies from before of whose series nothing came while their group was heard for so long, ms."""
+        if not self.report.known():
+            return []
+        groups = self.register.tables.groups["group"]
+        long = np.flatnonzero(groups["last"] - groups["since"] > idle).tolist()
+        return self.report.give_up({self.register.subjects.group(g) for g in long}, time)
 
     def _mark(self, rows: NDArray[np.intp], withheld: int) -> None:
         subjects = self.register.tables.subjects
