@@ -138,18 +138,17 @@ async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def lose(bootstrap: str, name: str, loss: Loss) -> None:
-    """Delete topics, or what is in them."""
-    topics = loss.topics(name)
-    places = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
+    """Delete topics, or what is in them; of what is only compacted the broker deletes no records."""
+    compacted = {Names.of(name).open, Names.of(name).incidents}
+    emptied = [topic for topic in loss.topics(name) if loss.records and topic not in compacted]
+    deleted = [topic for topic in loss.topics(name) if topic not in emptied]
     async with admin(bootstrap) as client, AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
-        if loss.records:
-            ends = await consumer.end_offsets(places)
-            await client.delete_records({p: RecordsToDelete(before_offset=end - loss.left) for p, end in ends.items()})
-            return
-        await client.delete_topics(topics)
+        ends = await consumer.end_offsets([TopicPartition(topic, p) for topic in emptied for p in range(PARTITIONS)])
+        await client.delete_records({place: RecordsToDelete(before_offset=end - loss.left) for place, end in ends.items()})
+        await client.delete_topics(deleted)
 
         async def gone() -> bool:
-            return not set(topics) & set(await client.list_topics())
+            return not set(deleted) & set(await client.list_topics())
 
         await until(gone, "topics are not deleted")
 
