@@ -44,7 +44,8 @@ lint: setup  ## ruff and mypy, strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-faults: setup kafka  ## a hundred kills of workers under load, against one undisturbed pass; half an hour or more
+faults: setup kafka  ## a hundred kills of workers under load, against one undisturbed pass, and every loss of state; an hour or so
+	$(BIN)/python -m tests.faults.lost
 	$(BIN)/python -m tests.faults.chaos 100
 
 bench: setup kafka  ## the ingest benchmark; benchmarks/nab.py --data DIR needs data

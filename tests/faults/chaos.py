@@ -122,9 +122,9 @@ async def rest(bootstrap: str, name: str, workers: list[Worker], within: float =
     raise AssertionError("not everything was read: " + "\n".join(w.log.read_text()[-2000:] for w in workers))
 
 
-async def settled(bootstrap: str, name: str) -> bool:
-    """Whether every stage has committed all that its topic has."""
-    stages = {"decode": name, "detect": f"{name}.points", "correlate": f"{name}.anomalies", "delivery": f"{name}.alerts"}
+async def settled(bootstrap: str, name: str, reads: str = "decode") -> bool:
+    """Whether every stage has committed all that its topic has; `reads` is the one of the source."""
+    stages = {reads: name, "detect": f"{name}.points", "correlate": f"{name}.anomalies", "delivery": f"{name}.alerts"}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     await admin.start()

@@ -20,8 +20,9 @@ kafka:
   bootstrap: ["{bootstrap}"]
   application: {name}
   driver: {driver}
+  instance: "{instance}"
   topics: {{prefix: {name}, partitions: {partitions}}}
-sources: [{{topic: {name}, encoding: prometheus_json}}]
+sources: [{{topic: {name}, encoding: prometheus_json{keyed}}}]
 blind: {{lag: 100000d, no_input: 100d}}
 checkpoint: {{every: 0.5s}}
 health: {{listen: "127.0.0.1:{port}"}}
@@ -30,13 +31,16 @@ receivers: [{{name: file, file: {{path: "{folder}/alerts-{port}.jsonl"}}, at_lea
 
 
 class Worker:
-    """A worker that is made to suffer."""
+    """A worker that is made to suffer. With an `instance` it has its partitions back without a rebalance."""
 
-    def __init__(self, bootstrap: str, name: str, driver: str, folder: Path, chance: float) -> None:
-        port = kafka.free_port()
+    def __init__(
+        self, bootstrap: str, name: str, driver: str, folder: Path, chance: float, keyed: bool = False, instance: str = ""
+    ) -> None:
+        self.port = port = kafka.free_port()
         self.config, self.chance, self.log = folder / f"{port}.yaml", chance, folder / f"{port}.log"
         said = {"bootstrap": bootstrap, "name": name, "driver": driver, "port": port, "folder": folder}
-        self.config.write_text(CONFIG.format(partitions=PARTITIONS, **said))
+        how = {"partitions": PARTITIONS, "keyed": ", keyed: group" if keyed else "", "instance": instance}
+        self.config.write_text(CONFIG.format(**how, **said))
         self.process: subprocess.Popen[bytes] | None = None
         self.fell = 0  # how often it was killed from within
 

@@ -262,5 +262,22 @@ async def test_a_checkpoint_that_is_gone_is_told_once_and_the_rest_is_judged(tmp
     await intake.close()
 
 
+async def test_a_checkpoint_that_is_damaged_is_told_once(tmp_path: Path) -> None:
+    """It was there, so it is not missing as well."""
+    _, first = summing(tmp_path)
+    await first.assigned([PLACE])
+    await first.take(block(0, 5))
+    await first.close()
+    for file in tmp_path.glob("*.state"):
+        file.write_bytes(bytes(file.stat().st_size))
+    stage, intake = summing(tmp_path)
+    await intake.assigned([PLACE])
+    intake.begin({PLACE: 5})
+    await intake.take(block(5, 8))
+    assert [offset for _, offset in stage.taken] == [5, 6, 7]
+    assert lost(intake) == 1
+    await intake.close()
+
+
 def lost(intake: Intake) -> float:
     return intake.health.registry.get_sample_value("anomaly_state_lost_total", {"stage": "sums"}) or 0.0

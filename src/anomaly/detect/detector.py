@@ -31,6 +31,7 @@ from anomaly.detect.report import Report
 from anomaly.detect.score import Score
 from anomaly.detect.text import to_text
 from anomaly.detect.waiting import Waiting
+from anomaly.detect.withhold import Withhold
 from anomaly.state import Layout, Part, Snapshot
 
 REPEATED, PAST_LIMIT = keep.REPEATED, "past_limit"
@@ -70,7 +71,8 @@ class Detector:
         """Work on these rows."""
         self.register, self.judge = register, judge
         self.report = Report(self.specs, register.subjects, judge)
-        self.score = Score(register, judge, self.report, self.counts)
+        self.withhold = Withhold(register, judge, self.report)
+        self.score = Score(register, judge, self.report, self.withhold, self.counts)
         self._evict, self._keep = Evict(register, judge), keep.Keep(register, judge, self.beside)
 
     @property
@@ -119,6 +121,7 @@ class Detector:
         self._keep.settle(read.tables, read.beside)
         self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
+        self.withhold.settle()
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
             self._migrate(read, own)
@@ -201,7 +204,7 @@ class Detector:
         if self.inputs.time // every <= self.swept // every:
             return []
         self.swept = self.inputs.time // every * every
-        return self._release(self._evict.idle(self.swept, self._idle))
+        return self._release(self._evict.idle(self.swept, self._idle)) + self.withhold.give_up(self.swept, self._idle)
 
     def _release(self, rows: NDArray[np.int32]) -> list[Anomaly]:
         """Forget series; their open anomalies end."""
@@ -235,6 +238,8 @@ class Detector:
         self.register.announce(new, source, block.lateness, fresh.astype(np.uint8), free)
         self.report.introduce()
         self._reopen()
+        if self._missed:  # else nobody looks when they are well
+            self.withhold.meet()
         return found
 
     def _reopen(self) -> None:
@@ -288,7 +293,9 @@ class Detector:
         for silence in self.absence.look(groups, table.touched, source, time, self.inputs.by_number()):
             said = self.report.silence(self.register.subjects.group(silence.group), silence, self._missed)
             found += [said] if said else []
-        return found + self._ended()
+        found += self._ended()
+        self.withhold.look()
+        return found
 
     def _ended(self) -> list[Anomaly]:
         """Open anomalies of single series that ended while their group is heard."""

@@ -68,6 +68,12 @@ class Report:
                 self.judge.restore(row, a)
         self._introduced = len(self.subjects)
 
+    def give_up(self, groups: set[tuple[str, str]], time: int) -> list[Anomaly]:
+        """Anomalies from before a restart, of these groups, whose series did not come again: they end."""
+        over = [a for a in self.known() if (a.environment, a.group) in groups]
+        self._known = {key: a for key, a in self._known.items() if a not in over}
+        return [self.over(a, time) for a in over]
+
     def of(self, batch: Batch, verdicts: Verdicts) -> list[Anomaly]:
         """What a batch changed, in arrival order."""
         at = verdicts.events.index.tolist()

@@ -24,7 +24,8 @@ family     the series of one metric of one instance, which are exported together
            two newest exports, so that a series first seen now is known to have counted from the export before.
 scope      an environment, or a metric in one (`above` is then the environment's): `rows` series in it, `refused` ones past a
            limit. `key` 0: free, and `above` the next free one.
-subject    what a judged row is about: `of` the row of a series, or of an aggregate if `whole`; `quantity` of QUANTITIES.
+subject    what a judged row is about: `of` the row of a series, or of an aggregate if `whole`; `quantity` of QUANTITIES;
+           `withheld`: not learned yet.
 
 Times are int64 ms since the epoch, spacings ms, amounts in the unit of the series. A `key` is a seeded 64-bit hash of who a
 thing is; 0 in a row that is free.
@@ -84,7 +85,7 @@ GROUP = np.dtype(
     ]
 )  # fmt: skip
 FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
-SUBJECT = np.dtype([("of", "i4"), ("whole", "u1"), ("quantity", "u1"), ("spare", "u2")])
+SUBJECT = np.dtype([("of", "i4"), ("whole", "u1"), ("quantity", "u1"), ("withheld", "u1"), ("spare", "u1")])
 SCOPE = np.dtype([("key", "u8"), ("text_at", "i8"), ("text_len", "i4"), ("above", "i4"), ("rows", "i4"), ("refused", "i4")])
 
 

@@ -13,6 +13,7 @@ from anomaly.detect.judge import SCORE, Batch, Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
+from anomaly.detect.withhold import Withhold
 from anomaly.pool import grown
 
 CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
@@ -21,8 +22,9 @@ CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
 class Score:
     """Judges points by row, and counts what became of each."""
 
-    def __init__(self, register: Register, models: Judge, report: Report, counts: Counter[str]) -> None:
+    def __init__(self, register: Register, models: Judge, report: Report, withhold: Withhold, counts: Counter[str]) -> None:
         self.register, self.models, self.report, self.counts = register, models, report, counts
+        self.withhold = withhold
         self._closed = cells(CLOSED_CELLS, 1)
         self._delta = np.zeros(1)
         self.shared = np.zeros(0, np.bool_)  # by row: several wrote it since this process began; no state
@@ -71,6 +73,10 @@ class Score:
             batch = Batch._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
             order = np.argsort(batch.point, kind="stable")
             batch, own = Batch._make(column[order] for column in batch), order < single
+        if self.withhold.any:
+            taken = ~self.withhold.are(batch.row)
+            outcome[batch.point[own & ~taken]] = WARMING
+            batch, own = Batch._make(column[taken] for column in batch), own[taken]
         verdicts = self.models.judge(batch)
         known = ~np.isnan(verdicts.judged[own, SCORE])
         outcome[batch.point[own]] = np.where(known, SCORED, WARMING)

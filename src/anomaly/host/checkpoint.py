@@ -53,6 +53,7 @@ class Keeper:
     next_offset: int = 0
     epoch: int = 0  # of the topic that it is an offset of
     changed: bool = False
+    damaged: bool = False  # what was found could not be read, and was said to be lost
     copying: Copying | None = None
     writing: "asyncio.Task[None] | None" = None
     pending: "Pending | None" = None  # gathered and not kept yet: what it holds is in no later snapshot
@@ -101,7 +102,7 @@ class Checkpoints:
         """Nobody else sees the state yet, so rows are put in on another thread: the loop has heartbeats to send."""
         async with few:
             try:
-                found = await self._opened(keeper.store)
+                found = await self._opened(keeper)
                 if found is None:
                     return
                 await asyncio.to_thread(put, found, keeper.state)
@@ -113,10 +114,11 @@ class Checkpoints:
             log.info("what other kernels learned is taken as it is",
                      extra={**place._asdict(), "then": manifest.kernels or "unknown", "now": KERNELS})  # fmt: skip
 
-    async def _opened(self, store: Store) -> Found | None:
+    async def _opened(self, keeper: Keeper) -> Found | None:
         try:
-            return await store.open()
+            return await keeper.store.open()
         except Damaged as error:
+            keeper.damaged = True
             self.health.state_lost(self.stage)
             log.error("a checkpoint cannot be read: what was learned is lost", extra={"reason": str(error)})
             return None
@@ -127,7 +129,8 @@ class Checkpoints:
 
     def is_fresh(self, place: Place) -> bool:
         """Whether no checkpoint of it was ever written or found."""
-        return self._keepers[place].manifest is None
+        keeper = self._keepers[place]
+        return keeper.manifest is None and not keeper.damaged
 
     def epoch(self, place: Place) -> int:
         """Of the source topic that its offset is one of, 0 where nobody told."""

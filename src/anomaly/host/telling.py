@@ -12,7 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Struct
 
+from anomaly.correlate.incident import Incident, State
+from anomaly.decode.identity import fingerprint
 from anomaly.detect.anomaly import Anomaly, Event, Tick
 from anomaly.host import compacted
 from anomaly.host.outputs import Message
@@ -28,6 +31,15 @@ T = TypeVar("T")
 
 to_json = msgspec.json.Encoder().encode
 _anomaly = msgspec.json.Decoder(Anomaly)
+
+
+class Standing(Struct, frozen=True):
+    """What we ask of a record of .incidents."""
+
+    incident: Incident
+
+
+_standing = msgspec.json.Decoder(Standing)
 
 
 class Of(NamedTuple):
@@ -75,15 +87,35 @@ class Telling:
         self._counted.pop(of, None)
 
     async def restore(self, detectors: Sequence[Of]) -> None:
-        """Open anomalies, so that none is opened or closed twice; told again, since a crash may have come between."""
+        """Open anomalies, so that none is opened or closed twice; told again, since a crash may have come between.
+
+        Where nothing is noted, the notes may be lost as well: then incidents say what they wait for.
+        """
         topic = self.wiring.names.open
         where = {of: of.notes(self.wiring.partitions.get(topic, 1)) for of in detectors}
         held = await compacted.read(self.wiring.kafka, topic, sorted(set(where.values())))
+        noted: dict[Of, list[Anomaly]] = {}
         for of, partition in where.items():
             mine = {k: v for k, v in held[partition].items() if k.rpartition(b"/")[0] == of.prefix[:-1]}
-            anomalies = readable(mine, _anomaly)
+            noted[of] = readable(mine, _anomaly)
+        awaited = [] if all(noted.values()) else await self._awaited()
+        for of, own in noted.items():
+            anomalies = own or [a for a in awaited if of.source or self._home(a) == of.partition]
             self.wiring.engine.detector(of.number).restore(anomalies)
             await self.posting.put([self._event(a) for a in anomalies])
+
+    async def _awaited(self) -> list[Anomaly]:
+        """Open anomalies of open incidents."""
+        topic = self.wiring.names.incidents
+        held = await compacted.read(self.wiring.kafka, topic, range(self.wiring.partitions.get(topic, 1)))
+        standing = [s.incident for by_key in held.values() for s in readable(by_key, _standing)]
+        return [a for i in standing if i.state is State.OPEN for a in i.anomalies.values() if a.ended is None]
+
+    def _home(self, anomaly: Anomaly) -> int:
+        """The partition of anomaly.points that its group is on."""
+        seed = self.wiring.engine.settings.identity.seed
+        group = fingerprint(seed, anomaly.environment, anomaly.group)
+        return group % self.wiring.partitions[self.wiring.names.points]
 
     async def tell(self, of: Of, events: Sequence[Anomaly | Tick]) -> None:
         """What opened is noted before it is told, what closed is told before its note goes.
