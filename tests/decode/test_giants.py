@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from anomaly.config.settings import IdentitySettings, Settings, SourceSettings
 from anomaly.decode.block import Block
@@ -48,8 +49,9 @@ def decoded(stage: Decode, *values: str, partition: int = 0, offset: int = 0) ->
     return [block for _, block in stage.blocks(SOURCE, records)[0]]
 
 
-def is_beat(block: Block) -> np.ndarray:
-    return block.points.flags == Flag.BEAT
+def is_beat(block: Block) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = block.points.flags == Flag.BEAT
+    return found
 
 
 def beats(blocks: Sequence[Block]) -> list[list[int]]:

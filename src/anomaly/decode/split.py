@@ -1,6 +1,7 @@
 """The points of a block by partition of anomaly.points: a counting sort, which keeps arrival order within each.
 
-The beats of giants (`giants`) go to every partition, each behind the point that it came with. Columns as in `Points` and `catalog_rows.ROW`; counts int64 (partitions,).
+The beats of giants (`giants`) go to every partition, each behind the point that it came with.
+Columns as in `Points` and `catalog_rows.ROW`; counts int64 (partitions,).
 Source: D. Knuth, The Art of Computer Programming, volume 3, section 5.2, algorithm D (distribution counting).
 """
 
@@ -81,9 +82,7 @@ def split(points: Points, catalog: Catalog, beaten: NDArray[np.int64]) -> Parts:
     return Parts(list(_distributed(points, partition, counts, beats)), np.unique(late[:due]), beats)
 
 
-def _distributed(
-    points: Points, partition: NDArray[np.uint16], counts: NDArray[np.int64], beats: Beats
-) -> Iterator[Points]:
+def _distributed(points: Points, partition: NDArray[np.uint16], counts: NDArray[np.int64], beats: Beats) -> Iterator[Points]:
     if counts.max() == len(points) and not len(beats):  # all in one, or none at all
         yield from (points if count else Points.empty() for count in counts)
         return

@@ -2,8 +2,8 @@
 
 It holds nothing that cannot be built anew: the catalog of series it has met and when each was last announced. A series
 is announced to its partition when it is new and again every ANNOUNCE_EVERY of data time, because the receiver may have
-lost it, or may be another one; the beat of a giant (`giants`) with each. Where the receiver is at hand it is asked instead (`knows`), and no text is kept: a series is
-announced once, and what the receiver has let go is described anew.
+lost it, or may be another one; the beat of a giant (`giants`) whenever there is one. Where the receiver is at hand it is
+asked instead (`knows`), and no text is kept: a series is announced once, and what the receiver has let go is described anew.
 """
 
 from collections import Counter

@@ -72,7 +72,7 @@ class Values(NamedTuple):
 
 @inlined
 def hear(state, r, time, through, beat):  # type: ignore[no-untyped-def]
-    """The group of this row was heard, through this input; by a beat, which is no living series, or by a point of its own."""
+    """The group of this row was heard, through this input: by a beat, which is of no living series, or by another point."""
     row, group = state.rows[r], state.groups[state.rows[r].group]
     group.through = through
     state.touched_groups[row.group] = 1
