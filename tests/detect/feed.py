@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anomaly.config.models import Match, ModelSpec
-from anomaly.config.settings import Limits, Settings
+from anomaly.config.settings import IdentitySettings, Limits, Settings
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.identity import Identity, Series
 from anomaly.decode.points import Flag, Kind, Points
@@ -69,13 +69,15 @@ class Feed:
     waiting: int = 100_000
     lateness: int = 10_000
     limits: Limits | None = None
+    giants: tuple[str, ...] = ()
     said: list[Anomaly] = field(default_factory=list)
     ticks: list[Tick] = field(default_factory=list)
     judged: list[tuple[str, str, float, float, float]] = field(default_factory=list)
     heard: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.detector = Detector(0, self.specs, Settings(limits=self.limits or Limits(waiting_points=self.waiting)))
+        limits, identity = self.limits or Limits(waiting_points=self.waiting), IdentitySettings(giants=self.giants)
+        self.detector = Detector(0, self.specs, Settings(limits=limits, identity=identity))
         self._announced: set[int] = set()
         judge = self.detector.judge.judge
 

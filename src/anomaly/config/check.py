@@ -160,6 +160,12 @@ def values(settings: Settings) -> Iterator[Found]:
     for i, alternative in enumerate(settings.identity.group):
         if not alternative or "" in alternative:
             yield Found(f"identity.group[{i}]", "is empty; name the labels, as [service.namespace, service.name]")
+    for i, giant in enumerate(settings.identity.giants):
+        if not giant or set(giant) & set("*?"):
+            yield Found(
+                f"identity.giants[{i}]", f"{shown(giant)} is no group; write its name as alerts do, as shop/checkout"
+            )
+    yield from doubles("identity.giants[{}]", settings.identity.giants, "once is enough")
     for old, new in settings.identity.aliases.items():
         if not new or new in settings.identity.aliases:
             yield Found(

@@ -120,6 +120,9 @@ class IdentitySettings(Frozen, frozen=True):
     writer: tuple[str, ...] = ("prometheus", "prometheus_replica", "__replica__", "collector.instance.id")
     # Old names of attributes -> new ones: both make one series, and it keeps what was learned under the old one.
     aliases: dict[str, str] = field(default_factory=lambda: dict(RENAMED))
+    # Groups too large for one partition, by their names in alerts: their series are spread by metric. A source that is
+    # `keyed: group` has all of a group on one partition, and there it says nothing.
+    giants: tuple[str, ...] = ()
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from anomaly.decode.block import Announced
 from anomaly.decode.catalog_rows import FREE, ROW, find, name, named
+from anomaly.decode.giants import Giants
 from anomaly.decode.identity import Identity, Series, unpack
 from anomaly.decode.index import MISSING, Index, capacity
 from anomaly.decode.points import Kind
@@ -48,6 +49,7 @@ class Catalog:
     def __init__(self, identity: Identity, limit: int = 1_000_000, partitions: int = 1, keeps: bool = True) -> None:
         self.identity, self.limit, self.partitions, self.keeps = identity, limit, partitions, keeps
         self.overflow = self.epoch = 0
+        self.giants = Giants()
         self.clear()
 
     def clear(self) -> None:
@@ -231,11 +233,13 @@ class Catalog:
 
     def _write(self, rows: NDArray[np.int32], wire: NDArray[np.uint64], described: Sequence[Description]) -> None:
         placed = [self.identity.placed(*each) for each in described]
-        hashes, groups, texts, writers = zip(*placed, strict=True)
+        hashes, groups, texts, writers, places, beats = zip(*placed, strict=True)
         new = np.zeros(rows.size, ROW)
         new["since"], new["wire"] = self.columns["since"][rows], np.maximum(wire, 1)
         new["hash"], new["group"], new["writer"] = hashes, groups, writers
-        new["partition"] = new["group"] % np.uint64(self.partitions)
+        new["partition"] = np.array(places, np.uint64) % np.uint64(self.partitions)
+        if self.partitions > 1:
+            new["giant"] = [self.giants.number(beat) for beat in beats]
         new["kind"], new["bounded"] = [d.kind for d in described], [bool(d.bounds) for d in described]
         if self.keeps:
             new["text_at"], new["text_len"] = self._texts.add(texts), [len(t) for t in texts]

@@ -18,6 +18,7 @@ ROW = np.dtype([
     ("until", "i8"),  # data time in ms from which the series is to be announced again; 0: never was
     ("text_at", "i8"),  # `identity.pack`, in the pool
     ("text_len", "u4"),
+    ("giant", "u4"),  # its group's number in `giants`; 0: it is none
     ("since", "u4"),  # the epoch in which the row got free, for those who keep row numbers: see `epoch`
     ("partition", "u2"),  # of anomaly.points
     ("writer", "u2"),  # `identity.Placed.writer`

@@ -5,6 +5,9 @@ roles. `environment` and `group` place the series; `instance` labels name which 
 every deployment; `ignore` labels say nothing. Everything else, with the metric and its unit, is what the series measures.
 `writer` labels say nothing of the series either, but which of several senders wrote the point: two Prometheus servers that
 scrape the same targets send every series twice, each with its own counters, and one of them is enough.
+
+All series of a group are placed together, because they are summed and judged together. A giant, which no partition could
+bear, is placed by metric: whatever is put together in detect is of one metric, or of the parts of one classic histogram.
 """
 
 import hashlib
@@ -18,11 +21,13 @@ import msgspec
 import orjson
 
 from anomaly.config.settings import IdentitySettings
+from anomaly.decode.naming import stem
 from anomaly.decode.points import Kind
 
 Labels = tuple[tuple[str, str], ...]
 
 WRITERS = (1 << 16) - 1  # that can be told apart; two of a series would have to fall on the same by chance
+BEAT = "anomaly_group_beat"  # metric of the series that says of a giant that it was heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,7 @@ class Series:
     """One canonical series. `labels` are sorted and hold neither ignored nor instance labels; `instance` holds those.
 
     `hash` is the seeded 64-bit fingerprint of everything here but `kind` and `bounds`; `group_hash` that of environment
-    and group: it chooses the partition of anomaly.points. `bounds` are the upper bounds of a histogram's buckets, the
-    last one (+Inf) left out.
+    and group. `bounds` are the upper bounds of a histogram's buckets, the last one (+Inf) left out.
     """
 
     hash: int
@@ -109,13 +113,33 @@ class Roles(NamedTuple):
     writer: tuple[str, ...]
 
 
+def root(metric: str) -> str:
+    """What all parts of a classic histogram, and the histogram itself, have in common: the name without any such suffix."""
+    while (shorter := stem(metric)) != metric:
+        metric = shorter
+    return metric
+
+
+class Beat(NamedTuple):
+    """The series, hash and text, by which every partition hears that a giant is there."""
+
+    hash: int
+    text: bytes
+
+
 class Placed(NamedTuple):
-    """A series as the catalog keeps it; `writer` is 0, or which of several senders of this series it came from."""
+    """A series as the catalog keeps it.
+
+    `writer` is 0, or which of several senders of this series it came from; `place` chooses the partition of anomaly.points;
+    `beat` is that of its group, if it is a giant.
+    """
 
     hash: int
     group_hash: int
     text: bytes
     writer: int
+    place: int
+    beat: Beat | None
 
 
 class Identity:
@@ -124,7 +148,9 @@ class Identity:
     def __init__(self, settings: IdentitySettings, seed: int = 0) -> None:
         self.settings, self.seed = settings, seed
         self._instance, self._writer = frozenset(settings.instance), frozenset(settings.writer)
-        self._place = lru_cache(4096)(lambda environment, group: fingerprint(seed, environment, group))
+        self._giants = frozenset(settings.giants)
+        self._place = lru_cache(4096)(lambda *of: fingerprint(seed, *of))
+        self._beat = lru_cache(4096)(self._made_beat)
         self._copy = lru_cache(4096)(lambda pairs: fingerprint(seed, pairs) % WRITERS + 1)
         self._roles = lru_cache(4096)(self._sorted)  # thousands of series have the same few sets of names
         self._ignored = lru_cache(4096)(lambda label: any(fnmatchcase(label, p) for p in settings.ignore))
@@ -158,7 +184,15 @@ class Identity:
         at = self._place(environment, group)
         text = _to_text((*who, int(kind), tuple(map(float, bounds)), at))
         writer = self._copy(tuple([(k, attributes[k]) for k in roles.writer])) if roles.writer else 0
-        return Placed(fingerprint(self.seed, *who), at, text, writer)
+        where, beat = at, None
+        if group in self._giants:
+            where, beat = self._place(environment, group, root(metric)), self._beat(environment, group)
+        return Placed(fingerprint(self.seed, *who), at, text, writer, where, beat)
+
+    def _made_beat(self, environment: str, group: str) -> Beat:
+        who = environment, group, BEAT, "", (), ()
+        text = _to_text((*who, int(Kind.GAUGE), (), self._place(environment, group)))
+        return Beat(fingerprint(self.seed, *who), text)
 
     def _sorted(self, names: tuple[str, ...], empty: tuple[str, ...]) -> Roles:
         """The roles of these names; a label without a value places nothing."""

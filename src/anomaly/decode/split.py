@@ -1,11 +1,12 @@
 """The points of a block by partition of anomaly.points: a counting sort, which keeps arrival order within each.
 
+The beats of giants (`giants`) go to every partition, each behind the point that it came with.
 Columns as in `Points` and `catalog_rows.ROW`; counts int64 (partitions,).
 Source: D. Knuth, The Art of Computer Programming, volume 3, section 5.2, algorithm D (distribution counting).
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +14,24 @@ from numpy.typing import NDArray
 from anomaly.compiled import fetch, kernel
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.catalog_rows import AHEAD, row_of
-from anomaly.decode.points import BY_POINT, Points, constant
+from anomaly.decode.giants import BEAT_EVERY, Beats, with_beats
+from anomaly.decode.points import BY_POINT, Flag, Points, constant
 
 # A series is announced again after so many ms of data time: the longest that a receiver which lost its labels is blind for
 # it. Each time costs its text, five times as much as a point of it.
 ANNOUNCE_EVERY = 300_000
+STALE = int(Flag.STALE)
 
 
 @kernel
-def survey(series, time, slots, rows, partition, counts, late):  # type: ignore[no-untyped-def]
+def survey(series, time, flags, slots, rows, beaten, partition, counts, late, beats):  # type: ignore[no-untyped-def]
     """Partition of each point into `partition`, points of each into `counts`, rows due for announcement into `late`.
 
-    Returns how many are due; they are noted as announced. The first time is shorter, by as much as the series' hash says:
-    series that came together are not announced again together.
+    Into `beats` those points with which a giant's beat is due since `beaten`, ms by its number. Returns how many rows and
+    beats are due; they are noted as announced, and sent. The first time a series is announced again earlier, by as much as
+    its hash says: series that came together are not announced again together.
     """
-    due, mask = 0, np.uint64(slots.size - 1)
+    due, said, mask = 0, 0, np.uint64(slots.size - 1)
     for i in range(series.size):
         if i + 2 * AHEAD < series.size:
             fetch(slots, np.int64(series[i + 2 * AHEAD] & mask), 0)
@@ -42,7 +46,12 @@ def survey(series, time, slots, rows, partition, counts, late):  # type: ignore[
             rows[row].until = time[i] + ANNOUNCE_EVERY - np.int64(early)
             late[due] = row
             due += 1
-    return due
+        giant = rows[row].giant
+        if giant != 0 and time[i] >= beaten[giant] + BEAT_EVERY and flags[i] & STALE == 0:
+            beaten[giant] = time[i]
+            beats[said] = i
+            said += 1
+    return due, said
 
 
 @kernel
@@ -54,21 +63,35 @@ def distribute(partition, begin, order):  # type: ignore[no-untyped-def]
         begin[p] += 1
 
 
-def split(points: Points, catalog: Catalog) -> tuple[list[Points], NDArray[np.int32]]:
-    """The points of each partition, and the rows of the catalog that are to be announced with them."""
+class Parts(NamedTuple):
+    """The points of each partition, the rows of the catalog that are to be announced, and the beats that are among them."""
+
+    points: list[Points]
+    due: NDArray[np.int32]
+    beats: Beats
+
+
+def split(points: Points, catalog: Catalog, beaten: NDArray[np.int64]) -> Parts:
+    """The points of each partition; `beaten` is of the input that they came by (`Giants.beaten`)."""
     n = len(points)
-    partition, counts, late = np.empty(n, np.uint16), np.zeros(catalog.partitions, np.int64), np.empty(n, np.int32)
-    due = survey(contiguous(points.series), contiguous(points.time), catalog.slots, catalog.columns, partition, counts, late)
-    return list(_distributed(points, partition, counts)), np.unique(late[:due])
+    partition, counts = np.empty(n, np.uint16), np.zeros(catalog.partitions, np.int64)
+    late, at = np.empty(n, np.int32), np.empty(n, np.int64)
+    columns = [contiguous(column) for column in (points.series, points.time, points.flags)]
+    due, said = survey(*columns, catalog.slots, catalog.columns, beaten, partition, counts, late, at)
+    beats = catalog.giants.beats(at[:said], catalog.columns["giant"][catalog.rows_of(points.series[at[:said]])])
+    return Parts(list(_distributed(points, partition, counts, beats)), np.unique(late[:due]), beats)
 
 
-def _distributed(points: Points, partition: NDArray[np.uint16], counts: NDArray[np.int64]) -> Iterator[Points]:
-    if counts.max() == len(points):  # all in one, or none at all
+def _distributed(points: Points, partition: NDArray[np.uint16], counts: NDArray[np.int64], beats: Beats) -> Iterator[Points]:
+    if counts.max() == len(points) and not len(beats):  # all in one, or none at all
         yield from (points if count else Points.empty() for count in counts)
         return
     order = np.empty(len(points), np.int64)
     ends = np.cumsum(counts)
     distribute(partition, ends - counts, order)
+    if len(beats):
+        yield from (with_beats(points, order[begin:end], beats) for begin, end in zip(ends - counts, ends, strict=True))
+        return
     columns = {name: _sorted(getattr(points, name), order) for name in BY_POINT}
     for begin, end in zip(ends - counts, ends, strict=True):
         yield Points(**{name: column[begin:end] for name, column in columns.items()}, buckets=points.buckets)

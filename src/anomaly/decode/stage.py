@@ -2,8 +2,8 @@
 
 It holds nothing that cannot be built anew: the catalog of series it has met and when each was last announced. A series
 is announced to its partition when it is new and again every ANNOUNCE_EVERY of data time, because the receiver may have
-lost it, or may be another one. Where the receiver is at hand it is asked instead (`knows`), and no text is kept: a series is
-announced once, and what the receiver has let go is described anew.
+lost it, or may be another one; the beat of a giant (`giants`) whenever there is one. Where the receiver is at hand it is
+asked instead (`knows`), and no text is kept: a series is announced once, and what the receiver has let go is described anew.
 """
 
 from collections import Counter
@@ -18,6 +18,7 @@ from anomaly.decode.block import Announced, Block
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import ENCODINGS, Decoded, Encoding
 from anomaly.decode.identity import Identity
+from anomaly.decode.index import MISSING
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.split import split
@@ -52,18 +53,21 @@ class Decode:
         while True:
             decoded = self._encoding(source.encoding).decode(held, self.catalog)
             points, unusable = self._of_bearable_time(decoded, held)
-            parts, due = split(points, self.catalog)
+            parts, due, beats = split(points, self.catalog, self.catalog.giants.beaten(records.source, records.partition))
             if not self._forgot(due):
                 break
         self.overflow += decoded.overflow
         heard = self._hear(records, points)
         announced = self._announced(due)
+        if beats:
+            announced = [Announced.joined([beats.announced, new]) for new in announced]
         return self._made(source, records, heard, parts, announced), large + decoded.dead + unusable
 
     def withdraw(self, blocks: Iterable[Block]) -> None:
         """These blocks will not be sent: what they announce is announced again."""
         for block in blocks:
-            self.catalog.columns["until"][self.catalog.rows_of(block.series.hash)] = 0
+            rows = self.catalog.rows_of(block.series.hash)
+            self.catalog.columns["until"][rows[rows != MISSING]] = 0
 
     def _forgot(self, due: NDArray[np.int32]) -> bool:
         """Whether a series was forgotten because the receiver has let it go: the block is to be decoded once more.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.compiled import bare, fetch, inlined
+from anomaly.decode.points import Flag
 from anomaly.detect.grid import MOST_CLOSED, contribute
 from anomaly.detect.writer import of_another
 
@@ -35,7 +36,11 @@ MEMBERSHIPS = 8
 # A counter whose start is no longer ago than this counts from it even if no sibling was heard before, ms.
 JUST_STARTED = 10_000
 
+# Moments of a group's own, after the last beat, in which it is still a giant: more than there are between two beats.
+SPREAD = 20
+
 GAUGE, COUNTER, DELTA, COUNTS, COUNTS_DELTA = 0, 1, 2, 3, 4
+STALE_FLAG, BEAT = int(Flag.STALE), int(Flag.BEAT)
 
 AHEAD = 12  # points by which a row is asked for before its turn
 
@@ -66,12 +71,14 @@ class Values(NamedTuple):
 
 
 @inlined
-def hear(state, r, time, through):  # type: ignore[no-untyped-def]
-    """The group of this row was heard, through this input."""
+def hear(state, r, time, through, beat):  # type: ignore[no-untyped-def]
+    """The group of this row was heard, through this input: by a beat, which is of no living series, or by another point."""
     row, group = state.rows[r], state.groups[state.rows[r].group]
     group.through = through
     state.touched_groups[row.group] = 1
-    if row.alive == 0:
+    if beat:
+        group.spread = SPREAD
+    elif row.alive == 0:
         row.alive = 1
         group.alive += 1
     if group.last == 0:
@@ -80,6 +87,7 @@ def hear(state, r, time, through):  # type: ignore[no-untyped-def]
         gap = time - group.last
         if gap > MOMENT:
             group.arrivals += 1
+            group.spread -= group.spread > 0 and not beat
             group.usual += (0.5 if gap > group.usual else 0.05) * (gap - group.usual) if gap < 600_000 else 0.0
         if gap > 30_000:
             group.back = time
@@ -218,13 +226,13 @@ def counted(state, r, i, points, delta):  # type: ignore[no-untyped-def]
 def refused(row, i, points):  # type: ignore[no-untyped-def]
     """Why a point says nothing about its series, or -1; one of another writer still says that its group is there."""
     time, kind = points.time[i], points.kind[i]
-    if row.ignored != 0:
+    if row.ignored != 0 or points.flags[i] & BEAT:
         return IGNORED
     if of_another(row, i, points):
         return OTHER_WRITER
     if time <= row.last:
         return DUPLICATE if time == row.last else LATE
-    if points.flags[i] & 1:
+    if points.flags[i] & STALE_FLAG:
         return STALE
     if not np.isfinite(points.observations[i] if kind >= COUNTS else points.value[i]):
         return NOT_FINITE
@@ -262,8 +270,8 @@ def convert(begin, points, state, through, outcome, values, used, closed, delta,
         row = state.rows[r]
         time = points.time[i]
         reason = refused(row, i, points)
-        if points.flags[i] & 1 == 0:
-            hear(state, r, time, through)
+        if points.flags[i] & STALE_FLAG == 0:
+            hear(state, r, time, through, points.flags[i] & BEAT != 0)
             state.touched_rows[r] = 1
         if reason >= 0:
             outcome[i] = reason

@@ -291,7 +291,10 @@ class Detector:
         table, found = self.register.tables.groups, []
         groups = table["group"][: table.used]
         for silence in self.absence.look(groups, table.touched, source, time, self.inputs.by_number()):
-            said = self.report.silence(self.register.subjects.group(silence.group), silence, self._missed)
+            who = self.register.subjects.group(silence.group)
+            if groups["spread"][silence.group] and who[1] not in self.settings.identity.giants and not silence.back:
+                continue  # a giant no more: its series are somewhere else
+            said = self.report.silence(who, silence, self._missed)
             found += [said] if said else []
         found += self._ended()
         self.withhold.look()

@@ -19,7 +19,8 @@ aggregate  a group's sum on a time grid: `step` ms, 0 until the members' interva
            for all. `judged` (4,) are the rows that judge it, by QUANTITIES, -1: none.
 group      who is watched for silence: `last` ms, `arrivals` of separate moments, `alive` rows without a stale marker;
            `source` and `through` the numbers of the source and of the input that it came by; `seen` ms and `active` ms of
-           the source's clock when it was last found to have been heard. Its text is environment and group.
+           the source's clock when it was last found to have been heard; `spread` not 0: a giant, of which other partitions
+           hold a part. Its text is environment and group.
 family     the series of one metric of one instance, which are exported together: `last` and `before` are the ms of its
            two newest exports, so that a series first seen now is known to have counted from the export before.
 scope      an environment, or a metric in one (`above` is then the environment's): `rows` series in it, `refused` ones past a
@@ -81,7 +82,7 @@ GROUP = np.dtype(
     [
         ("last", "i8"), ("since", "i8"), ("back", "i8"), ("usual", "f8"), ("seen", "i8"), ("active", "f8"), ("key", "u8"),
         ("text_at", "i8"), ("text_len", "i4"), ("arrivals", "i4"), ("alive", "i4"), ("source", "i4"), ("through", "i4"),
-        ("rows", "i4"), ("watched", "u1"), ("open", "u1"), ("spare", "u2"), ("more", "u4"),
+        ("rows", "i4"), ("watched", "u1"), ("open", "u1"), ("spread", "u1"), ("spare", "u1"), ("more", "u4"),
     ]
 )  # fmt: skip
 FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
