@@ -17,7 +17,7 @@ from anomaly.decode.records import Records
 from anomaly.decode.stage import PAST_LIMIT
 from anomaly.detect.detector import Detector
 from anomaly.engine import Engine
-from anomaly.host import compacted
+from anomaly.host import compacted, topics
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.embedded import Reporting
 from anomaly.host.health import Health
@@ -72,7 +72,11 @@ def _no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(kafka: KafkaSettings, topic: str, partitions: Iterable[int]) -> dict[int, dict[bytes, bytes]]:
         return {p: {} for p in partitions}
 
+    async def none(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
+        return {}
+
     monkeypatch.setattr(compacted, "read", nothing)
+    monkeypatch.setattr(topics, "counts", none)
 
 
 def wiring() -> Wiring:
