@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 # Silence is told after 45 s (`absence`), of data that cannot be older than it is: a worker that asks so often knows before
 # that its source has grown. What it knows is at most OLD seconds old when it judges.
 LOOK_EVERY, OLD = 10.0, 30.0
+SOON = 2.0  # where a group is met that nobody knows here, it is asked anew after so many seconds
 # Producers ask every five minutes (Java, librdkafka) or ten (Sarama) which partitions there are, ms.
 SETTLING = 600_000
 FRESH = 30.0  # seconds for which a checkpoint of another worker's partition need not be read again
@@ -73,7 +74,11 @@ class Growth:
         self._watching: asyncio.Task[None] | None = None
 
     def watch(self) -> None:
-        """Look now and then whether a source has grown; what is kept of its new partitions needs a place."""
+        """Look now and then whether a source has grown, and before the next block: a partition has come to us.
+
+        What is kept of a new one needs a place before it can be restored.
+        """
+        self._looked = -OLD
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch())
 
@@ -137,9 +142,11 @@ class Growth:
     async def bring(self, of: Of, groups: Groups, heard: int) -> None:
         """What is known of these groups where they were before, unless the detector knows them; `heard` its time, ms."""
         detector = self.wiring.engine.detector(of.number)
+        unknown = groups[~detector.knows_groups(groups)]
+        if unknown.size:
+            await self._look(SOON)
         detector.absence.settled = self.settled(of.source)
-        unknown = groups[~detector.knows_groups(groups)] if self._matters(of.source, heard) else groups[:0]
-        homes = await self._known_on(of.source) if unknown.size else {}
+        homes = await self._known_on(of.source) if unknown.size and self._matters(of.source, heard) else {}
         came = [(homes[group], group) for group in unknown.tolist() if homes.get(group, of.partition) != of.partition]
         for partition in sorted({home for home, _ in came}):
             before, theirs = Of(partition, of.source), [group for home, group in came if home == partition]
