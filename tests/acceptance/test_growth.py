@@ -1,13 +1,14 @@
 """A source keyed by group goes from 4 to 12 partitions: nothing is told that is not so, and nothing is learned anew."""
 
 import json
+import time
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import pytest
-from tests.faults.chaos import BEGIN, EVERY, story
+from tests.faults.chaos import BEGIN, EVERY, record, story
 
 from anomaly.config.load import load_specs
 from anomaly.config.settings import KafkaSettings, Keyed, Settings, SourceSettings
@@ -167,10 +168,10 @@ def worlds(monkeypatch: pytest.MonkeyPatch) -> list[World]:
     return made
 
 
-async def undisturbed(worlds: list[World]) -> World:
+async def undisturbed(worlds: list[World], end: int = END) -> World:
     """What is told where nothing grows."""
     worlds.append(World())
-    await worlds[-1].play(END)
+    await worlds[-1].play(end)
     await worlds[-1].stop()
     return worlds[-1]
 
@@ -245,3 +246,37 @@ async def test_a_source_that_grew_while_nobody_was_there_is_known_to_have_grown(
 
     assert wide.triggers() == narrow.triggers()
     assert wide.resolved() == narrow.resolved()
+
+
+def long_story(step: int) -> Iterator[tuple[int, bytes]]:
+    """Service 7 is ill for twenty minutes around the growth; long after it service 1 dies, and 4, which has moved."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(BEGIN + EVERY * step))
+    for g in range(12):
+        if step >= 390 and g in (1, 4):
+            continue
+        value = (g * 31 + step * 7919) % 100 / 10 + (500 if g == 7 and 90 <= step < 330 else 0)
+        labels = {"job": f"service-{g}", "instance": f"10.0.{g}.0:1"}
+        yield 0, record(stamp, value, labels | {"__name__": "queue_depth"})
+        yield 0, record(stamp, 100 * step, labels | {"__name__": "http_requests_total"})
+
+
+async def test_the_partition_that_a_group_left_ends_nothing_that_lasts_and_silence_is_watched_for_again(
+    worlds: list[World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one lets go of what was open ten minutes after the source has settled; only its new place knows the end."""
+    monkeypatch.setattr("tests.acceptance.test_growth.story", long_story)
+    narrow = await undisturbed(worlds, 420)
+    wide = World(workers=2)
+    worlds.append(wide)
+    await wide.play(GROWS)
+    wide.grow()
+    await wide.play(420)
+    await wide.stop()
+
+    told = [(a.event, a.group, a.dedup_key) for a in wide.alerts if a.event is not What.UPDATE]
+    assert told == [(a.event, a.group, a.dedup_key) for a in narrow.alerts if a.event is not What.UPDATE]
+    assert [(e, g) for e, g, _ in told][:2] == [(What.TRIGGER, "service-7"), (What.RESOLVE, "service-7")]
+    assert {(e, g) for e, g, _ in told[2:]} == {(What.TRIGGER, "service-1"), (What.TRIGGER, "service-4")}
+    assert not [
+        key for key in wide.brokers.notes if key.startswith(b"metrics/1/") and b"service-7" in wide.brokers.notes[key]
+    ]
