@@ -132,13 +132,13 @@ class World:
         for stage in self.stages:
             await stage.finish()
 
-    def triggers(self) -> list[tuple[str, str]]:
-        """(group, id of the incident) of each page or ticket, in order."""
-        return [(a.group, a.dedup_key) for a in self.alerts if a.event is What.TRIGGER]
+    def triggers(self) -> list[tuple[str, str, str]]:
+        """(group, id of the incident, when) of each page or ticket, in order."""
+        return [(a.group, a.dedup_key, a.time) for a in self.alerts if a.event is What.TRIGGER]
 
-    def resolved(self) -> set[str]:
-        """Incidents that are over."""
-        return {a.dedup_key for a in self.alerts if a.event is What.RESOLVE}
+    def resolved(self) -> set[tuple[str, str]]:
+        """Incidents that are over, and since when."""
+        return {(a.dedup_key, a.time) for a in self.alerts if a.event is What.RESOLVE}
 
 
 def block(place: Place, offset: int, values: Sequence[bytes]) -> Fetched:
@@ -208,8 +208,8 @@ async def test_faults_are_told_as_if_the_source_had_not_grown(worlds: list[World
     await wide.stop()
 
     assert {"service-7", "service-4", "service-3"} <= moved()
-    assert "service-7" in {group for group, _ in before}
-    assert {"service-7", "service-4", "service-3"} <= {group for group, _ in narrow.triggers()}
+    assert "service-7" in {group for group, *_ in before}
+    assert {"service-7", "service-4", "service-3"} <= {group for group, *_ in narrow.triggers()}
     assert wide.triggers() == narrow.triggers()
     assert wide.resolved() == narrow.resolved() != set()
     assert {len(numbers) for numbers in series(wide).values()} == {1}, "who moved took all his series along"
@@ -273,10 +273,13 @@ async def test_the_partition_that_a_group_left_ends_nothing_that_lasts_and_silen
     await wide.play(420)
     await wide.stop()
 
-    told = [(a.event, a.group, a.dedup_key) for a in wide.alerts if a.event is not What.UPDATE]
-    assert told == [(a.event, a.group, a.dedup_key) for a in narrow.alerts if a.event is not What.UPDATE]
-    assert [(e, g) for e, g, _ in told][:2] == [(What.TRIGGER, "service-7"), (What.RESOLVE, "service-7")]
-    assert {(e, g) for e, g, _ in told[2:]} == {(What.TRIGGER, "service-1"), (What.TRIGGER, "service-4")}
+    told, expected = (
+        [(a.event, a.group, a.dedup_key, a.time) for a in world.alerts if a.event is not What.UPDATE]
+        for world in (wide, narrow)
+    )
+    assert told == expected
+    assert [each[:2] for each in told[:2]] == [(What.TRIGGER, "service-7"), (What.RESOLVE, "service-7")]
+    assert {each[:2] for each in told[2:]} == {(What.TRIGGER, "service-1"), (What.TRIGGER, "service-4")}
     assert not [
         key for key in wide.brokers.notes if key.startswith(b"metrics/1/") and b"service-7" in wide.brokers.notes[key]
     ]
