@@ -117,3 +117,41 @@ async def test_a_fault_lasts_while_its_group_moves_to_a_new_partition(
     assert not any(worker.said("is declared keyed: group, but") for worker in workers)
     for worker in workers:
         assert worker.end(signal.SIGTERM) == 0
+
+
+async def test_partitions_added_to_a_topic_of_ours_disturb_nobody_until_a_start_says_what_to_do(
+    bootstrap: str, topic: MakeTopic, story: Story, tmp_path: Path
+) -> None:
+    """Whose keys are hashed would leave what is known of them: the worker goes on with those it knows, the next refuses."""
+    worker = Worker(bootstrap, await topic(2, name="otlp"), "consumer", tmp_path)
+    worker.start()
+    await worker.until(worker.ready, "ready")
+    await play(bootstrap, worker.source, story, NARROW, 0, HEALTHY)
+
+    async def reads() -> bool:
+        return await worker.committed() > 0
+
+    await worker.until(ours_exist(worker, reads), "something committed")
+    await grow(bootstrap, f"{worker.prefix}.points")
+    await grow(bootstrap, f"{worker.prefix}.anomalies")
+
+    async def noticed() -> bool:
+        return worker.log.read_text().count("got partitions while we run") >= 8
+
+    await worker.until(noticed, "the new partitions assigned")
+    await play(bootstrap, worker.source, story, NARROW, HEALTHY, HEALTHY + ILL + AFTER)
+
+    async def resolved() -> bool:
+        return bool(await worker.alerts("resolve"))
+
+    await worker.until(resolved, "a resolve")
+    told = [(a["event"], a["group"]) for event in ("trigger", "resolve") for a in await worker.alerts(event)]
+    assert told == [("trigger", "shop/payment"), ("resolve", "shop/payment")]
+    assert worker.end(signal.SIGTERM) == 0
+
+    worker.start()
+    assert worker.process
+    assert await asyncio.to_thread(worker.process.wait, 60) == 1
+    said = worker.log.read_text()
+    assert f"{worker.prefix}.points has 6" in said
+    assert "made again with 2 partitions" in said

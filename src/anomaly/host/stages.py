@@ -98,14 +98,17 @@ class DetectStage:
         self.topics: tuple[str, ...] = (wiring.names.points,)
         self._held: set[int] = set()
 
-    def state(self, place: Place) -> Stateful:
+    def state(self, place: Place) -> Stateful | None:
         """The partition's detector."""
+        if not self.wiring.has(place):
+            log.error("%s got partitions while we run; see what a start says to it", place.topic)
+            return None
         self._held.add(place.partition)
         return self.wiring.engine.detector(place.partition)
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Without their checkpoints at least what was open is known."""
-        await self.telling.restore([Of(p.partition) for p in places])
+        await self.telling.restore([Of(p.partition) for p in places if self.wiring.has(p)])
 
     def drop(self, place: Place) -> None:
         """Another worker's groups."""

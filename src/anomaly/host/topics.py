@@ -114,8 +114,15 @@ def _too_few(topic: str, kept: int, of: str, partitions: int, grows: bool) -> st
         return f"{topic} has {kept} partitions and needs {partitions}: add the others"
     return (
         f"{of} has {partitions} partitions, and what was learned of it is on {kept}: none can be added to it, for its keys "
-        f"would leave what is known of them. When it is read to its end stop all workers, delete {of} alone, and have it "
-        f"made again with {kept} partitions (topics.partitions: {kept})"
+        f"would leave what is known of them; {_again(of, kept)}"
+    )
+
+
+def _again(topic: str, partitions: int) -> str:
+    """How a topic of ours loses partitions that were added to it."""
+    return (
+        f"when it is read to its end stop all workers, delete {topic} alone, and have it made again with {partitions} "
+        f"partitions (topics.partitions: {partitions})"
     )
 
 
@@ -196,6 +203,6 @@ def _unlike(names: Names, found: Mapping[str, int]) -> list[str]:
     for alike in names.alike():
         counts = {t: found[t] for t in alike if t in found}
         if len(set(counts.values())) > 1:
-            said = ", ".join(f"{t} has {n}" for t, n in counts.items())
-            faults.append(f"partition counts must be equal: {said}; add partitions to the smaller")
+            said, least = ", ".join(f"{t} has {n}" for t, n in counts.items()), min(counts.values())
+            faults.append(f"partition counts must be equal: {said}; {_again('what has more', least)}")
     return faults
