@@ -154,3 +154,14 @@ def test_who_is_heard_after_it_settled_is_missed_as_ever() -> None:
     feed.play(P(s, t, 10.0 * t) for t in range(300) for s in (shop, other))
     feed.play(P(other, t, 10.0 * t) for t in range(300, 400))
     assert [(a.group, a.event) for a in feed.said if a.quantity == "heard"] == [("shop", Event.OPEN)]
+
+
+def test_after_a_restart_without_a_checkpoint_who_was_not_heard_yet_has_not_left() -> None:
+    """What was open is known from its notes; a look that comes before the first point ends nothing."""
+    feed, again = Feed(SPECS), Feed(SPECS)
+    feed.play(STORY[: until(170)])
+    opened = [a for a in feed.detector.report.open.values() if a.group == "shop"]
+    again.detector.restore(opened)
+    (late, *_) = [p for p in STORY[until(170) :] if p.series.group == "shop"]
+    again.send(*others(160, 170), late._replace(at=170.0))
+    assert not [a for a in again.said if a.event is Event.CLOSE]

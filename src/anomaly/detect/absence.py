@@ -157,7 +157,7 @@ class Absence:
 
     def has_left(self, last: int, time: int) -> bool:
         """Whether a group that was last heard then is on another partition by now."""
-        return last <= self.settled < time and time - last > LEFT
+        return 0 < last <= self.settled < time and time - last > LEFT
 
     def _missed(
         self, groups: NDArray[np.void], mine: NDArray[np.intp], active: float, heard: NDArray[np.int64]

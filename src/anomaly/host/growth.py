@@ -43,6 +43,7 @@ SOON = 2.0  # where a group is met that nobody knows here, it is asked anew afte
 SETTLING = 600_000
 FRESH = 30.0  # seconds for which a checkpoint of another worker's partition need not be read again
 ROOM = 200_000  # series of such that are held at once, or one partition, however large
+AT_ONCE = 50  # groups: a hundred series of each are taken over in a tenth of a second
 
 Groups = NDArray[np.uint64]
 
@@ -67,6 +68,7 @@ class Growth:
     ) -> None:  # fmt: skip
         self.wiring, self.telling, self.sources, self.held, self.now = wiring, telling, sources, held, now
         self.notes: dict[str, Note] = {}
+        self._kept: dict[str, int] = {}  # partitions of the state's topic, by source
         self._idle = int(wiring.engine.settings.limits.idle * 1000)
         self._homes: dict[tuple[str, int], dict[int, int]] = {}  # source, when it grew -> group -> who knew it
         self._donors: dict[Of, tuple[float, Detector]] = {}  # read from checkpoints, and when, the newest last
@@ -86,11 +88,13 @@ class Growth:
         """Look no more."""
         if self._watching is not None:
             self._watching.cancel()
+            self._watching = None
 
     async def _watch(self) -> None:
         while True:
             await self._look(LOOK_EVERY / 2)
             await asyncio.sleep(LOOK_EVERY)
+            self._donors = {of: held for of, held in self._donors.items() if time.monotonic() < held[0] + FRESH}
 
     async def known(self) -> None:
         """Return when it is known how many partitions there are, or were a moment ago."""
@@ -109,7 +113,7 @@ class Growth:
         kafka, beside = self.wiring.kafka, {topic: self.wiring.names.state_of(topic) for topic in self.sources}
         counts = await topics.counts(kafka, [*beside, *beside.values()])
         for topic, kept in ((topic, counts.get(name, 0)) for topic, name in beside.items()):
-            many = counts.get(topic, 0)
+            many, self._kept[topic] = counts.get(topic, 0), kept
             if many and (topic not in self.notes or self.notes[topic].partitions != many):
                 self.notes[topic] = await self._noted(topic, many, kept)
             if 0 < kept < many:
@@ -151,7 +155,11 @@ class Growth:
         for partition in sorted({home for home, _ in came}):
             before, theirs = Of(partition, of.source), [group for home, group in came if home == partition]
             if donor := await self._donor(before):
-                opened = hand_over(donor, detector, np.array(theirs, np.uint64), of.source, of.partition)
+                opened: list[Anomaly] = []
+                for at in range(0, len(theirs), AT_ONCE):
+                    some = np.array(theirs[at : at + AT_ONCE], np.uint64)
+                    opened += hand_over(donor, detector, some, of.source, of.partition)
+                    await asyncio.sleep(0)  # the loop has heartbeats to send
                 await self.telling.moved(before, of, opened)
                 said = {"before": partition, "groups": len(theirs), "open": len(opened)}
                 log.info("groups came from another partition", extra=of._asdict() | said)
@@ -161,7 +169,7 @@ class Growth:
         note = self.notes[topic]
         if (topic, note.at) not in self._homes:
             newest: dict[int, tuple[int, int]] = {}
-            for partition in range(note.before):
+            for partition in range(min(note.before, self._kept[topic])):
                 donor = await self._donor(Of(partition, topic))
                 table = donor.register.tables.groups if donor else None
                 for key, last in table["group"][["key", "last"]][: table.used].tolist() if table else ():
