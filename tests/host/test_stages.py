@@ -205,7 +205,7 @@ async def test_what_correlate_remembers_in_a_later_version_stops_the_start_and_n
     """A rollback must not write over it."""
     w = wiring()
     stage = CorrelateStage(w)
-    state = stage.state(Place(NAMES.anomalies, 0))
+    state = cast(Stateful, stage.state(Place(NAMES.anomalies, 0)))
     rest = msgspec.msgpack.decode(state.gather(1).rest)
     for version, raises in ((1, False), (2, True)):
         body = msgspec.msgpack.encode(rest | {"version": version} | ({"kept": "of another type"} if raises else {}))
