@@ -4,6 +4,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
 import pytest
 from tests.faults.chaos import story
 
@@ -13,7 +14,7 @@ from anomaly.correlate.incident import Incident
 from anomaly.decode.records import Records
 from anomaly.dispatch.alert import Alert, What
 from anomaly.engine import Engine
-from anomaly.host.statelog import Found, Generation, Manifest, pack, put
+from anomaly.host.statelog import Found, Generation, Manifest, pack, put, read_manifest, to_manifest
 
 SOURCE = SourceSettings(topic="metrics", encoding="prometheus_json")
 POINTS = 2  # partitions of anomaly.points
@@ -69,14 +70,21 @@ class World:
         """Of what detect knows."""
         return [self.engine.detector(p).digest() for p in range(POINTS)]
 
-    def restart(self) -> None:
-        """Another process has the checkpoints and the incidents of this one, and a decoder that knows nobody."""
+    def restart(self, beside: dict[str, object] | None = None) -> None:
+        """Another process has the checkpoints and the incidents of this one, and a decoder that knows nobody.
+
+        `beside` is what the one that wrote them had in its manifest and in its detectors' rest, and we have not.
+        """
         other = Engine(Settings(), load_specs(), POINTS)
         for p in range(POINTS):
             kept = self.engine.detector(p)
-            body = pack(kept.gather(1), kept.layouts())
+            snapshot = kept.gather(1)
+            rest = msgspec.msgpack.encode(msgspec.msgpack.decode(snapshot.rest) | (beside or {}))
+            body = pack(snapshot._replace(rest=rest), kept.layouts())
             own = Generation(1, 0, zlib.crc32(body), len(body))
-            put(Found(Manifest(generation=1, next_offset=0, live=(own,)), [(1, body)]), other.detector(p))
+            manifest = to_manifest(Manifest(generation=1, next_offset=0, live=(own,), written_by="99.0.0"))
+            read = read_manifest(msgspec.json.encode(msgspec.json.decode(manifest) | (beside or {})))
+            put(Found(read, [(1, body)]), other.detector(p))
             other.correlator(p).remember(self.engine.correlator(p).memory())
         self.engine = other
 
@@ -88,6 +96,21 @@ def test_other_kernels_take_the_state_as_it_is(monkeypatch: pytest.MonkeyPatch) 
     after.play(range(UPGRADE))
     monkeypatch.setattr("anomaly.compiled.VERSION", "kernels-of-tomorrow")
     after.restart()
+    assert after.digests() == before.digests()
+    assert not any(after.engine.detector(p).migrated for p in range(POINTS))
+
+    before.play(range(UPGRADE, END))
+    after.play(range(UPGRADE, END))
+    assert after.told == before.told
+    assert after.triggers, "a story in which nothing happens shows nothing"
+
+
+def test_a_version_goes_back_to_the_one_before_it() -> None:
+    """What a later program wrote in the same format is taken as it is, whatever it knew beside: nothing is learned anew."""
+    before, after = World(spread(4)), World(spread(4))
+    before.play(range(UPGRADE))
+    after.play(range(UPGRADE))
+    after.restart({"of_tomorrow": [1, 2]})
     assert after.digests() == before.digests()
     assert not any(after.engine.detector(p).migrated for p in range(POINTS))
 

@@ -17,7 +17,7 @@ from anomaly.decode.records import Records
 from anomaly.decode.stage import PAST_LIMIT
 from anomaly.detect.detector import Detector
 from anomaly.engine import Engine
-from anomaly.host import compacted
+from anomaly.host import compacted, topics
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.embedded import Reporting
 from anomaly.host.health import Health
@@ -72,7 +72,11 @@ def _no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(kafka: KafkaSettings, topic: str, partitions: Iterable[int]) -> dict[int, dict[bytes, bytes]]:
         return {p: {} for p in partitions}
 
+    async def none(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
+        return {}
+
     monkeypatch.setattr(compacted, "read", nothing)
+    monkeypatch.setattr(topics, "counts", none)
 
 
 def wiring() -> Wiring:
@@ -201,7 +205,7 @@ async def test_what_correlate_remembers_in_a_later_version_stops_the_start_and_n
     """A rollback must not write over it."""
     w = wiring()
     stage = CorrelateStage(w)
-    state = stage.state(Place(NAMES.anomalies, 0))
+    state = cast(Stateful, stage.state(Place(NAMES.anomalies, 0)))
     rest = msgspec.msgpack.decode(state.gather(1).rest)
     for version, raises in ((1, False), (2, True)):
         body = msgspec.msgpack.encode(rest | {"version": version} | ({"kept": "of another type"} if raises else {}))

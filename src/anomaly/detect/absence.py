@@ -7,6 +7,8 @@ there.) Silence is counted on the source's own clock, which a gap in the source 
 usual steps: when the pipeline stops for ten minutes nobody was silent, we were deaf.
 Judged are groups with a history (HISTORY ms, ARRIVALS moments) that a spec marks (`absence: true`); their limit is LEAST or
 five usual gaps, whichever is longer. A group of which all series ended by stale markers was removed, and is not missed.
+Where a source got more partitions, groups may be on other ones from then on: until `settled` it is not known who has left,
+and only who is heard after it is missed from then on.
 Times ms since the epoch and of the data; `usual` gaps ms.
 """
 
@@ -25,6 +27,7 @@ LEAST = 45_000.0
 GAPS = 5.0
 HISTORY, ARRIVALS = 120_000, 10
 IDLE = 60_000  # an input so far behind the others does not hold time back, ms
+LEFT = 600_000  # ms without a point after which a group that is not heard since the source settled has left
 DEAF = 15_000.0  # the source's clock goes on by so much in a look at most, or three of its usual steps
 
 
@@ -132,6 +135,7 @@ class Absence:
     """Who is silent. What is known of each group stands in its row."""
 
     clocks: dict[int, Clock] = field(default_factory=dict)
+    settled: int = 0  # ms from which on it is known who is on this partition, 0: always was; told by the host, and no state
 
     def is_due(self, source: int, time: int) -> bool:
         """Whether it is time to look at a source again."""
@@ -151,11 +155,16 @@ class Absence:
         touched[missed] = 1
         return back + [self._silent(groups, int(g), clock.last) for g in missed]
 
+    def has_left(self, last: int, time: int) -> bool:
+        """Whether a group that was last heard then is on another partition by now."""
+        return 0 < last <= self.settled < time and time - last > LEFT
+
     def _missed(
         self, groups: NDArray[np.void], mine: NDArray[np.intp], active: float, heard: NDArray[np.int64]
     ) -> NDArray[np.intp]:
         g = groups[mine]
         known = (g["watched"] != 0) & (g["arrivals"] >= ARRIVALS) & (g["last"] - g["since"] >= HISTORY)
+        known &= g["last"] > self.settled
         limit = np.maximum(LEAST, GAPS * g["usual"])
         silent = (g["open"] == 0) & (g["alive"] > 0) & (active - g["active"] > limit)
         silent &= heard[g["through"]] - g["last"] > limit

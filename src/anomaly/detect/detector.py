@@ -85,6 +85,13 @@ class Detector:
         known: NDArray[np.bool_] = self.register.find(series) != MISSING
         return known
 
+    def knows_groups(self, groups: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Of which of these hashes of groups it has series, shape (n,)."""
+        known: NDArray[np.bool_] = (
+            self.register.index.groups.find(groups, self.register.tables.groups["group"]["key"]) != MISSING
+        )
+        return known
+
     @property
     def warm_share(self) -> float:
         """Share of the judged rows that know enough to say something."""
@@ -301,15 +308,19 @@ class Detector:
         return found
 
     def _ended(self) -> list[Anomaly]:
-        """Open anomalies of single series that ended while their group is heard."""
+        """Open anomalies of single series that ended while their group is heard, and of groups that have left."""
         tables, found = self.register.tables, []
         rows, groups, subjects = tables.rows["row"], tables.groups["group"], tables.subjects["subject"]
-        for judged in [r for r in self.report.open if not subjects[r]["whole"]]:
-            row = rows[subjects[judged]["of"]]
+        for judged in list(self.report.open):
+            of, whole = int(subjects[judged]["of"]), subjects[judged]["whole"]
+            row = tables.aggregates["aggregate"][of] if whole else rows[of]
             heard = int(groups["last"][row["group"]])
-            patience = max(ENDED_AFTER_MARKER if row["stale"] else ENDED, int(10.0 * row["interval"]))
-            if row["last"] > 0 and heard - row["last"] > patience:
-                found.append(self.report.ended(judged, int(row["last"]) + patience))
+            if self.absence.has_left(heard, self.inputs.time):
+                found.append(self.report.ended(judged, self.inputs.time))
+            elif not whole:
+                patience = max(ENDED_AFTER_MARKER if row["stale"] else ENDED, int(10.0 * row["interval"]))
+                if row["last"] > 0 and heard - row["last"] > patience:
+                    found.append(self.report.ended(judged, int(row["last"]) + patience))
         return found
 
     def _tick(self, found: list[Anomaly]) -> list[Tick]:

@@ -4,12 +4,13 @@ All series are announced anew, from their stored texts, to a register with the s
 its namesake knew: series, groups and families by key, aggregates by key where they have the same lanes, judged rows by the
 key of their subject (`Subject.key`) whatever their row and spec. A series may come under another name (`rename`): so does a
 label that a semantic convention renames keep what was learned, and so does another hash seed. Then sums under way begin
-anew, because their keys are others; their models do not.
+anew, because their keys are others; their models do not. Some groups alone can be moved, to a register that knows others
+(`handover`).
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +58,12 @@ def as_named(settings: IdentitySettings) -> Rename:
     return rename
 
 
-def move(old: Side, new: Side, rename: Rename | None = None) -> dict[int, int]:
-    """Fill an empty register with the series of another, and hand over what is known; old judged row -> new one."""
-    series = _announce(old.register, new.register, rename)
+def move(old: Side, new: Side, rename: Rename | None = None, only: Rows | None = None, source: int = 0) -> dict[int, int]:
+    """Announce the series of a register to another, which knows none of them, and hand over what is known.
+
+    `only` the groups in these rows, else all; `source` is their number in the new one. Old judged row -> new one.
+    """
+    series = _announce(old.register, new.register, rename, only, source)
     _series(old.register.tables, new.register, *series)
     _aggregates(old.register, new.register, *series)
     judged = _judged(old, new, *series, rename)
@@ -67,16 +71,17 @@ def move(old: Side, new: Side, rename: Rename | None = None) -> dict[int, int]:
     return judged
 
 
-def _announce(old: Register, new: Register, rename: Rename | None) -> tuple[Rows, Rows]:
-    """Announce all series in the order of their rows; the rows that they had, and have now."""
-    rows = np.flatnonzero(old.tables.rows["row"]["key"][: old.tables.rows.used])
+def _announce(old: Register, new: Register, rename: Rename | None, only: Rows | None, source: int) -> tuple[Rows, Rows]:
+    """Announce series in the order of their rows; the rows that they had, and have now."""
+    used = old.tables.rows["row"][: old.tables.rows.used]
+    rows = np.flatnonzero((used["key"] != 0) & (True if only is None else np.isin(used["group"], only)))
     hashes, texts = old.tables.rows["row"]["key"][rows], [old.subjects.text(r) for r in rows.tolist()]
     if rename:
         renamed = [rename(old.subjects.series(r)) for r in rows.tolist()]
         hashes, texts = np.array([s.hash for s in renamed], np.uint64), [pack(s) for s in renamed]
     lateness = old.tables.aggregates["aggregate"]["lateness"][: old.tables.aggregates.used]
     fresh = np.zeros(rows.size, np.uint8)
-    new.announce(Announced(hashes, texts), 0, int(lateness.max(initial=0)), fresh)
+    new.announce(Announced(hashes, texts), source, int(lateness.max(initial=0)), fresh)
     found = new.find(hashes)
     return rows[found != MISSING], found[found != MISSING].astype(np.intp)
 
@@ -107,24 +112,45 @@ def _series(old: Tables, new: Register, rows: Rows, found: Rows) -> None:
 def _aggregates(old: Register, new: Register, rows: Rows, found: Rows) -> None:
     """Open cells, and what each member said last, of aggregates that are what they were."""
     theirs, ours = old.tables.aggregates["aggregate"], new.tables.aggregates["aggregate"]
-    used = np.flatnonzero(theirs["key"][: old.tables.aggregates.used])
+    used = _fed(old.tables, rows)
     to = new.index.aggregates.find(theirs["key"][used], ours["key"])
-    pairs = [(a, int(b)) for a, b in zip(used.tolist(), to, strict=True) if b != MISSING and _same_lanes(old, new, a, b)]
-    now = {}
-    for a, b in pairs:
-        now[a] = b
-        for field in OF_AGGREGATE:
-            ours[field][b] = theirs[field][a]
-        size, at, begin = CELLS * int(ours["width"][b]), int(theirs["lanes_at"][a]), int(ours["lanes_at"][b])
-        new.tables.lanes.array[begin : begin + size] = old.tables.lanes.array[at : at + size]
-    row_now = dict(zip(rows.tolist(), found.tolist(), strict=True))
-    members = new.tables.members["member"]
-    place = {(int(m["row"]), int(m["agg"])): i for i, m in enumerate(members[: new.tables.members.used])}
-    for m in old.tables.members["member"][: old.tables.members.used]:
-        i = place.get((row_now.get(int(m["row"]), -1), now.get(int(m["agg"]), -1)))
-        if i is not None:
-            for field in OF_MEMBER:
-                members[field][i] = m[field]
+    now = np.full(theirs.size, -1, np.int64)
+    for a, b in zip(used.tolist(), to.tolist(), strict=True):
+        if b != MISSING and _same_lanes(old, new, a, b):
+            now[a] = b
+            for field in OF_AGGREGATE:
+                ours[field][b] = theirs[field][a]
+            size, at, begin = CELLS * int(ours["width"][b]), int(theirs["lanes_at"][a]), int(ours["lanes_at"][b])
+            new.tables.lanes.array[begin : begin + size] = old.tables.lanes.array[at : at + size]
+    before, after = _memberships(old.tables, rows), _memberships(new.tables, found)
+    member = old.tables.members["member"]
+    same = now[member["agg"][before[1]]] >= 0
+    whose, at = before[0][same], before[1][same]
+    keys = _part(whose, now[member["agg"][at]], member["role"][at])
+    joined = new.tables.members["member"]
+    _, i, j = np.intersect1d(keys, _part(after[0], joined["agg"][after[1]], joined["role"][after[1]]), return_indices=True)
+    _copy(OF_MEMBER, member, at[i], joined, after[1][j])
+
+
+def _fed(t: Tables, rows: Rows) -> Rows:
+    """The aggregates of which some of these rows are members."""
+    return np.unique(t.members["member"]["agg"][_memberships(t, rows)[1]]).astype(np.intp)
+
+
+def _memberships(t: Tables, rows: Rows) -> tuple[Rows, Rows]:
+    """All memberships of these rows: the place of the row among them, and the row of the member."""
+    whose, at = np.arange(rows.size), t.rows["row"]["members"][rows].astype(np.intp)
+    found = [(whose[:0], at[:0])]
+    while (on := at >= 0).any():
+        whose, at = whose[on], at[on]
+        found.append((whose, at))
+        at = t.members["member"]["next_of_row"][at].astype(np.intp)
+    return np.concatenate([w for w, _ in found]), np.concatenate([m for _, m in found])
+
+
+def _part(whose: Rows, aggregate: NDArray[np.integer[Any]], role: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """What tells the part of a row in an aggregate from its others, as one number."""
+    return (whose.astype(np.int64) << 34) | (aggregate.astype(np.int64) << 2) | role
 
 
 def _same_lanes(old: Register, new: Register, a: int, b: int) -> bool:
@@ -142,8 +168,8 @@ def _judged(old: Side, new: Side, rows: Rows, found: Rows, rename: Rename | None
     before, now = old.register.tables.rows["row"]["judged"][rows], new.register.tables.rows["row"]["judged"][found]
     both = (before >= 0) & (now >= 0)
     pairs = dict(zip(before[both].tolist(), now[both].tolist(), strict=True))
-    named = {new.register.subjects[r].key: r for r in _whole(new.register)}
-    for r in _whole(old.register):
+    named = {new.register.subjects[r].key: r for r in _whole(new.register, found)}
+    for r in _whole(old.register, rows):
         to = named.get(_key(old.register.subjects[r], rename))
         if to is not None:
             pairs[r] = to
@@ -159,10 +185,9 @@ def _key(one: Subject, rename: Rename | None) -> tuple[object, ...]:
     return replace(one, labels=s.labels, instance=None if one.instance is None else s.instance).key
 
 
-def _whole(register: Register) -> list[int]:
-    """Judged rows of aggregates."""
-    aggregates = register.tables.aggregates
-    judged = aggregates["judged"][: aggregates.used][aggregates["aggregate"]["key"][: aggregates.used] != 0]
+def _whole(register: Register, rows: Rows) -> list[int]:
+    """Judged rows of the aggregates that these rows feed."""
+    judged = register.tables.aggregates["judged"][_fed(register.tables, rows)]
     return sorted(judged[judged >= 0].tolist())
 
 

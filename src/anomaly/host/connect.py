@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LONGEST_PAUSE = 10.0  # seconds between tries to reach the brokers
+METADATA = 10_000  # ms after which a client asks anew which partitions there are: new ones are read before they are missed
 
 
 def context(security: Security) -> ssl.SSLContext | None:
@@ -37,7 +38,11 @@ def secret(path: str | None) -> str | None:
 def options(kafka: KafkaSettings) -> dict[str, Any]:
     """Keyword arguments for every client of aiokafka."""
     security = kafka.security
-    made: dict[str, Any] = {"bootstrap_servers": list(kafka.bootstrap), "security_protocol": security.protocol}
+    made: dict[str, Any] = {
+        "bootstrap_servers": list(kafka.bootstrap),
+        "security_protocol": security.protocol,
+        "metadata_max_age_ms": METADATA,
+    }
     if security.protocol.startswith("SASL"):
         made["sasl_mechanism"] = security.mechanism
         made["sasl_plain_username"] = secret(security.username_file)

@@ -180,6 +180,7 @@ def application(kafka: KafkaSettings, group: str, folder: str) -> faust.App:
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=kafka.instance or None,
         consumer_max_fetch_size=FETCH_BYTES,
+        consumer_metadata_max_age_ms=connect.METADATA,
         stream_buffer_maxsize=WAITING_BLOCKS,
         stream_wait_empty=False,
         store="memory://",

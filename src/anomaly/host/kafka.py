@@ -169,7 +169,9 @@ class Worker:
         if not stage.keeps_state:
             return None
         for topic in stage.topics:
-            await connect.patiently(partial(topics.prepare_state, self.kafka, self.names.state_of(topic), topic), "starting")
+            kept = self.names.state_of(topic)
+            prepare = partial(topics.prepare_state, self.kafka, kept, topic, grows=stage.reads_sources)
+            await connect.patiently(prepare, "starting")
         store = partial(StateTopic.of, self.kafka, admin=self._admin)
         return Checkpoints(stage.name, store, self.settings.checkpoint, self.health)
 

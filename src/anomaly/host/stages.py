@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.config.settings import SourceSettings
 from anomaly.decode.block import Block
@@ -16,6 +17,7 @@ from anomaly.decode.records import BadRecord
 from anomaly.decode.stage import PAST_LIMIT, Decode, Knows
 from anomaly.host import wire_points
 from anomaly.host.blocks import Fetched, Place
+from anomaly.host.growth import Growth
 from anomaly.host.outputs import Message
 from anomaly.host.sending import Sending, bearable
 from anomaly.host.telling import TICK_EVERY, Of, Telling
@@ -96,14 +98,17 @@ class DetectStage:
         self.topics: tuple[str, ...] = (wiring.names.points,)
         self._held: set[int] = set()
 
-    def state(self, place: Place) -> Stateful:
+    def state(self, place: Place) -> Stateful | None:
         """The partition's detector."""
+        if not self.wiring.has(place):
+            log.error("%s got partitions while we run; see what a start says to it", place.topic)
+            return None
         self._held.add(place.partition)
         return self.wiring.engine.detector(place.partition)
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Without their checkpoints at least what was open is known."""
-        await self.telling.restore([Of(p.partition) for p in places])
+        await self.telling.restore([Of(p.partition) for p in places if self.wiring.has(p)])
 
     def drop(self, place: Place) -> None:
         """Another worker's groups."""
@@ -145,7 +150,7 @@ class FusedStage:
     """Raw records of sources keyed by group -> anomalies and ticks.
 
     A partition of the source is a partition of the detector, with a decoder of its own, which asks it what it knows: a
-    series is announced once.
+    series is announced once. Where the source gets more partitions, groups change theirs (`growth`).
     """
 
     name, reads_sources, keeps_state, settles_later = "fused", True, True, False
@@ -157,9 +162,11 @@ class FusedStage:
         self._held: set[Place] = set()
         self._decoders: dict[Place, Decode] = {}
         self._homes: dict[tuple[str, int], int] = {}  # (source, group) -> the partition that it was met on first
+        self.growth = Growth(wiring, self.telling, self.topics, self._held)
 
     def state(self, place: Place) -> Stateful:
         """The detector of the source's partition."""
+        self.growth.watch()
         self._held.add(place)
         self._decoders.pop(place, None)
         catalog = self._decoder(place).catalog  # else a million series would be described again, in half a minute
@@ -180,12 +187,16 @@ class FusedStage:
         """Decode a block and judge its points."""
         place = block.place
         decoder, of = self._decoder(place), Of(block.partition, block.source)
+        await self.growth.known()
         self.telling.begin(of)
         before = decoder.overflow
         found, dead = decoder.blocks(self.sources[block.source], block)
         points = found[0][1]
-        self._look(place, decoder, points)
+        groups = np.unique(decoder.catalog.group[decoder.catalog.rows_of(points.series.hash)])
+        await self.growth.bring(of, groups, points.heard)
+        self._look(place, groups, points.heard)
         events = self.wiring.engine.detect(of.number, points)
+        events = await self.growth.told_here(of, events, points.heard)
         if len(points.points):
             self.wiring.health.judged(int(points.points.time.max()))
         self.wiring.health.outcomes({PAST_LIMIT: decoder.overflow - before})
@@ -203,6 +214,7 @@ class FusedStage:
 
     async def finish(self) -> None:
         """The same: nothing else is left."""
+        self.growth.stop()
         await self.sent()
 
     def _decoder(self, place: Place) -> Decode:
@@ -214,10 +226,12 @@ class FusedStage:
             self._held.add(place)
         return self._decoders[place]
 
-    def _look(self, place: Place, decoder: Decode, block: Block) -> None:
-        """A group on two partitions is judged in two halves: whoever declared the source must know."""
-        groups = np.unique(decoder.catalog.group[decoder.catalog.rows_of(block.series.hash)]) if len(block.series) else ()
-        wrong = [g for g in map(int, groups) if self._homes.setdefault((place.topic, g), place.partition) != place.partition]
+    def _look(self, place: Place, groups: NDArray[np.uint64], heard: int) -> None:
+        """A group on two partitions is judged in two halves: whoever declared the source must know, unless it moves."""
+        keys = [(place.topic, group) for group in groups.tolist()]
+        if heard <= self.growth.settled(place.topic):
+            self._homes.update(dict.fromkeys(keys, place.partition))
+        wrong = [key for key in keys if self._homes.setdefault(key, place.partition) != place.partition]
         if wrong:
             log.warning(
                 "%s is declared keyed: group, but %d groups of partition %d were met on another one before",

@@ -5,6 +5,7 @@ KEEP_RESOLVED and is deleted then. An alert's offset is committed when every rec
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
@@ -26,7 +27,10 @@ from anomaly.host.telling import readable, to_json
 from anomaly.host.wiring import Wiring
 from anomaly.state import Newer, Stateful
 
+log = logging.getLogger(__name__)
+
 VERSION = 1
+
 # How long a resolved incident stays in .incidents, in ms of event time: somebody looks at what woke him.
 KEEP_RESOLVED = 3_600_000
 PATIENCE = 5.0  # seconds at a stop
@@ -72,8 +76,11 @@ class CorrelateStage:
         self._suppressed: Counter[str] = Counter()
         self._kept: dict[int, dict[str, Kept]] = {}  # by partition and dedup_key: what .incidents holds
 
-    def state(self, place: Place) -> Stateful:
+    def state(self, place: Place) -> Stateful | None:
         """Incidents, and what has been told of them: small enough to be written whole."""
+        if not self.wiring.has(place):
+            log.error("%s got partitions while we run; see what a start says to it", place.topic)
+            return None
         self._kept.setdefault(place.partition, {})
         return Whole(lambda: self._dump(place.partition), lambda data: self._load(place.partition, data))
 
@@ -90,7 +97,8 @@ class CorrelateStage:
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Incidents as they stood, with the alerts that were decided."""
-        held = await compacted.read(self.wiring.kafka, self.wiring.names.incidents, [p.partition for p in places])
+        ours = [p.partition for p in places if self.wiring.has(p)]
+        held = await compacted.read(self.wiring.kafka, self.wiring.names.incidents, ours)
         for partition, by_key in held.items():
             kept = readable(by_key, _kept)
             self._kept[partition] = {k.incident.dedup_key: k for k in kept}

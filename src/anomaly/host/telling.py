@@ -133,6 +133,11 @@ class Telling:
             [self._note(of, i, None) for i, is_over in over.items() if is_over],
         )
 
+    async def moved(self, before: Of, now: Of, anomalies: Sequence[Anomaly]) -> None:
+        """What is open at one detector is another's from now on: its note goes along."""
+        noted = [self._note(now, a.id, to_json(a)) for a in anomalies]
+        await self.posting.put(noted, [self._note(before, a.id, None) for a in anomalies])
+
     def report(self, stage: str, detectors: Sequence[Of]) -> None:
         """Tell health how many series the detectors of a stage know, and how well."""
         known = [self.wiring.engine.detector(of.number) for of in detectors]

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import for_code
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.errors import InvalidPartitionsError, KafkaError, TopicAuthorizationFailedError, for_code
 from msgspec import structs
 
 from anomaly.config.settings import KafkaSettings
@@ -80,8 +80,10 @@ async def prepare(kafka: KafkaSettings, names: Names) -> dict[str, int]:
     return found
 
 
-async def prepare_state(kafka: KafkaSettings, topic: str, of: str) -> None:
+async def prepare_state(kafka: KafkaSettings, topic: str, of: str, grows: bool = False) -> None:
     """A topic for the checkpoints of a stage that reads the topic `of`; raises MissingTopics where we may not make it.
+
+    One that `grows` with the topic `of` gets its partitions later (`growth`).
 
     A log whose low end we move ourselves (so `delete`, without which that is refused), in segments small enough that
     what is freed is freed soon; retention by age or size would delete what still is the state.
@@ -102,8 +104,47 @@ async def prepare_state(kafka: KafkaSettings, topic: str, of: str) -> None:
             found = await _until_there(client, [topic])
     if topic not in found:
         raise MissingTopics(f"our own topics are not as they must be:\n  {_command(plan, topic, wanted[topic])}")
-    if found[topic] < partitions:
-        raise MissingTopics(f"{topic} has {found[topic]} partitions and needs {partitions}: add the others")
+    if found[topic] < partitions and not (grows and kafka.topics.create):
+        raise MissingTopics(_too_few(topic, found[topic], of, partitions, grows))
+
+
+def _too_few(topic: str, kept: int, of: str, partitions: int, grows: bool) -> str:
+    """What is to be done about partitions that were added."""
+    if grows:
+        return f"{topic} has {kept} partitions and needs {partitions}: add the others"
+    return (
+        f"{of} has {partitions} partitions, and what was learned of it is on {kept}: none can be added to it, for its keys "
+        f"would leave what is known of them; {_again(of, kept)}"
+    )
+
+
+def _again(topic: str, partitions: int) -> str:
+    """How a topic of ours loses partitions that were added to it."""
+    return (
+        f"when it is read to its end stop all workers, delete {topic} alone, and have it made again with {partitions} "
+        f"partitions (topics.partitions: {partitions})"
+    )
+
+
+async def counts(kafka: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+    """How many partitions each of these topics has; those that are not there are left out."""
+    async with connect.admin(kafka) as client:
+        return await _counts(client, list(topics))
+
+
+async def widen(kafka: KafkaSettings, topic: str, partitions: int) -> None:
+    """Let a topic of ours have so many partitions, if we may."""
+    try:
+        if not kafka.topics.create:
+            raise TopicAuthorizationFailedError("topics.create is off")
+        async with connect.admin(kafka) as client:
+            await client.create_partitions({topic: NewPartitions(partitions)})
+    except InvalidPartitionsError:
+        log.info("another worker has added partitions to %s", topic)
+    except KafkaError as error:
+        if connect.passing(error):
+            raise
+        log.error("%s needs %d partitions, else what is new is not judged: add the others (%s)", topic, partitions, error)
 
 
 async def partitions_of(kafka: KafkaSettings, topic: str) -> int:
@@ -162,6 +203,6 @@ def _unlike(names: Names, found: Mapping[str, int]) -> list[str]:
     for alike in names.alike():
         counts = {t: found[t] for t in alike if t in found}
         if len(set(counts.values())) > 1:
-            said = ", ".join(f"{t} has {n}" for t, n in counts.items())
-            faults.append(f"partition counts must be equal: {said}; add partitions to the smaller")
+            said, least = ", ".join(f"{t} has {n}" for t, n in counts.items()), min(counts.values())
+            faults.append(f"partition counts must be equal: {said}; {_again('what has more', least)}")
     return faults

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from anomaly.config.settings import KafkaSettings
 from anomaly.decode.records import DeadLetter
 from anomaly.engine import Engine
+from anomaly.host.blocks import Place
 from anomaly.host.health import Health
 from anomaly.host.outputs import Outputs, dead_letter
 from anomaly.host.topics import Names
@@ -21,6 +22,10 @@ class Wiring:
     engine: Engine
     outputs: Outputs
     health: Health
+
+    def has(self, place: Place) -> bool:
+        """Whether a partition of ours was there when we started: to one that was added since nothing is written."""
+        return place.partition < self.partitions[place.topic]
 
     async def set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """Write dead letters, and count them."""

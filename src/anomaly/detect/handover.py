@@ -1,0 +1,42 @@
+"""A group comes from another partition, and what was learned of it comes along.
+
+Its series, sums under way, models, open episodes and its silence go from the detector that knows it to one that does not;
+the donor is left as it is. Times are of the data; clocks and numbers of inputs are the receiver's own.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.decode.index import MISSING
+from anomaly.detect.absence import Clock
+from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.detector import Detector
+from anomaly.detect.migrate import Side, move
+
+
+def hand_over(donor: Detector, to: Detector, groups: NDArray[np.uint64], source: str, partition: int) -> list[Anomaly]:
+    """Give `to` what the donor knows of these groups, by their hashes, (n,); the anomalies that are open of them.
+
+    `to` knows none of them; it hears them from now on through the partition of the source.
+    """
+    theirs, ours = donor.register, to.register
+    at = theirs.index.groups.find(groups, theirs.tables.groups["group"]["key"])
+    groups, at = groups[at != MISSING], at[at != MISSING].astype(np.intp)
+    number = to.sources.setdefault(source, len(to.sources))
+    rows = move(Side(theirs, donor.judge), Side(ours, to.judge), only=at, source=number)
+    mine = ours.index.groups.find(groups, ours.tables.groups["group"]["key"])
+    mine = mine[mine != MISSING]
+    table = ours.tables.groups["group"]
+    table["source"][mine], table["through"][mine] = number, to.inputs.number(source, partition)
+    table["active"][mine] = to.absence.clocks.setdefault(number, Clock()).active
+    return _reports(donor, to, rows, {theirs.subjects.group(g) for g in at.tolist()})
+
+
+def _reports(donor: Detector, to: Detector, rows: dict[int, int], names: set[tuple[str, str]]) -> list[Anomaly]:
+    """Open anomalies go with their judged rows, silences with their groups."""
+    opened = {rows[r]: a for r, a in donor.report.open.items() if r in rows}
+    others = [a for a in (*donor.report.silent.values(), *donor.report.known()) if (a.environment, a.group) in names]
+    to.report.open.update(opened)
+    if others:
+        to.report.restore(others)
+    return [*opened.values(), *others]
