@@ -55,7 +55,7 @@ class World:
     """A source whose services are keyed by name, workers that share its partitions, and their checkpoints."""
 
     def __init__(self, workers: int = 1) -> None:
-        self.partitions, self.step = 4, 0
+        self.partitions, self.room, self.step = 4, 4, 0  # `room`: partitions of the state's topic
         self.brokers, self.log = Brokers(), defaultdict[Place, list[Fetched]](list)
         self.kept: dict[Place, tuple[int, Found]] = {}  # blocks taken, and the checkpoint that says so
         self.taken: dict[Place, int] = {}
@@ -153,7 +153,10 @@ def worlds(monkeypatch: pytest.MonkeyPatch) -> list[World]:
     made: list[World] = []
 
     async def counts(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
-        return dict.fromkeys(names, made[-1].partitions)
+        return {name: made[-1].partitions if name == SOURCE.topic else made[-1].room for name in names}
+
+    async def widen(kafka: KafkaSettings, topic: str, partitions: int) -> None:
+        made[-1].room = partitions
 
     async def notes(kafka: KafkaSettings, topic: str, partitions: Iterable[int]) -> dict[int, dict[bytes, bytes]]:
         return {p: dict(made[-1].brokers.notes) for p in partitions}
@@ -163,6 +166,7 @@ def worlds(monkeypatch: pytest.MonkeyPatch) -> list[World]:
         return made[-1].kept[place][1] if place in made[-1].kept else None
 
     monkeypatch.setattr(topics, "counts", counts)
+    monkeypatch.setattr(topics, "widen", widen)
     monkeypatch.setattr(compacted, "read", notes)
     monkeypatch.setattr(StateTopic, "read", read)
     return made
@@ -212,6 +216,7 @@ async def test_faults_are_told_as_if_the_source_had_not_grown(worlds: list[World
     assert {"service-7", "service-4", "service-3"} <= {group for group, *_ in narrow.triggers()}
     assert wide.triggers() == narrow.triggers()
     assert wide.resolved() == narrow.resolved() != set()
+    assert wide.room == 12
     assert {len(numbers) for numbers in series(wide).values()} == {1}, "who moved took all his series along"
 
 
@@ -232,15 +237,18 @@ async def test_a_worker_that_dies_when_groups_have_moved_takes_them_over_once_mo
     assert wide.resolved() == narrow.resolved()
 
 
-async def test_a_source_that_grew_while_nobody_was_there_is_known_to_have_grown(worlds: list[World]) -> None:
-    """The worker comes back hours later, to a backlog of both: who left is not missed, what was open goes on."""
+@pytest.mark.parametrize("noted", [True, False])
+async def test_a_source_that_grew_while_nobody_was_there_is_known_to_have_grown(worlds: list[World], noted: bool) -> None:
+    """Who left is not missed, what was open goes on; also where the version before ours noted no number of partitions."""
     narrow = await undisturbed(worlds)
     wide = World()
     worlds.append(wide)
     await wide.play(GROWS)
-    wide.grow()
+    wide.checkpoint()
     await wide.stop()
-    wide.stages, wide.taken = [wide.worker()], {}
+    note = wide.brokers.notes.pop(b"partitions/metrics")
+    wide.brokers.notes |= {b"partitions/metrics": note} if noted else {}
+    wide.partitions, wide.stages, wide.taken = 12, [wide.worker()], {}
     await wide.play(END)
     await wide.stop()
 

@@ -7,6 +7,7 @@ from tests.detect.test_migrate import learned
 
 from anomaly.decode.points import Kind
 from anomaly.detect.anomaly import Event
+from anomaly.detect.episode import OPEN
 from anomaly.detect.handover import hand_over
 
 SOURCE, THERE = "metrics", 7  # the partition that groups move to
@@ -165,3 +166,18 @@ def test_after_a_restart_without_a_checkpoint_who_was_not_heard_yet_has_not_left
     (late, *_) = [p for p in STORY[until(170) :] if p.series.group == "shop"]
     again.send(*others(160, 170), late._replace(at=170.0))
     assert not [a for a in again.said if a.event is Event.CLOSE]
+
+
+def test_who_has_learned_is_not_taken_for_new_where_his_group_is_ill_from_before_a_restart() -> None:
+    """Rows that begin in such a group are withheld: these have begun long ago."""
+    at = until(170)
+    before, after = Feed(SPECS), receiver(170)
+    before.play(STORY[:at])
+    live = before.detector.judge.episodes.live
+    live["until"][live["phase"] == OPEN] = ms(160)  # as a restart without a checkpoint leaves them
+    hand_over(before.detector, after.detector, groups(P(SHOP, 0, 0)), SOURCE, THERE)
+    after.send(P(series("new", service="shop"), 170.0, 1.0), partition=THERE)
+
+    subjects = after.detector.register.subjects
+    withheld = after.detector.register.tables.subjects["subject"]["withheld"][: len(subjects)]
+    assert {subjects[r].metric for r in np.flatnonzero(withheld).tolist()} == {"new"}

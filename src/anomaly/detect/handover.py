@@ -29,7 +29,15 @@ def hand_over(donor: Detector, to: Detector, groups: NDArray[np.uint64], source:
     table = ours.tables.groups["group"]
     table["source"][mine], table["through"][mine] = number, to.inputs.number(source, partition)
     table["active"][mine] = to.absence.clocks.setdefault(number, Clock()).active
+    _withheld(donor, to, rows)
     return _reports(donor, to, rows, {theirs.subjects.group(g) for g in at.tolist()})
+
+
+def _withheld(donor: Detector, to: Detector, rows: dict[int, int]) -> None:
+    """Rows that are withheld are so still; the others have begun elsewhere, and are not new."""
+    marks = donor.register.tables.subjects["subject"]["withheld"][list(rows)]
+    to.register.tables.subjects["subject"]["withheld"][list(rows.values())] = marks
+    to.withhold.settle()
 
 
 def _reports(donor: Detector, to: Detector, rows: dict[int, int], names: set[tuple[str, str]]) -> list[Anomaly]:
