@@ -134,6 +134,13 @@ def test_each_input_partition_has_beats_of_its_own():
     assert beats(decoded(stage, f"huge m i {NOW} 1", partition=1)) == [[0]] * PARTITIONS
 
 
+def test_what_is_read_again_from_further_back_has_its_beats_again():
+    stage = Decode(GIANT, PARTITIONS)
+    decoded(stage, f"huge m i {NOW + 60_000} 1")
+    stage.drop("metrics", 0)
+    assert beats(decoded(stage, f"huge m i {NOW} 1")) == [[0]] * PARTITIONS
+
+
 def test_a_beat_is_announced_with_each_block_that_has_one_under_the_name_of_its_group():
     stage = Decode(GIANT, PARTITIONS)
     for offset, time in enumerate((NOW, NOW + BEAT_EVERY)):

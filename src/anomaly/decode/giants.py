@@ -57,6 +57,10 @@ class Giants:
             known = self._beaten[source, partition] = np.append(known, np.zeros(len(self._beats) - known.size, np.int64))
         return known
 
+    def forget(self, source: str, partition: int) -> None:
+        """An input partition may be read from further back: what comes then has its beats again."""
+        self._beaten.pop((source, partition), None)
+
     def beats(self, at: NDArray[np.int64], numbers: Sequence[int] | NDArray[np.uint32]) -> Beats:
         """Beats of these giants, one with each of the points `at`."""
         each = [self._beats[number] for number in numbers]

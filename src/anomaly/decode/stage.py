@@ -69,6 +69,10 @@ class Decode:
             rows = self.catalog.rows_of(block.series.hash)
             self.catalog.columns["until"][rows[rows != MISSING]] = 0
 
+    def drop(self, source: str, partition: int) -> None:
+        """Another worker reads this input partition; if we do so again, it may be from further back."""
+        self.catalog.giants.forget(source, partition)
+
     def _forgot(self, due: NDArray[np.int32]) -> bool:
         """Whether a series was forgotten because the receiver has let it go: the block is to be decoded once more.
 

@@ -49,6 +49,7 @@ class DecodeStage:
     def drop(self, place: Place) -> None:
         """Say how far a partition is heard as soon as it is ours again."""
         self._told = {key: heard for key, heard in self._told.items() if key[0] != place}
+        self._decoder.drop(place.topic, place.partition)
 
     async def take(self, block: Fetched) -> int:
         """Decode a block; its points go to the partitions of their groups."""
