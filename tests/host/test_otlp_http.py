@@ -109,10 +109,10 @@ async def test_a_body_that_cannot_be_decoded_is_refused_for_good(post: Send, inb
         (b"x", {"content_type": "text/plain"}, 415),
         (b"x", {"Content_Encoding": "br"}, 415),
         (b"not gzip", {"Content_Encoding": "gzip"}, 400),
-        (gzip.compress(BODY)[:-3], {"Content_Encoding": "gzip"}, 400),
-        (gzip.compress(BODY) + b"more", {"Content_Encoding": "gzip"}, 400),
+        (gzip.compress(BODY, mtime=0)[:-3], {"Content_Encoding": "gzip"}, 400),
+        (gzip.compress(BODY, mtime=0) + b"more", {"Content_Encoding": "gzip"}, 400),
         (b"x" * (LIMIT + 1), {}, 413),
-        (gzip.compress(bytes(LIMIT + 1)), {"Content_Encoding": "gzip"}, 413),
+        (gzip.compress(bytes(LIMIT + 1), mtime=0), {"Content_Encoding": "gzip"}, 413),
     ],
 )
 async def test_what_cannot_be_read_is_refused_and_never_reaches_the_engine(
