@@ -125,12 +125,14 @@ class Growth:
         partition = zlib.crc32(key) % self.wiring.partitions.get(name, 1)
         held = (await compacted.read(self.wiring.kafka, name, [partition]))[partition].get(key)
         note = _from_note(held) if held else Note(min(kept, many) or many)
-        if held and note.partitions == many:
-            return note
+        by_another = held is not None and note.partitions == many
         if note.partitions != many:
             note = Note(many, note.partitions, int(self.now() * 1000))
+        if note.before and (topic in self.notes or not by_another):
             log.warning("the source has other partitions: groups that move take along what was learned of them",
                         extra={"source": topic, "before": note.before, "now": many})  # fmt: skip
+        if by_another:
+            return note
         await self.wiring.outputs.send([Message(name, partition, key, _to_note(note))])
         return note
 
