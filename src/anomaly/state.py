@@ -29,7 +29,7 @@ Layout = Mapping[str, Any]  # of a table: what its bytes mean, for the version t
 
 USED, FREE = 0, 1  # of a table's `count`
 LAYOUT = {"at", "slot", "spare"}  # fields that say where something lies, or nothing; so does <pool>_at
-SLICE = 1 << 20  # bytes copied at once while judging goes on: half a millisecond
+SLICE = 1 << 19  # bytes copied at once while judging goes on: half a millisecond
 
 
 __all__ = [

@@ -30,6 +30,7 @@ from anomaly.state import Newer, Snapshot, Stateful
 log = logging.getLogger(__name__)
 
 KERNELS = f"{VERSION} numba-{numba.__version__}"
+MOST = 2  # partitions of which checkpoints are written side by side: each is held in memory until then
 AT_ONCE = 2  # partitions restored side by side: one is read while the rows of another are put in; bounds memory
 
 
@@ -146,10 +147,15 @@ class Checkpoints:
         """Begin a checkpoint if one is due. To be called between two blocks."""
         keeper = self._keepers.get(place)
         if keeper and keeper.changed and self.now() >= keeper.due and (keeper.writing is None or keeper.writing.done()):
-            if keeper.pending is None and keeper.copying is None:
+            if keeper.pending is None and keeper.copying is None and self._has_room():
                 keeper.copying = Copying(keeper.state.ahead(keeper.generation), self._paused)
             if keeper.pending or (keeper.copying and keeper.copying.done):
                 self._begin(place, keeper)
+
+    def _has_room(self) -> bool:
+        """Whether another copy may begin: one is made at a time, and few wait to be written."""
+        writing = sum(k.writing is not None and not k.writing.done() for k in self._keepers.values())
+        return writing < MOST and not any(k.copying for k in self._keepers.values())
 
     def _begin(self, place: Place, keeper: Keeper) -> None:
         if keeper.pending is None:
