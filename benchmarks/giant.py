@@ -8,7 +8,6 @@ partition is one core's work at most, so the busiest says how many points a seco
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -19,8 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import numpy as np  # noqa: E402
-from benchmarks.million import MARK, NUMBER  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+from benchmarks.million import MARK, NUMBER, places  # noqa: E402
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest  # noqa: E402
 
 from anomaly.config.load import load_specs  # noqa: E402
@@ -35,6 +33,14 @@ WARM = 3  # steps that register and learn how long a cell is, and do not count
 SOURCE = SourceSettings(topic="bench", encoding="otlp_proto")
 
 
+def width(metric: int) -> int:
+    """How many series of it an instance has."""
+    return WIDEST // (metric + 1) + 1
+
+
+SIZE = sum(map(width, range(METRICS)))  # series of an instance
+
+
 class Instance:
     """The request of one instance, with the places of its times and values."""
 
@@ -42,7 +48,7 @@ class Instance:
         self.number = number
         raw = request(number)
         self.raw = np.frombuffer(raw, np.uint8).copy()
-        self.times, self.values = places(raw, MARK), places(raw, NUMBER)
+        self.times, self.values = places(raw, MARK, SIZE), places(raw, NUMBER, SIZE)
 
     def export(self, step: int) -> bytes:
         """What it has to say at a step; values rise, so that they are right for counters too."""
@@ -66,17 +72,10 @@ def request(number: int) -> bytes:
         data: Any = metric.gauge if i % 3 else metric.sum
         if i % 3 == 0:
             data.is_monotonic, data.aggregation_temporality = True, 2
-        for k in range(WIDEST // (i + 1) + 1):
+        for k in range(width(i)):
             point = data.data_points.add(time_unix_nano=mark, as_double=value)
             point.attributes.add(key="route").value.string_value = f"/r/{k:02d}"
     return made.SerializeToString()
-
-
-def places(raw: bytes, mark: bytes) -> NDArray[np.int64]:
-    """Where the eight bytes of each mark stand, shape (points, 8)."""
-    at = np.array([found.start() for found in re.finditer(re.escape(mark), raw)])
-    found: NDArray[np.int64] = at[:, None] + np.arange(8)
-    return found
 
 
 class Side:

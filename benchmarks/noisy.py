@@ -35,7 +35,7 @@ from benchmarks.million import (  # noqa: E402
     readings,
     say,
     triggers,
-)  # fmt: skip
+)
 
 QUIET, SMALL, LARGE = 9, 10, 1_000  # environments; series of a service of theirs, and of the noisy one's
 TIMES, TURN, ROUNDS = 100, 20, 12  # as often; seconds; rounds to learn from

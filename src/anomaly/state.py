@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
@@ -34,12 +35,27 @@ SLICE = 1 << 19  # bytes copied at once while judging goes on: half a millisecon
 
 __all__ = [
     "FREE", "USED", "Borrowed", "Layout", "Newer", "Part", "Pool", "Rows", "Snapshot", "Stateful", "Table", "ahead",
-    "gather",
+    "gather", "refuse_newer",
 ]  # fmt: skip
 
 
 class Newer(Exception):
     """A state that a later version of ours wrote: to begin anew would write over it."""
+
+
+class Versioned(msgspec.Struct):
+    """What a small state of any version has; those that say nothing are of the first."""
+
+    version: int = 1
+
+
+_from_any = msgspec.msgpack.Decoder(Versioned).decode
+
+
+def refuse_newer(data: bytes, version: int, of: str) -> None:
+    """Raises Newer for the MessagePack of a later version than we read, msgspec.DecodeError for what none of ours wrote."""
+    if (theirs := _from_any(data).version) > version:
+        raise Newer(f"format {theirs} of {of}, and this program reads {version}")
 
 
 class Part(NamedTuple):

@@ -14,8 +14,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from itertools import product
 from pathlib import Path
@@ -32,7 +32,9 @@ from tests.faults.chaos import BEGIN, EVERY, PATIENT, Verdict, read, received, r
 from tests.faults.torment import PARTITIONS, Worker
 from tests.host import broker as kafka
 
+from anomaly.config.settings import KafkaSettings
 from anomaly.dispatch.alert import Alert, What
+from anomaly.host import connect
 from anomaly.host.topics import Names
 
 SERVICES = ("checkout", "mail", "search", "web", "cart", "stock")
@@ -126,15 +128,9 @@ async def write(bootstrap: str, topic: str, steps: range) -> None:
             await asyncio.sleep(PACE)
 
 
-@asynccontextmanager
-async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+def admin(bootstrap: str) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
     """An admin client for a moment."""
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await client.start()
-    try:
-        yield client
-    finally:
-        await client.close()
+    return connect.admin(KafkaSettings(bootstrap=[bootstrap]))
 
 
 async def lose(bootstrap: str, name: str, loss: Loss) -> None:

@@ -252,14 +252,7 @@ async def test_a_checkpoint_written_after_we_looked_is_not_taken_for_lost(tmp_pa
 
 async def test_a_checkpoint_that_is_gone_is_told_once_and_the_rest_is_judged(tmp_path: Path) -> None:
     """The group has an offset, so there was one."""
-    stage, intake = summing(tmp_path)
-    for _ in range(2):
-        await intake.assigned([PLACE])
-        intake.begin({PLACE: 5})
-        await intake.take(block(5, 8))
-    assert [offset for _, offset in stage.taken] == [5, 6, 7]
-    assert lost(intake) == 1
-    await intake.close()
+    await goes_on_without(tmp_path, rebalances=2)
 
 
 async def test_a_checkpoint_that_is_damaged_is_told_once(tmp_path: Path) -> None:
@@ -270,10 +263,16 @@ async def test_a_checkpoint_that_is_damaged_is_told_once(tmp_path: Path) -> None
     await first.close()
     for file in tmp_path.glob("*.state"):
         file.write_bytes(bytes(file.stat().st_size))
-    stage, intake = summing(tmp_path)
-    await intake.assigned([PLACE])
-    intake.begin({PLACE: 5})
-    await intake.take(block(5, 8))
+    await goes_on_without(tmp_path, rebalances=1)
+
+
+async def goes_on_without(folder: Path, rebalances: int) -> None:
+    """A group that has an offset, and no checkpoint that can be read: what follows is judged, and the loss counted once."""
+    stage, intake = summing(folder)
+    for _ in range(rebalances):
+        await intake.assigned([PLACE])
+        intake.begin({PLACE: 5})
+        await intake.take(block(5, 8))
     assert [offset for _, offset in stage.taken] == [5, 6, 7]
     assert lost(intake) == 1
     await intake.close()

@@ -87,9 +87,7 @@ class Detector:
 
     def knows_groups(self, groups: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Of which of these hashes of groups it has series, shape (n,)."""
-        known: NDArray[np.bool_] = (
-            self.register.index.groups.find(groups, self.register.tables.groups["group"]["key"]) != MISSING
-        )
+        known: NDArray[np.bool_] = self.register.find_groups(groups) != MISSING
         return known
 
     @property

@@ -293,9 +293,11 @@ def enter(begin, new, source, lateness, limits, refusing, seed, names, plans, pl
         if plan.spec >= 0:
             feed_value(r, plan, lateness, new, parts, seed, state, book, judges)
         if plan.more != 0:
-            key = ratio_of(row, plan, new, parts, ratios.told_by, seed, state)
-            if plan.ratio != np.uint64(0) and feed_ratio(r, key, plan, lateness, ratios, state, book):
-                continue
+            key = np.uint64(0)
+            if plan.ratio != np.uint64(0):
+                key = ratio_of(row, plan, new, parts, ratios.told_by, seed, state)
+                if feed_ratio(r, key, plan, lateness, ratios, state, book):
+                    continue
             judges.used[1] = MORE
             parts[0], parts[1], parts[2] = r, at, np.int64(key)
             return i

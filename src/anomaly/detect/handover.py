@@ -20,11 +20,11 @@ def hand_over(donor: Detector, to: Detector, groups: NDArray[np.uint64], source:
     `to` knows none of them; it hears them from now on through the partition of the source.
     """
     theirs, ours = donor.register, to.register
-    at = theirs.index.groups.find(groups, theirs.tables.groups["group"]["key"])
+    at = theirs.find_groups(groups)
     groups, at = groups[at != MISSING], at[at != MISSING].astype(np.intp)
     number = to.sources.setdefault(source, len(to.sources))
     rows = move(Side(theirs, donor.judge), Side(ours, to.judge), only=at, source=number)
-    mine = ours.index.groups.find(groups, ours.tables.groups["group"]["key"])
+    mine = ours.find_groups(groups)
     mine = mine[mine != MISSING]
     table = ours.tables.groups["group"]
     table["source"][mine], table["through"][mine] = number, to.inputs.number(source, partition)

@@ -23,7 +23,7 @@ from anomaly.detect.judge import Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.waiting import Waiting
-from anomaly.state import USED, Borrowed, Newer, Part, Table, ahead, gather
+from anomaly.state import USED, Borrowed, Part, Table, ahead, gather, refuse_newer
 
 VERSION = 1
 REPEATED = "repeated"  # points that were taken before: how many come again is no state
@@ -56,13 +56,6 @@ class Rest(msgspec.Struct, kw_only=True):
     version: int = VERSION
 
 
-class Versioned(msgspec.Struct):
-    """What the rest of any version has."""
-
-    version: int = VERSION
-
-
-_from_any = msgspec.msgpack.Decoder(Versioned).decode
 _to_rest, _from_rest = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Rest).decode
 
 
@@ -229,9 +222,7 @@ def write(rest: Rest) -> bytes:
 
 def read(data: bytes) -> Rest:
     """What `write` wrote; raises Newer for what a later version did, msgspec.DecodeError for what none of ours did."""
-    version = _from_any(data).version
-    if version > VERSION:
-        raise Newer(f"format {version} of a detector's state, and this program reads {VERSION}")
+    refuse_newer(data, VERSION, "a detector's state")
     return _from_rest(data)
 
 

@@ -58,8 +58,7 @@ class Register:
         self.index = Indexes(*(Index() for _ in range(7)))
         self.plans = Plans(self.specs, seed)
         self.subjects = Subjects(self.tables, judge)
-        self.widest = LANES  # lanes of the aggregate that has most
-        self.widest, self._refusing = LANES, False
+        self.widest, self._refusing = LANES, False  # lanes of the aggregate that has most
         self._combine = Combine(self.tables, self.index.aggregates, self.subjects, judge, seed)
         self._fed, self._feeds = Table("fed", {"fed": (FED, 0)}), Index()
         self._judges = _room(1)
@@ -73,6 +72,10 @@ class Register:
     def find(self, series: NDArray[np.uint64]) -> NDArray[np.int32]:
         """Row of each series, MISSING where it was not announced."""
         return self.index.rows.find(series, self.tables.rows["row"]["key"])
+
+    def find_groups(self, groups: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Row of each group by its hash, MISSING where none of its series was announced."""
+        return self.index.groups.find(groups, self.tables.groups["group"]["key"])
 
     def add(self, series: Series, source: int, lateness: int, fresh: bool) -> int:
         """Give one series its row. `fresh`: no point of it can have been missed."""
@@ -139,8 +142,8 @@ class Register:
 
     def _announce(self, new: New, when: tuple[int, int], free: Free) -> None:
         begin, room_for = 0, (new.key.size, int(new.end[-1] - new.at[0]))
-        self._make_room(*room_for)
         while True:
+            self._make_room(*room_for)  # anew each time: whoever helped has used some of it
             begin = self._enter(begin, new, when)
             why = int(self._judges.used[1])
             self._adopt()
@@ -149,7 +152,6 @@ class Register:
             if why == FULL:
                 free()
                 self._refusing = True
-                self._make_room(*room_for)
                 continue
             series = unpack(int(new.key[begin]), new.text[new.at[begin] : new.end[begin]].tobytes())
             if why == UNREADABLE:
@@ -158,7 +160,6 @@ class Register:
                 self.plans.make(int(self._parts[0]) & (1 << 64) - 1, series)
                 continue
             self._help(series, when[1])
-            self._make_room(*room_for)  # Python has used some of it
             begin += 1
 
     def _make_room(self, n: int, size: int) -> None:

@@ -90,36 +90,32 @@ def place(text, parts):  # type: ignore[no-untyped-def]
 
 
 @bare
-def named(text, at, names, seed):  # type: ignore[no-untyped-def]
-    """A hash of those of the labels at `at` whose name is among `names` (hashes)."""
+def picked(text, at, names, among, seed):  # type: ignore[no-untyped-def]
+    """A hash of those of the labels at `at` whose name is, or is not, among `names` (hashes)."""
     size, held = head(text, at)
     at, found = at + size, np.uint64(0)
     for _ in range(held):
         begin = at + 1
         middle = begin + head(text, begin)[0]
         at = middle + head(text, middle)[0]
-        name = hash_bytes(text, begin, middle, seed)
-        for known in names:
-            if name == known:
-                found = hash_bytes(text, begin, at, seed ^ found)
+        name, known = hash_bytes(text, begin, middle, seed), False
+        for each in names:
+            known |= name == each
+        if known == among:
+            found = hash_bytes(text, begin, at, seed ^ found)
     return found
+
+
+@bare
+def named(text, at, names, seed):  # type: ignore[no-untyped-def]
+    """A hash of those of the labels at `at` whose name is among `names` (hashes)."""
+    return picked(text, at, names, True, seed)
 
 
 @bare
 def unnamed(text, at, names, seed):  # type: ignore[no-untyped-def]
     """A hash of the other ones."""
-    size, held = head(text, at)
-    at, found = at + size, np.uint64(0)
-    for _ in range(held):
-        begin = at + 1
-        middle = begin + head(text, begin)[0]
-        at = middle + head(text, middle)[0]
-        name, among = hash_bytes(text, begin, middle, seed), False
-        for known in names:
-            among |= name == known
-        if not among:
-            found = hash_bytes(text, begin, at, seed ^ found)
-    return found
+    return picked(text, at, names, False, seed)
 
 
 def key_of(seed: int, *parts: object) -> int:

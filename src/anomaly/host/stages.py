@@ -101,8 +101,7 @@ class DetectStage:
 
     def state(self, place: Place) -> Stateful | None:
         """The partition's detector."""
-        if not self.wiring.has(place):
-            log.error("%s got partitions while we run; see what a start says to it", place.topic)
+        if self.wiring.was_added(place):
             return None
         self._held.add(place.partition)
         return self.wiring.engine.detector(place.partition)

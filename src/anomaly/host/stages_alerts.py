@@ -5,7 +5,6 @@ KEEP_RESOLVED and is deleted then. An alert's offset is committed when every rec
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Sequence
 
@@ -25,9 +24,7 @@ from anomaly.host.posting import Posting
 from anomaly.host.statelog import Whole
 from anomaly.host.telling import readable, to_json
 from anomaly.host.wiring import Wiring
-from anomaly.state import Newer, Stateful
-
-log = logging.getLogger(__name__)
+from anomaly.state import Stateful, refuse_newer
 
 VERSION = 1
 
@@ -43,12 +40,6 @@ class Kept(Struct, frozen=True):
     alert: Alert | None
 
 
-class Versioned(Struct, frozen=True):
-    """What the memory of any version has."""
-
-    version: int = VERSION
-
-
 class Remembered(Struct, frozen=True):
     """All that a partition of this stage knows."""
 
@@ -57,7 +48,6 @@ class Remembered(Struct, frozen=True):
     version: int = VERSION
 
 
-_from_any = msgspec.msgpack.Decoder(Versioned).decode
 _memory_to, _memory_from = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Remembered).decode
 _event = msgspec.json.Decoder(Anomaly | Tick)
 _kept = msgspec.json.Decoder(Kept)
@@ -78,8 +68,7 @@ class CorrelateStage:
 
     def state(self, place: Place) -> Stateful | None:
         """Incidents, and what has been told of them: small enough to be written whole."""
-        if not self.wiring.has(place):
-            log.error("%s got partitions while we run; see what a start says to it", place.topic)
+        if self.wiring.was_added(place):
             return None
         self._kept.setdefault(place.partition, {})
         return Whole(lambda: self._dump(place.partition), lambda data: self._load(place.partition, data))
@@ -89,8 +78,7 @@ class CorrelateStage:
         return _memory_to(Remembered(memory, list(self._kept.get(partition, {}).values())))
 
     def _load(self, partition: int, data: bytes) -> None:
-        if (version := _from_any(data).version) > VERSION:
-            raise Newer(f"format {version} of a correlator's memory, and this program reads {VERSION}")
+        refuse_newer(data, VERSION, "a correlator's memory")
         read = _memory_from(data)
         self.wiring.engine.correlator(partition).remember(read.memory)
         self._kept[partition] = {kept.incident.dedup_key: kept for kept in read.kept}

@@ -149,8 +149,7 @@ async def widen(kafka: KafkaSettings, topic: str, partitions: int) -> None:
 
 async def partitions_of(kafka: KafkaSettings, topic: str) -> int:
     """How many partitions a topic has; 0 where it is not there."""
-    async with connect.admin(kafka) as client:
-        return (await _counts(client, [topic])).get(topic, 0)
+    return (await counts(kafka, [topic])).get(topic, 0)
 
 
 async def await_sources(

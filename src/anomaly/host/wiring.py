@@ -1,5 +1,6 @@
 """What every stage of a process on Kafka is wired to."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from anomaly.host.blocks import Place
 from anomaly.host.health import Health
 from anomaly.host.outputs import Outputs, dead_letter
 from anomaly.host.topics import Names
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,13 @@ class Wiring:
     def has(self, place: Place) -> bool:
         """Whether a partition of ours was there when we started: to one that was added since nothing is written."""
         return place.partition < self.partitions[place.topic]
+
+    def was_added(self, place: Place) -> bool:
+        """Whether it was not; says so."""
+        if self.has(place):
+            return False
+        log.error("%s got partitions while we run; see what a start says to it", place.topic)
+        return True
 
     async def set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """Write dead letters, and count them."""
