@@ -64,7 +64,7 @@ class Rows:
         value = self.level[row] * (1.0 + 0.05 * self.rng.standard_normal(self.series))
         cuts = [slice(a, a + BATCH) for a in range(0, self.series, BATCH)]
         time_, none = np.full(self.series, self.now), np.zeros(self.series)
-        return [Batch(row[c].astype(np.int64), row[c], time_[c], value[c], none[c]) for c in cuts]
+        return [Batch(at := np.arange(row[c].size), row[c], time_[c], value[c], none[c], at) for c in cuts]
 
     def judged(self, batches: list[Batch], ahead: int) -> None:
         """By the full model."""
@@ -77,11 +77,6 @@ class Rows:
         for batch in batches:
             average(batch.row, batch.value, self.light)
 
-    def kept(self, batches: list[Batch]) -> None:
-        """The last values alone."""
-        for batch in batches:
-            self.judge.recent.keep(batch.row, batch.time, batch.value)
-
     def measured(self) -> dict[str, float]:
         """Nanoseconds per point by kind."""
         for _ in range(WARM):
@@ -92,7 +87,6 @@ class Rows:
             "random, not ahead": lambda: self._timed(self.batches(True), lambda b: self.judged(b, 0)),
             "new half-hour": lambda: self._timed(self.batches(True, HALF_HOUR), lambda b: self.judged(b, AHEAD)),
             "light": lambda: self._timed(self.batches(True), self.averaged),
-            "last values": lambda: self._timed(self.batches(True), self.kept),
         }
         rounds = max(ROUNDS, LEAST_POINTS // self.series)
         best = {kind: min(run() for _ in range(2)) for kind, run in runs.items()}  # compiles

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.config.models import Match, ModelSpec
 from anomaly.config.settings import IdentitySettings, Limits, Settings
@@ -81,8 +82,8 @@ class Feed:
         self._announced: set[int] = set()
         judge = self.detector.judge.judge
 
-        def remembering(batch: Batch) -> Verdicts:
-            verdicts = judge(batch)
+        def remembering(batch: Batch, outcome: NDArray[np.uint8] | None = None) -> Verdicts:
+            verdicts = judge(batch, outcome)
             for row, time, value, judged in zip(batch.row, batch.time, verdicts.value, verdicts.judged, strict=True):
                 s = self.detector.register.subjects[row]
                 self.judged.append((s.metric, s.quantity, (int(time) - T0) / 1000, float(value), float(judged[0])))

@@ -3,14 +3,14 @@
 import numpy as np
 
 from anomaly.config.models import Direction, Match, ModelSpec
-from anomaly.detect.episodes import CLOSED, OPENED, REASONS, RECORD, EpisodeEvents, Episodes
+from anomaly.detect.episodes import CLOSED, OPENED, REASONS, RECORD, Episodes, Events
 
 T0 = 1_767_225_600_000
 
 
 def run(
     value: list[float], score: list[float], step: float = 1.0, episodes: Episodes | None = None, bad: int = 0, **spec: object
-) -> EpisodeEvents:
+) -> Events:
     """One row whose expected band is 0 to 2."""
     made = episodes or Episodes([ModelSpec(name="s", match=(Match(),), **spec)], 3.0)  # type: ignore[arg-type]
     made.ensure(1)
@@ -20,7 +20,7 @@ def run(
     return made.step(zeros, times, value, score, zeros, zeros + 2, zeros, zeros + bad)
 
 
-def told(events: EpisodeEvents) -> list[tuple[int, int, str]]:
+def told(events: Events) -> list[tuple[int, int, str]]:
     """Position, event, reason."""
     columns = zip(events.index, events.event, events.reason, strict=True)
     return [(int(i), int(e), REASONS[r]) for i, e, r in columns]
@@ -91,8 +91,8 @@ def test_a_caller_may_close_it_for_a_reason_of_its_own():
     """Once."""
     episodes = Episodes([ModelSpec(name="s", match=(Match(),))], 3.0)
     run([9.0] * 3, [9.0] * 3, episodes=episodes)
-    assert told(episodes.close(0, T0, "series ended")) == [(-1, CLOSED, "series ended")]
-    assert told(episodes.close(0, T0, "series ended")) == []
+    assert told(episodes.close(0, "series ended")) == [(-1, CLOSED, "series ended")]
+    assert told(episodes.close(0, "series ended")) == []
 
 
 def test_what_is_taken_and_put_elsewhere_goes_on_as_it_would_have():

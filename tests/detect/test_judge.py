@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly.config.models import Errors, Match, Model, ModelSpec, Signal, Sum
-from anomaly.detect.episodes import CLOSED, OPENED, RECORD
+from anomaly.detect.episodes import CLOSED, EVENT, OPENED, RECORD
 from anomaly.detect.judge import AHEAD, Batch, Judge, Verdicts
 
 T0 = 1_767_225_600_000
@@ -31,7 +31,9 @@ def judge_of(ahead: int = AHEAD) -> Judge:
 
 def batch(row: np.ndarray, time: np.ndarray, value: np.ndarray, total: np.ndarray) -> Batch:
     """Columns of the right types."""
-    return Batch(np.arange(row.size), row.astype(np.int32), time.astype(np.int64), value * 1.0, total * 1.0)
+    return Batch(
+        np.arange(row.size), row.astype(np.int32), time.astype(np.int64), value * 1.0, total * 1.0, np.arange(row.size)
+    )
 
 
 def story() -> Batch:
@@ -47,13 +49,14 @@ def story() -> Batch:
 
 def part(of: Batch, cut: slice) -> Batch:
     """Some of the points."""
-    return Batch._make(column[cut] for column in of)
+    cut_ = Batch._make(column[cut] for column in of)
+    return cut_._replace(mark=np.arange(cut_.row.size))
 
 
 def told(verdicts: Verdicts) -> list[tuple[object, ...]]:
     """All columns of the events but the position."""
     e = verdicts.events
-    return list(zip(*(getattr(e, name).tolist() for name in e.__dataclass_fields__ if name != "index"), strict=True))
+    return list(zip(*(getattr(e, name).tolist() for name in EVENT.names or () if name != "index"), strict=True))
 
 
 def state(judge: Judge) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from tests.detect.feed import DEFAULT, Feed, P
 from tests.detect.test_detector import ERRORS, IGNORE, LATENCY, SPECS, STORY, TRAFFIC
 
@@ -36,8 +37,8 @@ def watch(feed: Feed) -> None:
     """Remember what is judged by the judge of now."""
     judge = feed.detector.judge.judge
 
-    def remembering(batch: Batch) -> Verdicts:
-        verdicts = judge(batch)
+    def remembering(batch: Batch, outcome: NDArray[np.uint8] | None = None) -> Verdicts:
+        verdicts = judge(batch, outcome)
         for row, time, value, judged in zip(batch.row, batch.time, verdicts.value, verdicts.judged, strict=True):
             s = feed.detector.register.subjects[row]
             feed.judged.append((s.metric, s.quantity, float(time), float(value), float(judged[0])))

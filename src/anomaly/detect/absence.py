@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.compiled import bare, inlined
 from anomaly.decode.block import Block
 from anomaly.decode.points import Points
 
@@ -113,6 +114,34 @@ def _slowest(times: list[int]) -> int:
     return min((t for t in times if t >= newest - IDLE), default=0)
 
 
+@bare
+def survey(groups, touched, source, active, settled, heard, back, missed):  # type: ignore[no-untyped-def]
+    """Note which groups of a source were heard; returns how many of them came back, and how many are missed."""
+    came, gone = 0, 0
+    for g in range(groups.size):
+        group = groups[g]
+        if group.source != source or group.last == 0:
+            continue
+        if group.last > group.seen:
+            group.seen, group.active, touched[g] = group.last, active, 1
+            if group.open != 0:
+                back[came] = g
+                came += 1
+        elif group.open == 0 and is_missed(group, active, settled, heard):
+            missed[gone], touched[g] = g, 1
+            gone += 1
+    return came, gone
+
+
+@inlined
+def is_missed(group, active, settled, heard):  # type: ignore[no-untyped-def]
+    """Whether a watched group that has a history is silent for too long, while its source and its input are heard."""
+    if group.watched == 0 or group.alive <= 0 or group.arrivals < ARRIVALS or group.last - group.since < HISTORY:
+        return False
+    limit = max(LEAST, GAPS * group.usual)
+    return group.last > settled and active - group.active > limit and heard[group.through] - group.last > limit
+
+
 @dataclass(slots=True)
 class Clock:
     """How long a source was heard, all in ms."""
@@ -147,29 +176,15 @@ class Absence:
         """Who fell silent by `time`, and who was heard again; `heard` how far each input was heard, ms, by its number."""
         clock = self.clocks.setdefault(source, Clock())
         clock.go_on(time // CHECK * CHECK)
-        mine = np.flatnonzero((groups["source"] == source) & (groups["last"] > 0))
-        came = mine[groups["last"][mine] > groups["seen"][mine]]
-        groups["seen"][came], groups["active"][came], touched[came] = groups["last"][came], clock.active, 1
-        back = [self._again(groups, int(g)) for g in came[groups["open"][came] != 0]]
-        missed = self._missed(groups, mine, clock.active, heard)
-        touched[missed] = 1
-        return back + [self._silent(groups, int(g), clock.last) for g in missed]
+        back, missed = np.empty(groups.size, np.int64), np.empty(groups.size, np.int64)
+        clocks = source, clock.active, self.settled
+        many = survey(groups, touched, *clocks, heard, back, missed)
+        silent = [self._silent(groups, int(g), clock.last) for g in missed[: many[1]]]
+        return [self._again(groups, int(g)) for g in back[: many[0]]] + silent
 
     def has_left(self, last: int, time: int) -> bool:
         """Whether a group that was last heard then is on another partition by now."""
         return 0 < last <= self.settled < time and time - last > LEFT
-
-    def _missed(
-        self, groups: NDArray[np.void], mine: NDArray[np.intp], active: float, heard: NDArray[np.int64]
-    ) -> NDArray[np.intp]:
-        g = groups[mine]
-        known = (g["watched"] != 0) & (g["arrivals"] >= ARRIVALS) & (g["last"] - g["since"] >= HISTORY)
-        known &= g["last"] > self.settled
-        limit = np.maximum(LEAST, GAPS * g["usual"])
-        silent = (g["open"] == 0) & (g["alive"] > 0) & (active - g["active"] > limit)
-        silent &= heard[g["through"]] - g["last"] > limit
-        missed: NDArray[np.intp] = mine[known & silent]
-        return missed
 
     def _silent(self, groups: NDArray[np.void], g: int, time: int) -> Silence:
         groups["open"][g] = 1

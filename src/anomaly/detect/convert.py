@@ -310,4 +310,4 @@ def convert(begin, points, state, through, outcome, values, used, closed, delta,
 
 def room(n: int) -> Values:
     """Room for n values."""
-    return Values(np.zeros(n, np.int64), np.zeros(n, np.int32), np.zeros(n, np.int64), np.zeros(n))
+    return Values(np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n))

@@ -34,6 +34,7 @@ from anomaly.detect.waiting import Waiting
 from anomaly.detect.withhold import Withhold
 from anomaly.state import Layout, Part, Snapshot
 
+COLUMNS = tuple(field.name for field in fields(Points))
 REPEATED, PAST_LIMIT = keep.REPEATED, "past_limit"
 SWEEP_EVERY = 60_000  # ms of data time between looks for idle series, at least
 TICK = 1_000  # ms of data time without a word
@@ -260,6 +261,8 @@ class Detector:
 
     def _take(self, points: Points, block: Block, source: int) -> list[Anomaly]:
         """Judge points, looking for silence between them wherever time passes a look."""
+        if not len(points):
+            return []
         points = owned(points)
         rows = self.register.find(points.series)
         unknown = rows == MISSING
@@ -333,4 +336,5 @@ class Detector:
 
 def owned(points: Points) -> Points:
     """The points in arrays that may be written to: what came off the wire may not, and is another type to a kernel."""
-    return Points(*(np.require(getattr(points, f.name), requirements=("C", "W")) for f in fields(points)))
+    columns = (getattr(points, name) for name in COLUMNS)
+    return Points(*(column if column.flags.carray else column.copy() for column in columns))

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from anomaly.compiled import bare
+from anomaly.compiled import bare, inlined
 
 CALM, PENDING, OPEN, ACCEPTED = 0, 1, 2, 3
 NOTHING, OPENED, RECORD, CLOSED = 0, 1, 2, 3
@@ -186,7 +186,7 @@ def live_point(e, dt, time, value, score, low, high, spec, bad, sharp):  # type:
     return NOTHING, NO_REASON
 
 
-@bare
+@inlined
 def step_point(episodes, r, time, value, score, low, high, spec, bad, open_at):  # type: ignore[no-untyped-def]
     """What happens at a point, NOTHING if it is not newer than the last: (what, reason of a close, place)."""
     table, live, spare, places = episodes

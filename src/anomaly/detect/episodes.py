@@ -7,7 +7,6 @@ an alert needs: dispatch decides what is worth telling. While it is open only a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,10 @@ from anomaly.detect.episode import (
     occupy,
     step_point,
 )  # fmt: skip
+from anomaly.detect.recent import KEPT
 from anomaly.pool import grown
 
-__all__ = ["CLOSED", "OPENED", "OPEN_AT", "REASONS", "RECORD", "EpisodeEvents", "Episodes"]
+__all__ = ["CLOSED", "EVENT", "OPENED", "OPEN_AT", "REASONS", "RECORD", "Episodes", "Events"]
 
 OPEN_AT = (
     2.5  # record level: about once in three hundred points by chance, before what a series does all the time is taken off
@@ -39,62 +39,42 @@ REASONS = ("", "back to normal", "new normal", "series ended", "heard again")
 SIDES = {Direction.ABOVE: 1.0, Direction.BELOW: -1.0, Direction.EITHER: 0.0}
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeEvents:
-    """What happened to episodes at m points, in arrival order; shape (m,) each.
-
-    index    position of the point in the batch; -1 for an event that no point caused
-    row      whose episode
-    event    OPENED, RECORD or CLOSED
-    started  ms: the first violating point
-    score, observed  greatest score so far and the value there
-    low, high  the band frozen when the violation began, in the value's unit; NaN where `bad` opened it before one was known
-    side     1 above, -1 below the band
-    reason   of a close: index into REASONS
-    tally_k, tally_n  of k of n: events of the cells since the first violating one, this one included; else 0
-    """
-
-    index: NDArray[np.int64]
-    row: NDArray[np.int32]
-    event: NDArray[np.int8]
-    started: NDArray[np.int64]
-    score: NDArray[np.float64]
-    observed: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    side: NDArray[np.int8]
-    reason: NDArray[np.int8]
-    tally_k: NDArray[np.float64]
-    tally_n: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return int(self.row.size)
-
-    @classmethod
-    def of(cls, columns: Sequence[NDArray[Any]], n: int) -> "EpisodeEvents":
-        """The first `n` places of the columns, given in the order above."""
-        return cls(*(column[:n].copy() for column in columns))
-
-
-EVENT_KINDS = (
-    np.int64, np.int32, np.int8, np.int64, np.float64, np.float64, np.float64, np.float64, np.int8, np.int8, np.float64,
-    np.float64,
+# What happened to an episode at a point:
+# index    position of the point in the batch; -1 for an event that no point caused
+# row      whose episode
+# event    OPENED, RECORD or CLOSED
+# started  ms: the first violating point
+# score, observed  greatest score so far and the value there
+# low, high  the band frozen when the violation began, in the value's unit; NaN where `bad` opened it before one was known
+# side     1 above, -1 below the band
+# reason   of a close: index into REASONS
+# tally_k, tally_n  of k of n: events of the cells since the first violating one, this one included; else 0
+# second, value  the last values of the row, this one included, as in `recent.RING`; zeros where nobody keeps them
+EVENT = np.dtype(
+    [
+        ("index", "i8"), ("started", "i8"), ("score", "f8"), ("observed", "f8"), ("low", "f8"), ("high", "f8"),
+        ("tally_k", "f8"), ("tally_n", "f8"), ("row", "i4"), ("event", "i1"), ("side", "i1"), ("reason", "i1"),
+        ("second", "u4", (KEPT,)), ("value", "f4", (KEPT,)),
+    ]
 )  # fmt: skip
 
 
-def event_columns(n: int) -> tuple[NDArray[Any], ...]:
-    """Room for the events of `n` points."""
-    return tuple(np.empty(n, kind) for kind in EVENT_KINDS)
+Events = np.recarray[Any, np.dtype[np.void]]  # of EVENT: a column is read as an attribute, shape (m,)
+NONE: Events = np.zeros(0, EVENT).view(np.recarray)
+
+
+def first(events: NDArray[np.void], m: int) -> Events:
+    """The first `m` of some EVENTs."""
+    return events[:m].view(np.recarray) if m else NONE
 
 
 @bare
 def write(at, i, row, event, reason, e, k, n, out):  # type: ignore[no-untyped-def]
-    """Put what happened at point `i` into place `at` of the columns."""
-    index, rows, events, started, score, observed, low, high, side, reasons, tally_k, tally_n = out
-    index[at], rows[at], events[at], reasons[at] = i, row, event, reason
-    started[at], score[at], observed[at] = e.started, e.score, e.observed
-    low[at], high[at], side[at] = e.low, e.high, e.side
-    tally_k[at], tally_n[at] = k, n
+    """Put what happened at point `i` into place `at` of the events; its ring is the caller's."""
+    one = out[at]
+    one.index, one.row, one.event, one.reason = i, row, event, reason
+    one.started, one.score, one.observed, one.low, one.high, one.side = e.started, e.score, e.observed, e.low, e.high, e.side
+    one.tally_k, one.tally_n = k, n
 
 
 @kernel
@@ -157,15 +137,15 @@ class Episodes:
         high: ArrayLike,
         spec: ArrayLike,
         bad: ArrayLike,
-    ) -> EpisodeEvents:
+    ) -> Events:
         """Take judged points in arrival order; `spec` is each point's index in the specs, `bad` its spec's `bad` level."""
         rows, times, specs = np.asarray(row, np.int32), np.asarray(time, np.int64), np.asarray(spec, np.int16)
         numbers = tuple(np.asarray(c, np.float64) for c in (value, score, low, high))
         flags = np.asarray(bad, np.uint8)
-        out = event_columns(rows.size)
+        out = np.zeros(rows.size, EVENT)
         self.reserve(rows.size)
         m = step(rows, times, *numbers, specs, flags, self.parameters, self.open_at, self.arrays, out)
-        return EpisodeEvents.of(out, m)
+        return first(out, m)
 
     def open(self) -> NDArray[np.int32]:
         """Rows whose episode is open now."""
@@ -190,14 +170,14 @@ class Episodes:
         side = -1 if direction is Direction.BELOW else 1
         self._live(row)[()] = (started, until, score, score, observed, low, high, 0.0, 0.0, row, 0, OPEN, side, bad)
 
-    def close(self, row: int, time: int, reason: str) -> EpisodeEvents:
+    def close(self, row: int, reason: str) -> Events:
         """End a row's episode for a reason of REASONS; no event where none was open."""
-        out, at = event_columns(1), int(self.table["at"][row]) - 1
+        out, at = np.zeros(1, EVENT), int(self.table["at"][row]) - 1
         was_open = at >= 0 and self.live["phase"][at] == OPEN
         if was_open:
             write(0, -1, row, CLOSED, REASONS.index(reason), self.live[at], 0.0, 0.0, out)
         self.clear(row)
-        return EpisodeEvents.of(out, int(was_open))
+        return first(out, int(was_open))
 
     def clear(self, row: int) -> None:
         """Forget a row's episode without a word."""

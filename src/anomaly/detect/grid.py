@@ -106,6 +106,14 @@ def reach(state, a, cell, cells, index):  # type: ignore[no-untyped-def]
         recount(state, a)
 
 
+@inlined
+def may_settle(agg):  # type: ignore[no-untyped-def]
+    """Whether the oldest open cell may be complete or overdue: nearly always not, and that is quickly said."""
+    return agg.newest >= (agg.first + 1) * agg.step and (
+        agg.pending == 0 or agg.newest >= (agg.first + 2) * agg.step + agg.lateness
+    )
+
+
 @bare
 def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
     """Close every cell that is complete or overdue."""
@@ -137,7 +145,7 @@ def put(state, m, slot, share, gained, summed, seconds, delta, buckets):  # type
             state.lanes[slot + LANES + j] += share * delta[j]
 
 
-@bare
+@inlined
 def spread(state, m, base, time, gained, summed, delta, buckets, cells, index):  # type: ignore[no-untyped-def]
     """Spread a contribution over the cells that (base, time] touches; cells that are closed keep what they had."""
     member = state.members[m]
@@ -149,14 +157,15 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
         begin = agg.first * agg.step  # a delta is said once: it goes into what is still open, whole
         span = time - begin
     for c in range(max(begin // agg.step, agg.first), (time - 1) // agg.step + 1):
-        reach(state, a, c, cells, index)
+        if c >= agg.first + CELLS:
+            reach(state, a, c, cells, index)
         if c >= agg.first:
             held = min(time, (c + 1) * agg.step) - max(begin, c * agg.step)
             slot = agg.lanes_at + (c % CELLS) * agg.width
             put(state, m, slot, held / span, gained, summed, held / 1000.0, delta, buckets)
 
 
-@bare
+@inlined
 def contribute(state, m, base, time, gained, summed, delta, buckets, cells, index):  # type: ignore[no-untyped-def]
     """What a row gained over (base, time], as one of its memberships sees it; base 0: nothing is known to be gained."""
     member = state.members[m]
@@ -176,11 +185,13 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
         member.gained, member.summed = gained * 1000.0 / (time - base), summed * 1000.0 / (time - base)
         if agg.reading == RATIO:
             c = max((time - 1) // agg.step, agg.first)
-            reach(state, a, c, cells, index)
+            if c >= agg.first + CELLS:
+                reach(state, a, c, cells, index)
             put(state, m, agg.lanes_at + (c % CELLS) * agg.width, 1.0, gained, summed, (time - base) / 1000.0, delta, 0)
         else:
             spread(state, m, base, time, gained, summed, delta, buckets, cells, index)
     if member.counted != 0 and time >= (agg.first + 1) * agg.step:
         member.counted = 0
         agg.pending -= 1
-    settle(state, a, cells, index)
+    if may_settle(agg):
+        settle(state, a, cells, index)

@@ -21,11 +21,12 @@ from anomaly.config.models import ModelSpec
 from anomaly.detect import adaptive, counts
 from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.bank import Bank
+from anomaly.detect.convert import SCORED, WARMING
 from anomaly.detect.counts import Ratios
 from anomaly.detect.episode import ACCEPTED, OPEN, PENDING, step_point
-from anomaly.detect.episodes import OPEN_AT, EpisodeEvents, Episodes, event_columns, write
+from anomaly.detect.episodes import EVENT, OPEN_AT, Episodes, Events, first, write
 from anomaly.detect.layout import HOT, LINE
-from anomaly.detect.recent import Recent
+from anomaly.detect.recent import Recent, push, show
 from anomaly.pool import grown
 
 JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1")], align=True)
@@ -35,24 +36,27 @@ LONGEST = 300.0  # seconds that a rate speaks for
 
 
 class Batch(NamedTuple):
-    """Values of judged rows in arrival order; `total` is n where k of n is judged (`value` is then k), else 0."""
+    """Values of judged rows in arrival order; `total` is n where k of n is judged (`value` is then k), else 0.
+
+    `mark`: where to write what became of the point, -1: nowhere, because a sum is judged.
+    """
 
     point: NDArray[np.int64]  # position among the points that brought it
     row: NDArray[np.int32]
     time: NDArray[np.int64]
     value: NDArray[np.float64]
     total: NDArray[np.float64]
+    mark: NDArray[np.int64]
 
 
 class Verdicts(NamedTuple):
     """What was found: `value` (n,) as judged (a ratio for k of n), `judged` (n, 4) score, low, high and seconds learned,
-    `bad` (n,) whether the spec's level was reached, `held` (n,) whether the episode was open afterwards, and the events."""
+    `bad` (n,) whether the spec's level was reached, and the events (`episodes.EVENT`)."""
 
     value: NDArray[np.float64]
     judged: NDArray[np.float64]
     bad: NDArray[np.uint8]
-    held: NDArray[np.uint8]
-    events: EpisodeEvents
+    events: Events
 
 
 @bare
@@ -71,11 +75,12 @@ def is_beyond(e, value):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def ask(r, table, state, rows, touched):  # type: ignore[no-untyped-def]
+def ask(r, table, state, rows, rings, touched):  # type: ignore[no-untyped-def]
     """Have the state of a row that comes soon brought from memory: at many series that takes as long as judging."""
     for byte in range(0, HOT, LINE):
         fetch(state, r, byte)
     fetch(rows, r, 0)
+    fetch(rings, r, 0)
     fetch(table, r, 0)
     fetch(touched, r, 0)
 
@@ -98,17 +103,18 @@ def value_point(s, what, e, live, state, r, time, x):  # type: ignore[no-untyped
 
 
 @bare
-def walk(ahead, row, time, value, total, table, limits, state, ratios, parameters, open_at, episodes, touched, out, events):  # type: ignore[no-untyped-def]
+def walk(ahead, batch, table, limits, state, ratios, rings, parameters, open_at, episodes, touched, outcome, out, events):  # type: ignore[no-untyped-def]
     """Judge each value, step its episode, learn; returns the number of events. `limits` (specs, 3): fewest, bad, of.
 
     `touched` is set for every row whose state may have changed; rows are asked for `ahead` points before, 0: never.
     """
+    _, row, time, value, total, mark = batch
     rows, live = episodes[0], episodes[1]
-    seen, judged, faults, held = out
+    seen, judged, faults = out
     m = 0
     for i in range(row.size):
         if ahead > 0 and i + ahead < row.size:
-            ask(row[i + ahead], table, state, rows, touched)
+            ask(row[i + ahead], table, state, rows, rings, touched)
         r, x, fault, k, n = row[i], value[i], False, 0.0, 0.0
         what, e = table[r], rows[r]
         score, low, high, learned = math.nan, math.nan, math.nan, 0.0
@@ -126,13 +132,16 @@ def walk(ahead, row, time, value, total, table, limits, state, ratios, parameter
             score, low, high, learned = value_point(state[r], what, e, live, state, r, time[i], x)
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
+        if mark[i] >= 0:
+            outcome[mark[i]] = WARMING if math.isnan(score) else SCORED
+        push(rings[r], time[i], x)
         if math.isfinite(x) and time[i] > until:
             said = math.nan if until != 0 and what.slot < 0 else score
             event, reason, at = step_point(episodes, r, time[i], x, said, low, high, parameters[what.spec], fault, open_at)
             if event != 0:
                 write(m, i, r, event, reason, live[at], k, n, events)
+                show(rings[r], events[m])
                 m += 1
-        held[i] = e.at > 0 and live[e.at - 1].phase == OPEN
         if what.slot >= 0 and (e.at == 0 or live[e.at - 1].phase == ACCEPTED):
             ratios[what.slot].tally_k = ratios[what.slot].tally_n = 0.0
         touched[r] = 1
@@ -220,13 +229,13 @@ class Judge:
         adaptive_rows = np.flatnonzero(self.table["slot"][: self.size] < 0)
         return float(np.mean(self.bank.warm(adaptive_rows))) if adaptive_rows.size else 1.0
 
-    def judge(self, batch: Batch) -> Verdicts:
-        """Judge and learn a batch."""
+    def judge(self, batch: Batch, outcome: NDArray[np.uint8] | None = None) -> Verdicts:
+        """Judge and learn a batch, and say in `outcome` what became of the points that it marks."""
         n = batch.row.size
-        out = np.empty(n), np.empty((n, 4)), np.empty(n, np.uint8), np.empty(n, np.uint8)
-        events = event_columns(n)
+        outcome = np.empty(n, np.uint8) if outcome is None else outcome
+        out, events = (np.empty(n), np.empty((n, 4)), np.empty(n, np.uint8)), np.empty(n, EVENT)
         self.episodes.reserve(n)
         episodes = self.episodes.parameters, self.episodes.open_at, self.episodes.arrays
-        state = self.table, self._limits, self.bank.state, self.ratios.state
-        m = walk(self.ahead, *batch[1:], *state, *episodes, self.touched, out, events)
-        return Verdicts(*out, EpisodeEvents.of(events, m))
+        state = self.table, self._limits, self.bank.state, self.ratios.state, self.recent.rings
+        m = walk(self.ahead, batch, *state, *episodes, self.touched, outcome, out, events)
+        return Verdicts(*out, first(events, m))

@@ -10,27 +10,33 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from anomaly.compiled import bare, fetch
+from anomaly.compiled import inlined
 from anomaly.detect.layout import lined, longer
 
 KEPT = 8
 LARGEST = 3e38  # what a float32 holds; evidence needs no more
-AHEAD = 8  # rows by which memory is asked before their turn
 RING = np.dtype([("second", "u4", (KEPT,)), ("value", "f4", (KEPT,))])
 
 
-@bare
-def push(row, time, value, rings):  # type: ignore[no-untyped-def]
-    """Keep values in arrival order, those that are finite."""
-    for i in range(row.size):
-        if i + AHEAD < row.size:
-            fetch(rings, row[i + AHEAD], 0)
-        if not math.isfinite(value[i]):
-            continue
-        ring = rings[row[i]]
+@inlined
+def push(ring, time, value):  # type: ignore[no-untyped-def]
+    """Keep a value if it is finite: what is not is no evidence."""
+    if math.isfinite(value):
         for k in range(KEPT - 1):
             ring.second[k], ring.value[k] = ring.second[k + 1], ring.value[k + 1]
-        ring.second[KEPT - 1], ring.value[KEPT - 1] = time[i] // 1000, min(max(value[i], -LARGEST), LARGEST)
+        ring.second[KEPT - 1], ring.value[KEPT - 1] = time // 1000, min(max(value, -LARGEST), LARGEST)
+
+
+@inlined
+def show(ring, event):  # type: ignore[no-untyped-def]
+    """Copy what is kept into an event."""
+    for k in range(KEPT):
+        event.second[k], event.value[k] = ring.second[k], ring.value[k]
+
+
+def pairs(second: NDArray[np.uint32], value: NDArray[np.float32]) -> tuple[tuple[int, float], ...]:
+    """The (time ms, value) pairs of a ring, shape (KEPT,) each, oldest first."""
+    return tuple((s * 1000, v) for s, v in zip(second.tolist(), value.tolist(), strict=True) if s > 0)
 
 
 class Recent:
@@ -42,24 +48,6 @@ class Recent:
     def ensure(self, rows: int) -> None:
         """Make at least `rows` rings exist."""
         self.rings = longer(self.rings, rows)
-
-    def keep(self, row: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]) -> None:
-        """Keep judged values in arrival order; what is not finite is no evidence."""
-        push(row, time, value, self.rings)
-
-    def last(
-        self, row: int, times: NDArray[np.int64] | None = None, values: NDArray[np.float64] | None = None
-    ) -> tuple[tuple[int, float], ...]:
-        """The last KEPT (time ms, value) pairs of a row, oldest first, with newer ones that are not kept yet."""
-        ring = self.rings[row]
-        there = ring["second"] > 0
-        second, kept = ring["second"][there].astype(np.int64), ring["value"][there]
-        if times is not None and values is not None:
-            second, kept = (
-                np.concatenate([second, times // 1000]),
-                np.concatenate([kept, np.clip(values, -LARGEST, LARGEST).astype(np.float32)]),
-            )
-        return tuple((int(s) * 1000, float(v)) for s, v in zip(second[-KEPT:], kept[-KEPT:], strict=True))
 
     def take(self, rows: ArrayLike) -> bytes:
         """State of some rows, to be put back by `put`."""

@@ -17,7 +17,7 @@ from anomaly.detect.absence import Silence
 from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.detect.episodes import OPENED, REASONS, RECORD
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
-from anomaly.detect.recent import KEPT
+from anomaly.detect.recent import pairs
 from anomaly.detect.subject import Subject
 
 SILENCE, HEARD = "group", "heard"  # metric and quantity of a silent group
@@ -76,12 +76,11 @@ class Report:
 
     def of(self, batch: Batch, verdicts: Verdicts) -> list[Anomaly]:
         """What a batch changed, in arrival order."""
-        at = verdicts.events.index.tolist()
-        return [self._event(batch, verdicts, point, i) for i, point in enumerate(at)]
+        return [self._event(batch, verdicts, e) for e in verdicts.events]
 
     def ended(self, row: int, time: int) -> Anomaly:
         """The series of an open anomaly is no more."""
-        self.judge.episodes.close(row, time, "series ended")
+        self.judge.episodes.close(row, "series ended")
         return self.over(self.open.pop(row), time)
 
     @staticmethod
@@ -114,46 +113,45 @@ class Report:
         )  # fmt: skip
         return a
 
-    def _event(self, batch: Batch, verdicts: Verdicts, at: int, i: int) -> Anomaly:
-        row, e = int(batch.row[at]), verdicts.events
-        if e.event[i] == OPENED:
-            self.open[row] = self._opened(batch, verdicts, at, i)
-        a = self._now(self.open[row], batch, verdicts, at, i)
-        a = msgspec.structs.replace(a, score=float(e.score[i]), observed=float(e.observed[i]))
-        if e.event[i] == OPENED:
+    def _event(self, batch: Batch, verdicts: Verdicts, e: np.record) -> Anomaly:
+        row = int(e.row)
+        if e.event == OPENED:
+            self.open[row] = self._opened(batch, verdicts, e)
+        a = self._now(self.open[row], batch, verdicts, e)
+        if e.event == OPENED:
             self.open[row] = a
             return a
-        if e.event[i] == RECORD:
+        if e.event == RECORD:
             self.open[row] = msgspec.structs.replace(a, event=Event.RECORD)
             return self.open[row]
         del self.open[row]
-        return msgspec.structs.replace(a, event=Event.CLOSE, ended=a.time, reason=REASONS[e.reason[i]])
+        return msgspec.structs.replace(a, event=Event.CLOSE, ended=a.time, reason=REASONS[e.reason])
 
-    def _now(self, a: Anomaly, batch: Batch, verdicts: Verdicts, at: int, i: int) -> Anomaly:
-        """The anomaly as the value at `at` leaves it."""
-        row, e = int(batch.row[at]), verdicts.events
-        mine = np.flatnonzero(batch.row[: at + 1] == row)
-        mine = mine[np.isfinite(verdicts.value[mine])][-KEPT:]
+    def _now(self, a: Anomaly, batch: Batch, verdicts: Verdicts, e: np.record) -> Anomaly:
+        """The anomaly as the value of the event leaves it."""
+        at = int(e.index)
         return msgspec.structs.replace(
             a,
             time=int(batch.time[at]),
+            score=float(e.score),
+            observed=float(e.observed),
             current=float(verdicts.value[at]),
             bad=a.bad or bool(verdicts.bad[at]),
-            events=(float(e.tally_k[i]), float(e.tally_n[i])) if self.judge.table["slot"][row] >= 0 else None,
-            points=self.judge.recent.last(row, batch.time[mine], verdicts.value[mine]),
+            events=(float(e.tally_k), float(e.tally_n)) if self.judge.table["slot"][e.row] >= 0 else None,
+            points=pairs(e.second, e.value),
         )
 
-    def _opened(self, batch: Batch, verdicts: Verdicts, at: int, i: int) -> Anomaly:
-        row, e = int(batch.row[at]), verdicts.events
-        subject, started = self.subjects[row], int(e.started[i])
+    def _opened(self, batch: Batch, verdicts: Verdicts, e: np.record) -> Anomaly:
+        at, started = int(e.index), int(e.started)
+        subject = self.subjects[int(e.row)]
         spec = self.specs[subject.spec]
-        low, high = (float(x) if math.isfinite(x) else float(verdicts.value[at]) for x in (e.low[i], e.high[i]))
+        low, high = (float(x) if math.isfinite(x) else float(verdicts.value[at]) for x in (e.low, e.high))
         return Anomaly(
             id=identity(subject.key, started), event=Event.OPEN, time=started, environment=subject.environment,
             group=subject.group, metric=subject.metric, quantity=subject.quantity, labels=subject.labels,
             instance=subject.instance or (), aggregate=subject.instance is None, unit=subject.unit, signal=spec.signal,
             spec=spec.name, pages=spec.pages and (subject.instance is None or spec.signal is not Signal.TRAFFIC),
-            direction=Direction.ABOVE if e.side[i] > 0 else Direction.BELOW,
+            direction=Direction.ABOVE if e.side > 0 else Direction.BELOW,
             started=started, ended=None, score=0.0, observed=0.0, current=0.0, expected=(low, high), events=None, bad=False,
             learned=float(verdicts.judged[at, LEARNED]), points=(),
         )  # fmt: skip

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from anomaly.decode.points import Kind, Points
 from anomaly.detect import quantile
 from anomaly.detect.anomaly import Anomaly
-from anomaly.detect.convert import OTHER_WRITER, OUTCOMES, SCORED, WARMING, Columns, Values, convert, room
-from anomaly.detect.judge import SCORE, Batch, Judge
+from anomaly.detect.convert import OTHER_WRITER, OUTCOMES, WARMING, Columns, Values, convert, room
+from anomaly.detect.judge import Batch, Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
@@ -50,12 +50,10 @@ class Score:
 
     def _columns(self, points: Points, rows: NDArray[np.int32]) -> Columns:
         """The points for the kernel, with room for what it keeps and hands out."""
-        longest = int(points.bucket_len.max())
-        histograms = np.flatnonzero(points.kind >= Kind.HISTOGRAM)
-        if histograms.size:
+        if points.kind.max() >= Kind.HISTOGRAM:
+            histograms = np.flatnonzero(points.kind >= Kind.HISTOGRAM)
             self.register.reserve(rows[histograms], points.bucket_len[histograms])
-        if longest > self._delta.size:
-            self._delta = np.zeros(longest)
+            self._delta = grown(self._delta, int(points.bucket_len.max()))
         if self._closed.lanes.size < CLOSED_CELLS * self.register.widest:
             self._closed = cells(CLOSED_CELLS, CLOSED_CELLS * self.register.widest)
         p = points
@@ -64,25 +62,16 @@ class Score:
 
     def _report(self, values: Values, closed: Cells, outcome: NDArray[np.uint8]) -> list[Anomaly]:
         """Judge values and closed cells in arrival order, and say what that changed."""
-        single = values.row.size
-        parts = [Batch(values.point, values.row, values.time, values.value, np.zeros(single))]
+        batch = Batch(values.point, values.row, values.time, values.value, np.zeros(values.row.size), values.point)
         if closed.used[0]:
-            parts += self._read(closed)
-        batch, own = parts[0], np.ones(single, np.bool_)
-        if len(parts) > 1:
-            batch = Batch._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+            batch = Batch._make(np.concatenate(columns) for columns in zip(batch, *self._read(closed), strict=True))
             order = np.argsort(batch.point, kind="stable")
-            batch, own = Batch._make(column[order] for column in batch), order < single
+            batch = Batch._make(column[order] for column in batch)
         if self.withhold.any:
             taken = ~self.withhold.are(batch.row)
-            outcome[batch.point[own & ~taken]] = WARMING
-            batch, own = Batch._make(column[taken] for column in batch), own[taken]
-        verdicts = self.models.judge(batch)
-        known = ~np.isnan(verdicts.judged[own, SCORE])
-        outcome[batch.point[own]] = np.where(known, SCORED, WARMING)
-        said = self.report.of(batch, verdicts)
-        self.models.recent.keep(batch.row, batch.time, verdicts.value)
-        return said
+            outcome[batch.mark[~taken & (batch.mark >= 0)]] = WARMING
+            batch = Batch._make(column[taken] for column in batch)
+        return self.report.of(batch, self.models.judge(batch, outcome))
 
     def _read(self, closed: Cells) -> list[Batch]:
         """The values of closed cells, by how their aggregates are read."""
@@ -97,7 +86,8 @@ class Score:
         total = np.where(ratio, amount, 0.0)
         rows = self.register.tables.aggregates["judged"][agg]
         index, end = closed.point[:n], closed.end[:n]
-        parts = [Batch(index[scalar], rows[scalar, 0], end[scalar], value[scalar], total[scalar])]
+        nowhere = np.full(n, -1, np.int64)
+        parts = [Batch(index[scalar], rows[scalar, 0], end[scalar], value[scalar], total[scalar], nowhere[scalar])]
         if not scalar.all():
             parts += self._distributions(index[~scalar], end[~scalar], agg[~scalar], at[~scalar], closed.lanes)
         return parts
@@ -117,6 +107,6 @@ class Score:
         parts = []
         for quantity in range(read.shape[1]):
             asked = (rows[:, quantity] >= 0) & ~np.isnan(read[:, quantity])
-            n = int(asked.sum())
-            parts.append(Batch(index[asked], rows[asked, quantity], end[asked], read[asked, quantity], np.zeros(n)))
+            nothing, nowhere = np.zeros(int(asked.sum())), np.full(int(asked.sum()), -1, np.int64)
+            parts.append(Batch(index[asked], rows[asked, quantity], end[asked], read[asked, quantity], nothing, nowhere))
         return parts

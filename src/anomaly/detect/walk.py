@@ -10,7 +10,7 @@ from anomaly.compiled import kernel
 from anomaly.detect.adaptive import judge_point
 from anomaly.detect.bank import Bank, Judged
 from anomaly.detect.episode import OPEN, step_point
-from anomaly.detect.episodes import EpisodeEvents, Episodes, event_columns, write
+from anomaly.detect.episodes import EVENT, Episodes, Events, first, write
 
 
 @kernel
@@ -41,12 +41,12 @@ def walk(
     season: ArrayLike,
     spec: ArrayLike,
     bad: ArrayLike,
-) -> tuple[Judged, EpisodeEvents]:
+) -> tuple[Judged, Events]:
     """Judge, learn and follow n points; columns as in `Bank.judge` and `Episodes.step`."""
     rows, times, values = np.asarray(row, np.int32), np.asarray(time, np.int64), np.asarray(value, np.float64)
     what = np.asarray(season, np.uint8), np.asarray(spec, np.int16), np.asarray(bad, np.uint8)
-    judged, out = Judged(*(np.empty(rows.size) for _ in range(4))), event_columns(rows.size)
+    judged, out = Judged(*(np.empty(rows.size) for _ in range(4))), np.zeros(rows.size, EVENT)
     episodes.reserve(rows.size)
     fixed = episodes.parameters, episodes.open_at, episodes.arrays
     m = follow((rows, times, values, *what), bank.state, tuple(judged), *fixed, out)
-    return judged, EpisodeEvents.of(out, m)
+    return judged, first(out, m)
