@@ -15,7 +15,7 @@ from anomaly.compiled import fetch, kernel
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.catalog_rows import AHEAD, row_of
 from anomaly.decode.giants import BEAT_EVERY, Beats, with_beats
-from anomaly.decode.points import BY_POINT, Flag, Points, constant
+from anomaly.decode.points import BY_POINT, Flag, Points, constant, repeated
 
 # A series is announced again after so many ms of data time: the longest that a receiver which lost its labels is blind for
 # it. Each time costs its text, five times as much as a point of it.
@@ -99,7 +99,7 @@ def _distributed(points: Points, partition: NDArray[np.uint16], counts: NDArray[
 
 def _sorted(column: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
     """A column in order. One that is the same throughout is its first value, looked at again and again."""
-    return np.broadcast_to(column[:1], column.shape) if constant(column) else column.take(order)
+    return repeated(column, column.size) if constant(column) else column.take(order)
 
 
 def contiguous(column: NDArray[Any]) -> NDArray[Any]:

