@@ -1,11 +1,11 @@
 """Blocks of points as records of anomaly.points, and back.
 
-A record is a head and a body, which is compressed as one lz4 block: a third of the time that zstd takes, for a twentieth more
-bytes. Head, little-endian: magic "APB", version, CRC-32 of everything behind it, input partition, offset, next offset, heard,
-lateness, points, buckets, announced series, bytes of their texts, bytes of the source's name, bytes of the body when
-decompressed, and how each column of COLUMNS is written (`wire_columns`). The body: hashes of the announced series, lengths of
-their texts, the columns, the buckets, the texts, the name, the epoch (uint64); each from a multiple of eight bytes on. The epoch
-came later: it may be missing, and who does not know it reads over it.
+A record is a head and a body, which is compressed as one lz4 block: a third of the time that zstd takes, for a
+twentieth more bytes. Head, little-endian: magic "APB", version, CRC-32 of everything behind it, input partition,
+offset, next offset, heard, lateness, points, buckets, announced series, bytes of their texts, bytes of the source's
+name, bytes of the body when decompressed, and how each column of COLUMNS is written (`wire_columns`). The body: hashes
+of the announced series, lengths of their texts, the columns, the buckets, the texts, the name, the epoch (uint64); each
+from a multiple of eight bytes on. The epoch came later: it may be missing, and who does not know it reads over it.
 `bucket_at` is not sent: the buckets are gathered in order of points.
 
 Version 1 is read as well, and written where the configuration says so, for as long as a worker that knows no other reads
