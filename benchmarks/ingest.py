@@ -306,7 +306,7 @@ def one(arguments: Sequence[str]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="the ratios as the last line")
-    parser.add_argument("--records", type=int, default=3_000_000, help="JSON records; of the others twice as many")
+    parser.add_argument("--records", type=int, default=9_000_000, help="JSON records; of the others twice as many")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -288,6 +289,19 @@ def test_a_batch_that_claims_more_records_than_bytes_is_damaged() -> None:
     raw = batch([b"a"])
     (block,) = BlockReader(PLACE, resealed(raw[:57] + struct.pack(">i", 1 << 30) + raw[61:]), None, 0)
     assert [d.reason for d in block.damaged] == ["bad_record"]
+
+
+def test_stages_that_read_at_the_same_time_do_not_disturb_each_other() -> None:
+    """Each stage's consumer decompresses in a thread of its own, while the others run."""
+
+    def reads_its_own(mark: int) -> bool:
+        values = [bytes([mark, k]) * (1 << 17) for k in range(16)]
+        raw = b"".join(batch(values[i : i + 4], base=i, codec=3) for i in range(0, 16, 4))
+        read = [value for _ in range(10) for found in BlockReader(PLACE, raw, None, 0) for _, _, value in rows([found])]
+        return read == values * 10
+
+    with ThreadPoolExecutor(4) as stages:
+        assert all(stages.map(reads_its_own, range(4)))
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4])

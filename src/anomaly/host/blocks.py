@@ -7,6 +7,7 @@ on three internals of aiokafka 0.14 (each has a test): the names `MemoryRecords`
 """
 
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -92,42 +93,45 @@ class Fetched(Records):
         return Place(self.source, self.partition)
 
 
-class Scratch:
-    """Room to decompress one batch; grown pages stay, so a small batch costs no allocation."""
+class Scratch(threading.local):
+    """Room to decompress the batches of a block; grown pages stay, so a small batch costs no allocation.
 
-    def __init__(self, size: int = BATCH_BYTES) -> None:
-        self.room = np.empty(size, np.uint8)
-        self._view = self.room.data
+    A room for each thread: every stage reads in one of its own, and who decompresses lets the others run.
+    """
 
-    def expand(self, codec: int, body: memoryview) -> NDArray[np.uint8]:
-        """The decompressed body, valid until the next call; raises Damaged for what is broken or too large."""
+    def __init__(self) -> None:
+        self.room = np.empty(BLOCK_BYTES + BATCH_BYTES, np.uint8)
+
+    def expand(self, codec: int, body: memoryview, begin: int) -> NDArray[np.uint8]:
+        """The decompressed body, written to the room from `begin` on; raises Damaged for what is broken or too large."""
         if codec == 0:
             return np.frombuffer(body, np.uint8)
+        room = self.room[begin : begin + BATCH_BYTES]
         try:
-            return self.room[: self._into(codec, body)]
+            return room[: self._into(codec, body, room.data)]
         except (cramjam.DecompressionError, ValueError, OSError, struct.error) as error:
             raise Damaged(
                 "too_large" if "whole buffer" in str(error) or "smaller" in str(error) else "undecodable"
             ) from error
 
-    def _into(self, codec: int, body: memoryview) -> int:
+    def _into(self, codec: int, body: memoryview, room: memoryview) -> int:
         if codec == 2:
-            return self._snappy(body)
+            return self._snappy(body, room)
         into = {1: cramjam.gzip.decompress_into, 3: cramjam.lz4.decompress_into, 4: cramjam.zstd.decompress_into}
         if codec not in into:
             raise Damaged("unknown_codec")
-        return int(into[codec](body, self._view))
+        return int(into[codec](body, room))
 
-    def _snappy(self, body: memoryview) -> int:
+    def _snappy(self, body: memoryview, room: memoryview) -> int:
         """Plain snappy, or the framing that Java producers put around it: 16 bytes, then (length, block) pairs."""
         if bytes(body[: len(XERIAL)]) != XERIAL:
-            return int(cramjam.snappy.decompress_raw_into(body, self._view))
+            return int(cramjam.snappy.decompress_raw_into(body, room))
         at, n = 16, 0
         while at < len(body):
             size = struct.unpack_from(">i", body, at)[0]
             if not 0 <= size <= len(body) - at - 4:
                 raise Damaged("undecodable")
-            n += int(cramjam.snappy.decompress_raw_into(body[at + 4 : at + 4 + size], self._view[n:]))
+            n += int(cramjam.snappy.decompress_raw_into(body[at + 4 : at + 4 + size], room[n:]))
             at += 4 + size
         return n
 
@@ -136,7 +140,7 @@ SCRATCH = Scratch()
 
 
 class Part(NamedTuple):
-    """A batch ready to be scanned: its decompressed body, and the whole as it was fetched."""
+    """A batch ready to be scanned: its decompressed body, valid until its block is made, and the whole as it was fetched."""
 
     header: Header
     data: NDArray[np.uint8]
@@ -166,7 +170,7 @@ class BlockReader:
             batch = self.raw[self.at : self.at + 12 + header.length]
             self.at += len(batch)
             try:
-                part = self._open(header, batch)
+                part = self._open(header, batch, size)
                 after = header.base + header.last + 1
             except Damaged as error:
                 part, after = None, self._after(header)
@@ -187,8 +191,8 @@ class BlockReader:
         whole = HEADER.size - 12 <= header.length <= len(self.raw) - self.at - 12
         return header if whole else None
 
-    def _open(self, header: Header, batch: memoryview) -> Part | None:
-        """The batch, checked and decompressed; None where it holds nothing for a reader."""
+    def _open(self, header: Header, batch: memoryview, size: int) -> Part | None:
+        """The batch, checked and decompressed behind `size` bytes of others; None where it holds nothing for a reader."""
         if header.magic != 2:
             raise Damaged("old_format")
         if self.check_crc and crc32c_cython(batch[CRC_FROM:]) != header.crc:
@@ -196,10 +200,10 @@ class BlockReader:
         if self._skip(header, batch) or header.records == 0:
             return None
         codec = header.attributes & CODEC
-        data = SCRATCH.expand(codec, batch[HEADER.size :])
+        data = SCRATCH.expand(codec, batch[HEADER.size :], size)
         if not 0 < header.records <= data.size // LEAST_RECORD:
             raise Damaged("bad_record")
-        return Part(header, data.copy() if codec else data, batch)
+        return Part(header, data, batch)
 
     def _skip(self, header: Header, batch: memoryview) -> bool:
         """Whether the batch is a control batch or part of an aborted transaction (for a reader of committed records)."""
