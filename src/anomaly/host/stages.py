@@ -15,12 +15,13 @@ from anomaly.config.settings import SourceSettings
 from anomaly.decode.block import Block
 from anomaly.decode.records import BadRecord
 from anomaly.decode.stage import PAST_LIMIT, Decode, Knows
+from anomaly.detect.absence import CHECK
 from anomaly.host import wire_points
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.growth import Growth
 from anomaly.host.outputs import Message
 from anomaly.host.sending import Sending, bearable
-from anomaly.host.telling import TICK_EVERY, Of, Telling
+from anomaly.host.telling import Of, Telling
 from anomaly.host.wiring import Wiring
 from anomaly.state import Stateful
 
@@ -81,9 +82,11 @@ class DecodeStage:
             await self.wiring.outputs.send([Message(topic, p, None, r[i]) for p, r in records if i < len(r)])
 
     def _says_something(self, partition: int, block: Block) -> bool:
+        """A block without points tells how far its input is heard; nobody asks more often, and every input tells every
+        partition: with a hundred of each they would be most of all records."""
         key = Place(block.source, block.partition), partition
         told = self._told.get(key, 0)
-        if not (len(block.points) or len(block.series) or block.heard >= told + TICK_EVERY):
+        if not (len(block.points) or len(block.series) or block.heard >= told + CHECK):
             return False
         self._told[key] = max(told, block.heard)
         return True
