@@ -42,7 +42,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
 from tests.host import broker as kafka  # noqa: E402
 
+from anomaly.detect.judge import Judge  # noqa: E402
+
 ABSENT, PARTITIONS, SIZE, STEP = 3, 16, 1_000, 10
+WRITTEN = "anomaly_checkpoint_bytes_total"
 MARK, NUMBER = b"\xa7time-at", b"\xa7value-a"
 SERVED, FAILED = 100, 50  # requests a round, failed ones of them in a bad one
 ALERTS = 4  # partitions of our own topics
@@ -264,10 +267,12 @@ async def pace(feeder: Feeder, worker: Worker, name: str, rounds: int, rate: int
     listening = asyncio.create_task(triggers(feeder.bootstrap, f"{name}.alerts", arrived, stop))
     n, seconds = len(feeder.services), len(feeder.services) * SIZE / rate
     each = max(n // (2 * rounds), 1)  # services that fail in a round; each fails once
-    used, began = worker.cpu(), time.perf_counter()
+    used, wrote, began = worker.cpu(), worker.metrics().get(WRITTEN, 0.0), time.perf_counter()
     for k in range(rounds):
         await feeder.round(second + STEP * k, frozenset(range(k * each, (k + 1) * each)), seconds)
-    result = {"paced_cpu": (worker.cpu() - used) / (time.perf_counter() - began)}  # of a core
+    took = time.perf_counter() - began
+    result = {"paced_cpu": (worker.cpu() - used) / took}  # of a core
+    result["checkpoint_bytes_per_s"] = (worker.metrics().get(WRITTEN, 0.0) - wrote) / took
     await asyncio.sleep(2.0)
     stop.set()
     await listening
@@ -343,6 +348,7 @@ def fill_result(found: list[Reading], series: int, worker: Worker, empty: int) -
     result: dict[str, Any] = {
         "points_per_s": wall, "points_per_cpu_s": cpu,
         "rss_bytes": now, "peak_rss_bytes": most, "total_bytes_per_series": (now - empty) / series,
+        "state_bytes_per_series": sum(column.itemsize for column in Judge(()).columns().values()),
     }  # fmt: skip
     say(f"judged {wall:,.0f} points/s, {cpu:,.0f} a CPU second")
     say(f"resident {now / 1e9:.2f} GB (at most {most / 1e9:.2f}), {result['total_bytes_per_series']:.0f} bytes a series")
