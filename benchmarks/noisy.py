@@ -6,7 +6,8 @@ same, and for half of the time a hundred times as often. Noise comes and goes in
 are measured on the same machine in the same minutes. An alert is late by what lies between producing the request that
 completes the evidence and its trigger on the alerts topic.
 
-The worker's share of a core says how near to its capacity it was: at 300 exports a second it has none left, however small they are.
+The worker's share of a core says how near to its capacity it was: some 300 exports a second, however small, are all that
+one can take.
 """
 
 import argparse
@@ -137,9 +138,8 @@ def said(
         result |= {f"{kind}_samples": len(found)} | {f"{kind}_p{q}_s": float(np.percentile(found, q)) for q in (50, 99)}
         say(f"{kind}: {len(found):,} alerts, p50 {result[f'{kind}_p50_s']:.3f} s, p99 {result[f'{kind}_p99_s']:.3f} s")
     result["p99_ratio"] = result["noise_p99_s"] / result["usual_p99_s"]
-    say(
-        f"p99 {result['p99_ratio']:.2f} times; the worker at {cpu[False]:.0%} and {cpu[True]:.0%} of a core; {result['missed']} alerts missed"
-    )
+    shares = f"{cpu[False]:.0%} and {cpu[True]:.0%} of a core"
+    say(f"p99 {result['p99_ratio']:.2f} times; the worker at {shares}; {result['missed']} alerts missed")
     return result
 
 
