@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly.compiled import bare
@@ -19,6 +19,7 @@ def keep(row: Any, time: Any, value: Any, rings: Any, event: Any) -> None:
         show(rings[row[i]], event[0])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1000) | st.just(float("nan"))), min_size=1, max_size=80))
 def test_the_ring_holds_the_last_finite_values_of_each_row_in_order(values: list[tuple[int, float]]):
     """As a list would."""
