@@ -14,10 +14,13 @@ from tests.host.test_prime import BEGIN, otlp_json
 from anomaly.cli import main
 from anomaly.config.load import load_specs
 from anomaly.config.settings import KafkaSettings, Settings, SourceSettings
+from anomaly.detect.detector import Detector
 from anomaly.engine import Engine
 from anomaly.host.past import Files, Stretch
 from anomaly.host.past_topics import Topics
 from anomaly.host.replay import walk
+from anomaly.host.state_folder import StateFolder
+from anomaly.host.statelog import put
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -115,3 +118,27 @@ async def test_from_the_command_line_by_the_sources_of_the_configuration(
     assert "payment: queue.length" in capsys.readouterr().out
     assert await asyncio.to_thread(main, ["replay", "--config", str(config), "--topic", "nowhere", "--encoding", "csv"]) == 3
     assert "nowhere: not on" in capsys.readouterr().err
+
+
+async def test_what_a_replay_of_a_topic_learned_is_taken_in_before_any_worker_ran(
+    filled: str, bootstrap: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """`replay --save-state`, `state import`: every series is known then, and what was replayed is not judged once more."""
+    config, state = tmp_path / "anomaly.yaml", tmp_path / "state"
+    config.write_text(
+        f"kafka: {{bootstrap: ['{bootstrap}'], topics: {{prefix: {filled}, partitions: 2}}}}\n"
+        f"sources: [{{topic: {filled}, encoding: otlp_json}}]\n"
+    )
+    given = ["--config", str(config)]
+    assert await asyncio.to_thread(main, ["replay", *given, "--save-state", str(state), "--json"]) == 0
+    assert await asyncio.to_thread(main, ["state", "import", str(state), *given]) == 0
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, ["series", *given, "--json"]) == 0
+    known = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(k["series"]["group"] for k in known) == sorted(SERVICES)
+    assert {(k["is_warm"], k["is_open"]) for k in known} == {(True, False)}
+    detector = Detector(0, SPECS, Settings())
+    kept = await StateFolder(state / f"{filled}.points-0").read()
+    assert kept is not None
+    put(kept, detector)
+    assert detector.inputs.next == {(filled, p): 2 * N // (1 + p) for p in (0, 1)}
