@@ -87,7 +87,7 @@ def test_options_and_environment_go_over_the_file(
         ([], "required: COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
         (["run", "--stages", "decode,detct"], "detct: no such stage; known: decode, detect"),
-        (["replay"], "required: FILES"),
+        (["explain", "x.csv"], "required: --at"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]):

@@ -8,16 +8,23 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from anomaly import __version__, logs
+from anomaly.config import duration
 from anomaly.config.load import load, load_specs
-from anomaly.config.mistake import ConfigError
+from anomaly.config.mistake import ConfigError, Mistake
 from anomaly.config.models import ModelSpec
-from anomaly.config.settings import ReceiverSettings, Settings, Stdout
+from anomaly.config.settings import ReceiverSettings, Settings, SourceSettings, Stdout
 
 FAILED, WRONG, NO_DATA, INTERRUPTED = 1, 2, 3, 130
+if TYPE_CHECKING:
+    from anomaly.host.past import Past
+
+OFFSET = "offset:"
 STAGES = ("decode", "detect", "correlate", "deliver")
 KINDS = ("pagerduty", "alertmanager", "webhook", "stdout", "file")
 NOBODY = ReceiverSettings(name="stdout", stdout=Stdout())  # who gets the alerts where nobody is named
@@ -32,6 +39,12 @@ examples:
 
 exit codes: 0 as it should be, 1 failed, 2 wrong usage or configuration, 3 the data is not there
 """
+
+
+class Offset(NamedTuple):
+    """An offset of each partition."""
+
+    number: int
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,16 +70,22 @@ def parser() -> argparse.ArgumentParser:
     check_.set_defaults(command=check)
 
     replay_ = commands.add_parser("replay", help="run history through, at full speed", description=replay.__doc__)
-    replay_.add_argument("files", nargs="+", metavar="FILES", help="CSV (timestamp,value) or records, `-` for stdin")
-    replay_.add_argument("--encoding", metavar="NAME", help="of the files, where their names do not tell it")
+    with_past(replay_)
     replay_.add_argument("--json", action="store_true", help="alerts as JSON lines, then a summary")
     replay_.add_argument("--report", metavar="HTML", help="write a report with plots, one self-contained file")
-    replay_.add_argument(
-        "--labels", metavar="JSON", help="known anomalies (as NAB's combined_windows.json): found or missed?"
-    )
-    replay_.add_argument("--config", metavar="FILE", help="the configuration (default: the built-in one)")
-    with_settings(replay_)
+    known = "known anomalies, by file (as NAB's combined_windows.json) or group: found, missed, false?"
+    replay_.add_argument("--labels", metavar="JSON", help=known)
+    replay_.add_argument("--against", metavar="FILE", help="another configuration: how do the alerts differ from its?")
+    replay_.add_argument("--save-state", metavar="DIRECTORY", help="keep what was learned, for a run to begin with")
     replay_.set_defaults(command=replay)
+
+    explain_ = commands.add_parser("explain", help="take a score apart", description=explain.__doc__)
+    with_past(explain_)
+    which = "which series: a metric, a group, or group/metric; * stands for anything"
+    explain_.add_argument("--series", metavar="PATTERN", default="*", help=which)
+    explain_.add_argument("--at", type=moment, metavar="TIME", required=True, help="the first value from this time on")
+    explain_.add_argument("--json", action="store_true", help="a JSON line each")
+    explain_.set_defaults(command=explain)
 
     demo_ = commands.add_parser("demo", help="real services, a fault, the alert and its end", description=demo.__doc__)
     demo_.add_argument("--headless", action="store_true", help="plain lines, no screen")
@@ -96,6 +115,47 @@ def with_settings(command: argparse.ArgumentParser) -> None:
     """Options over the configuration."""
     said = "over file and environment (ANOMALY_KEY__PATH); may be repeated"
     command.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help=said)
+
+
+def with_past(command: argparse.ArgumentParser) -> None:
+    """Which history, under which configuration."""
+    read = "CSV (timestamp,value) or records, `-` for stdin; none: the sources of the configuration, on Kafka"
+    command.add_argument("files", nargs="*", metavar="FILES", help=read)
+    only = "on Kafka, only this one; read in no group, and nothing is written; may be repeated"
+    command.add_argument("--topic", action="append", default=[], metavar="NAME", help=only)
+    command.add_argument("--encoding", metavar="NAME", help="of what is read, where its name or the sources do not tell it")
+    begins = "tell only what is alerted from this time on (ISO 8601, UTC without a zone); what is before is learned from"
+    command.add_argument("--from", dest="begin", type=bound, metavar="TIME", help=begins)
+    before = "read only what is before this time; on Kafka both may be offsets of each partition, as offset:1000"
+    command.add_argument("--to", dest="end", type=bound, metavar="TIME", help=before)
+    warm_up = "learn only from so long before --from, as 7d (default: from all that is there)"
+    command.add_argument("--warm-up", type=seconds, metavar="DURATION", help=warm_up)
+    command.add_argument("--config", metavar="FILE", help="the configuration (default: the built-in one)")
+    with_settings(command)
+
+
+def moment(text: str) -> int:
+    """A time as milliseconds since the epoch."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: is no time; write it as 2026-01-31T09:30") from None
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def bound(text: str) -> "int | Offset":
+    """A time, or an offset."""
+    if text.startswith(OFFSET) and text.removeprefix(OFFSET).isdecimal():
+        return Offset(int(text.removeprefix(OFFSET)))
+    return moment(text)
+
+
+def seconds(text: str) -> float:
+    """A duration with its unit."""
+    try:
+        return duration.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 def stages(text: str) -> tuple[str, ...]:
@@ -201,14 +261,76 @@ def kind(receiver: ReceiverSettings) -> str:
 
 
 def replay(args: argparse.Namespace) -> int:
-    """Run history through the detector, and show what it would have alerted. The same files give the same output."""
-    settings, specs = configured(args)
+    """Run history through the detector, and show what it would have alerted, or with --against how that differs from what
+    another configuration would have alerted (--set is of --config alone). The same history gives the same output."""
+    own, other = configured(args), configured_against(args)
+    past = past_of(args, own[0])
     logs.to_stderr("warning")
-    from anomaly.host.replay import replay
+    from anomaly.host.replay import Config, Output, replay
 
-    return replay(
-        args.files, settings, specs, encoding=args.encoding, json=args.json, report=args.report, labels=args.labels
-    )
+    output = Output(args.json, args.report, args.labels, args.save_state)
+    config = Config(*own, name_of(args))
+    against = Config(*other, args.against) if other else None
+    return replay(past, config, output, against)
+
+
+def explain(args: argparse.Namespace) -> int:
+    """Run history through to a moment, and say of a series what was expected then, what made its score, and what reduced
+    it."""
+    settings, specs = configured(args)
+    past = past_of(args, settings)
+    logs.to_stderr("warning")
+    from anomaly.host.explain import Question, explain
+    from anomaly.host.replay import Config
+
+    return explain(past, Config(settings, specs), Question(args.series, args.at), args.json)
+
+
+def name_of(args: argparse.Namespace) -> str:
+    """What a person calls the configuration of a command."""
+    return " with ".join([args.config or "the built-in configuration", *([", ".join(args.set)] if args.set else [])])
+
+
+def configured_against(args: argparse.Namespace) -> tuple[Settings, tuple[ModelSpec, ...]] | None:
+    """The configuration that another one is held against, if one is."""
+    if args.against is None:
+        return None
+    settings = load(args.against, os.environ)
+    return settings, load_specs(settings.models)
+
+
+def past_of(args: argparse.Namespace, settings: Settings) -> "Past":
+    """The history that a command was given."""
+    begin, end = args.begin, args.end
+    numbers = [None if not isinstance(at, Offset) else at.number for at in (begin, end)]
+    begin, end = (None if isinstance(at, Offset) else at for at in (begin, end))
+    if args.files and (args.topic or numbers != [None, None]):
+        raise ConfigError(
+            [Mistake("--topic" if args.topic else "offset", "", "is of Kafka, and files are named; leave out one")]
+        )
+    from anomaly.host.past import Files, Stretch
+
+    stretch = Stretch(begin, end, args.warm_up)
+    if args.files:
+        return Files(args.files, args.encoding, stretch)
+    sources = topics_of(args, settings)
+    from anomaly.host.past_topics import Topics
+
+    assert settings.kafka is not None
+    return Topics(settings.kafka, sources, stretch, first=numbers[0], past_last=numbers[1])
+
+
+def topics_of(args: argparse.Namespace, settings: Settings) -> list[SourceSettings]:
+    """The topics that a command was given: sources of the configuration, or others whose encoding is said."""
+    if settings.kafka is None:
+        raise ConfigError([Mistake("", "", "nothing to read: name FILES, or a configuration with kafka and sources")])
+    known = {source.topic: source for source in settings.sources}
+    unknown = [name for name in args.topic if name not in known]
+    if unknown and args.encoding is None:
+        raise ConfigError([Mistake("--topic", "", f"{unknown[0]} is none of the sources; say its --encoding")])
+    if not (args.topic or known):
+        raise ConfigError([Mistake("", "sources", "is empty: name a --topic, or FILES")])
+    return [known.get(name) or SourceSettings(topic=name, encoding=args.encoding) for name in args.topic or known]
 
 
 def demo(args: argparse.Namespace) -> int:

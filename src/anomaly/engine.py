@@ -24,7 +24,7 @@ class Engine:
     """One process's part of the pipeline; `partitions` is the number of partitions of anomaly.points."""
 
     def __init__(self, settings: Settings, specs: Sequence[ModelSpec], partitions: int = 1) -> None:
-        self.settings, self.specs = settings, tuple(specs)
+        self.settings, self.specs, self.partitions = settings, tuple(specs), partitions
         self._decode = Decode(settings, partitions)
         self._detectors: dict[int, Detector] = {}
         self._correlators: dict[int, Correlator] = {}

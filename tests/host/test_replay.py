@@ -9,15 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomaly.cli import main
 from anomaly.config.load import load_specs
 from anomaly.config.mistake import ConfigError
 from anomaly.config.models import Match, ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.identity import Identity
-from anomaly.host import replay as module
+from anomaly.dispatch.alert import Alert
+from anomaly.engine import Engine
+from anomaly.host import past as module
+from anomaly.host import replay as command
 from anomaly.host.files import NoData, batches, encoding_of
-from anomaly.host.replay import in_time_order, progress, read_plain, replay, run
+from anomaly.host.labelled import ms
+from anomaly.host.past import Files, Stretch, in_time_order, progress, read_plain
+from anomaly.host.replay import Config, Output, run
+from anomaly.host.tracks import Seen, Tracks
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 PLAIN = (ModelSpec(name="default", match=(Match(),)),)
@@ -29,6 +36,14 @@ def write(folder: Path, name: str, values: Sequence[float], step: int = 60, afte
     path = folder / f"{name}.csv"
     path.write_text("\n".join(["timestamp,value", *rows, ""]))
     return str(path)
+
+
+def replay(
+    files: Sequence[str], settings: Settings, specs: Sequence[ModelSpec], json: bool = False, report: str | None = None,
+    labels: str | None = None,
+) -> int:  # fmt: skip
+    """`anomaly replay` on files."""
+    return command.replay(Files(files), Config(settings, specs), Output(json, report, labels))
 
 
 def noise(n: int, seed: int) -> list[float]:
@@ -77,7 +92,7 @@ def test_json_is_a_line_for_each_alert_and_then_the_sum(fleet: list[str], capsys
 
 def test_the_size_of_the_blocks_changes_nothing(fleet: list[str], monkeypatch: pytest.MonkeyPatch):
     whole = run(fleet, Settings(), PLAIN).alerts
-    monkeypatch.setattr(module, "in_time_order", lambda points, catalog: in_time_order(points, catalog, 777))
+    monkeypatch.setattr(module, "in_time_order", lambda points, catalog, idle: in_time_order(points, catalog, 777, idle))
     assert run(fleet, Settings(), PLAIN).alerts == whole
 
 
@@ -187,3 +202,121 @@ def test_every_part_of_a_table_carries_the_header(tmp_path: Path):
     assert len(parts) > 1
     assert {part[0] for part in parts} == {b"timestamp,value"}
     assert [int(line.split(b",")[0]) for part in parts for line in part[1:]] == list(range(3000))
+
+
+def at(minutes: int) -> int:
+    """Minutes after START as ms since the epoch."""
+    return round((START + timedelta(minutes=minutes)).timestamp() * 1000)
+
+
+def test_a_stretch_tells_what_was_alerted_within_it_and_learns_from_what_was_before(fleet: list[str]):
+    whole, told = run(fleet, Settings(), PLAIN), {}
+    for name, stretch in (
+        ("early", Stretch(end=at(1900))),
+        ("late", Stretch(at(2500))),
+        ("cold", Stretch(at(1995), None, 0)),
+    ):
+        told[name] = command.walk(Files(fleet, None, stretch), Engine(Settings(), PLAIN))
+    assert [case.first for case in told["late"].cases.values()] == [whole.alerts[-1]]
+    assert list(told["early"].cases) == []
+    assert told["early"].points == 3 * 1900
+    assert told["cold"].points == 3 * (2880 - 1995)
+
+
+def test_an_incident_that_was_open_before_the_stretch_is_counted_but_not_told(fleet: list[str]):
+    told = command.walk(Files(fleet, None, Stretch(at(2030))), Engine(Settings(), PLAIN))
+    assert [case.first.group for case in told.cases.values()] == ["worse"]
+    assert [case.first.group for case in told.before.values()] == ["broken"]
+    assert "1 began before 2024-03-02 09:50." in told.sentence()
+
+
+def test_cutting_the_history_short_changes_no_earlier_alert(fleet: list[str]):
+    """Nothing looks ahead: what is alerted by a time is the same, to the byte, whatever comes after it."""
+    whole = run(fleet, Settings(), PLAIN).alerts
+    for minutes in (1999, 2003, 2010, 2040, 2070, 2853, 2880):
+        cut = command.walk(Files(fleet, None, Stretch(end=at(minutes))), Engine(Settings(), PLAIN)).alerts
+        assert cut == whole[: len(cut)]
+        assert len(cut) >= sum(module_time(alert) < at(minutes) - 120_000 for alert in whole)
+
+
+def test_cutting_the_history_short_changes_no_earlier_score(fleet: list[str]):
+    def scores(stretch: Stretch) -> dict[object, Seen]:
+        tracks = Tracks(lambda subject: True)
+        command.walk(Files(fleet, None, stretch), Engine(Settings(), PLAIN), lambda e: tracks.follow(e.detector(0)))
+        return tracks.all()  # type: ignore[return-value]
+
+    whole, cut = scores(Stretch()), scores(Stretch(end=at(2020)))
+    assert whole.keys() == cut.keys()
+    for key, seen in cut.items():
+        for ours, theirs in zip(seen, whole[key], strict=True):
+            np.testing.assert_array_equal(ours, theirs[: ours.size])
+
+
+def module_time(alert: Alert) -> int:
+    """When it was told, ms."""
+    return ms(alert.time)
+
+
+def test_a_series_that_ends_while_others_go_on_ends_its_incident_within_two_days(tmp_path: Path):
+    """Not when the last of the files ends: whoever reads the report would take it for a trouble of months."""
+    ill = noise(2880, 1)
+    ill[2800:] = [v + 80.0 for v in ill[2800:]]
+    files = [write(tmp_path, "ill", ill), write(tmp_path, "long", noise(20_000, 2))]
+    (case,) = run(files, Settings(), PLAIN).cases.values()
+    assert case.lasted == "to the end of its data"
+    assert ms(case.last.time) < at(2880 + 3 * 1440)
+
+
+def test_against_another_configuration_the_difference_is_told(
+    fleet: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    deaf = tmp_path / "deaf.yaml"
+    deaf.write_text("threshold: {alert: 1000}\n")
+    report = tmp_path / "report.html"
+    assert main(["replay", *fleet, "--against", str(deaf), "--report", str(report)]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[:5:4] for line in shown.splitlines() if line.startswith("added")] == [
+        ["added", "broken"], ["added", "worse"],
+    ]  # fmt: skip
+    assert f"the built-in configuration against {deaf}: 2 added." in shown
+    assert "2 added" in report.read_text()
+    assert main(["replay", *fleet, "--config", str(deaf), "--against", "/dev/null", "--json", "--report", str(report)]) == 0
+    *changes, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(c["change"], c["group"], c["now"]) for c in changes] == [
+        ("removed", "broken", None),
+        ("removed", "worse", None),
+    ]
+    assert last["summary"]["difference"]["removed"] == 2
+    assert (last["summary"]["incidents"], last["summary"]["against"]["incidents"]) == (0, 2)
+    assert "removed: 2024-03-02" in report.read_text()
+
+
+def test_against_the_same_configuration_nothing_is_different(fleet: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(["replay", *fleet, "--against", "/dev/null", "--json"]) == 0
+    (last,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    difference = last["summary"]["difference"]
+    assert difference.pop("same") == 2
+    assert set(difference.values()) == {0}
+
+
+def test_labels_give_false_a_week_and_precision_over_the_time_that_was_heard(
+    fleet: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Two days, one incident within its window, one outside of any."""
+    window = [f"{START + timedelta(minutes=1990):%F %T}", f"{START + timedelta(minutes=2060):%F %T}"]
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"broken": [window], "elsewhere/broken.csv": [window]}))
+    assert replay(fleet, Settings(), PLAIN, json=True, labels=str(labels)) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]
+    assert (summary["windows"], summary["found"], summary["precision"]) == (1, 1, 0.5)
+    assert summary["weeks"] == pytest.approx(2 / 7, abs=0.001)
+    assert summary["false_per_week"] == pytest.approx(3.5)
+    assert summary["median_delay_s"] == pytest.approx(600.0, abs=180.0)
+
+
+def test_a_time_that_is_none_is_wrong_usage(fleet: list[str], capsys: pytest.CaptureFixture[str]):
+    for option in (["--from", "yesterday"], ["--warm-up", "long"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["replay", *fleet, *option])
+        assert stopped.value.code == 2
+        assert option[1] in capsys.readouterr().err

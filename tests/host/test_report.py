@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from anomaly.config.models import Direction, Signal
 from anomaly.correlate.incident import Incident, State
@@ -17,6 +16,7 @@ from anomaly.host import labelled
 from anomaly.host.history import History, duration
 from anomaly.host.plot import Span, plot
 from anomaly.host.report import page
+from anomaly.host.tracks import Seen, key_of
 
 START = labelled.ms("2024-03-01 00:00:00")
 MINUTE = 60_000
@@ -51,7 +51,11 @@ def history(group: str = "web", title: str = "web: slow") -> History:
     """One hour of one series, one incident that ended and one that lasts."""
     found = History([f"data/{group}.csv"], points=60, begins=START, ends=START + 59 * MINUTE)
     times = START + MINUTE * np.arange(60)
-    found.series[group, "load"] = (times, np.where((times >= START + 10 * MINUTE) & (times < START + 20 * MINUTE), 9.0, 1.0))
+    ill = (times >= START + 10 * MINUTE) & (times < START + 20 * MINUTE)
+    usual = np.full(60, 0.5), np.full(60, 1.5)
+    found.tracks[key_of(incident("a", group).anomalies["a"])] = Seen(
+        times, np.where(ill, 9.0, 1.0), *usual, np.where(ill, 9.0, 0.0)
+    )
     found.take([(incident("a", group), told(What.TRIGGER, "a", START + 11 * MINUTE, group, title))])
     found.take([(incident("a", group), told(What.RESOLVE, "a", START + 25 * MINUTE, group, title))])
     found.take([(incident("b", group), told(What.TRIGGER, "b", START + 40 * MINUTE, group, title))])
@@ -107,15 +111,10 @@ def test_what_lasts_is_shown_as_still_open_and_what_ended_with_its_length():
     assert "1 still open" in parsed(page(history())).text
 
 
-def test_a_derived_series_is_drawn_from_all_the_evidence_that_came_not_only_from_the_last():
-    found = History(["shop.jsonl"], points=60, begins=START, ends=START + 59 * MINUTE)
-    for event, minutes in ((What.TRIGGER, range(10)), (What.RESOLVE, range(15, 25))):
-        told_so_far = incident("a")
-        points = tuple((START + MINUTE * m, float(m)) for m in minutes)
-        told_so_far.anomalies["a"] = replace(told_so_far.anomalies["a"], quantity="p95", points=points)
-        found.take([(told_so_far, told(event, "a", START + MINUTE * minutes[-1]))])
-    lines = re.findall(r'points="([^"]*)"', page(found))
-    assert sum(len(line.split()) for line in lines) == 20
+def test_a_series_is_drawn_with_its_usual_range_and_below_it_its_score():
+    html = page(history())
+    assert html.count("<polygon") == 3  # the whole, and each incident's close-up
+    assert len(re.findall(r'aria-label="score of load', html)) == 3
 
 
 def test_the_same_history_gives_the_same_page():

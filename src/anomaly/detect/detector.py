@@ -37,6 +37,7 @@ from anomaly.state import Layout, Part, Snapshot
 COLUMNS = tuple(field.name for field in fields(Points))
 REPEATED, PAST_LIMIT = keep.REPEATED, "past_limit"
 SWEEP_EVERY = 60_000  # ms of data time between looks for idle series, at least
+NEVER_SWEPT = -1  # where history ended long ago (`prime`): whoever is silent has an hour to speak
 TICK = 1_000  # ms of data time without a word
 
 # A series of one instance that said nothing for so long while its group was heard is no more; an open anomaly on it ends.
@@ -209,7 +210,9 @@ class Detector:
         every = max(self._idle // 24, SWEEP_EVERY)
         if self.inputs.time // every <= self.swept // every:
             return []
-        self.swept = self.inputs.time // every * every
+        never, self.swept = self.swept == NEVER_SWEPT, self.inputs.time // every * every
+        if never:
+            return []
         return self._release(self._evict.idle(self.swept, self._idle)) + self.withhold.give_up(self.swept, self._idle)
 
     def _release(self, rows: NDArray[np.int32]) -> list[Anomaly]:

@@ -1,4 +1,4 @@
-"""A series as inline SVG: its line, usual bands, episodes, labelled windows and alerts. No script, nothing loaded.
+"""A series as inline SVG: its line, usual band, episodes, labelled windows and alerts. No script, nothing loaded.
 
 Times are milliseconds since the epoch. A line keeps the least and the greatest value of every pixel column, so that no
 spike is lost to the drawing, and breaks where the series was silent.
@@ -13,9 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.host.labelled import Track
+Track = tuple[NDArray[np.int64], NDArray[np.float64]]  # time [ms since the epoch], value
+Band = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]  # time, low, high; NaN where none is known
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 1100, 64, 12, 10, 22
+COLUMNS = WIDTH - LEFT - RIGHT
+SMALL = 100  # pixels of height: a lower drawing has few values, and no times, at its axes
 SILENT = 6  # usual intervals without a point end a line
 STEPS = tuple(s * 1000 for s in (1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
                                  1_209_600, 2_592_000, 7_776_000, 31_536_000))  # fmt: skip
@@ -29,7 +32,7 @@ class Span:
 
     start: int
     end: int
-    look: str  # CSS class: episode, window, band
+    look: str  # CSS class: episode, window, frozen
     say: str = ""
     low: float | None = None
     high: float | None = None
@@ -65,15 +68,25 @@ class Frame:
         return self.height - BOTTOM - share * (self.height - TOP - BOTTOM)
 
 
-def plot(track: Track, spans: Sequence[Span], marks: Sequence[Mark], name: str, height: int = 170) -> str:
-    """The drawing; `marks` are alerts. `name` is read aloud in its place."""
+def plot(
+    track: Track,
+    spans: Sequence[Span],
+    marks: Sequence[Mark],
+    name: str,
+    height: int = 170,
+    band: Band | None = None,
+    level: float | None = None,
+) -> str:
+    """The drawing; `marks` are alerts, `level` a value to draw a line at. `name` is read aloud in its place."""
     times, values = finite(track)
-    bands = [v for s in spans for v in (s.low, s.high) if v is not None and np.isfinite(v)]
-    frame = framed(times, values, bands, height)
+    usual = known(band)
+    frame = framed(times, values, [*edges(spans), *bulk(usual), *([level] if level is not None else [])], height)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(name)}">',
+        *(f'<polygon class="band" points="{area}"/>' for area in areas(usual, frame)),
         *(shade(s, frame) for s in spans if s.end >= frame.start and s.start <= frame.end),
         *axes(frame),
+        *([f'<path class="level" d="M{LEFT} {frame.y(level):.1f}H{WIDTH - RIGHT}"/>'] if level is not None else []),
         *(f'<polyline class="line" points="{run}"/>' for run in runs(times, values, frame)),
         *(mark(m, frame) for m in marks if frame.start <= m.time <= frame.end),
         "</svg>",
@@ -89,24 +102,45 @@ def finite(track: Track) -> Track:
     return times[good][order], values[good][order]
 
 
-def framed(times: NDArray[np.int64], values: NDArray[np.float64], bands: list[float], height: int) -> Frame:
-    """A frame that holds all points, and the bands as far as they do not crush the points."""
+def known(band: Band | None) -> Band:
+    """The part of a band that can be drawn, in the order of time."""
+    if band is None:
+        return np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
+    times, low, high = band
+    good = np.isfinite(low) & np.isfinite(high)
+    order = np.argsort(times[good], kind="stable")
+    return times[good][order], low[good][order], high[good][order]
+
+
+def edges(spans: Sequence[Span]) -> list[float]:
+    """The values that spans end at."""
+    return [v for s in spans for v in (s.low, s.high) if v is not None and np.isfinite(v)]
+
+
+def bulk(band: Band) -> list[float]:
+    """Where nearly all of a band lies; while a model is young its band may be anything."""
+    times, low, high = band
+    return [float(np.quantile(low, 0.05)), float(np.quantile(high, 0.95))] if times.size else []
+
+
+def framed(times: NDArray[np.int64], values: NDArray[np.float64], others: list[float], height: int) -> Frame:
+    """A frame that holds all points, and other values as far as they do not crush the points."""
     if not times.size:
         return Frame(0, 1, 0.0, 1.0, height, [0.0, 1.0])
     low, high = float(values.min()), float(values.max())
     reach = (high - low) or abs(high) or 1.0
-    low = min([low, *(b for b in bands if b >= low - reach)])
-    high = max([high, *(b for b in bands if b <= high + reach)])
-    ticks = round_ticks(low, high)
+    low = min([low, *(v for v in others if v >= low - reach)])
+    high = max([high, *(v for v in others if v <= high + reach)])
+    ticks = round_ticks(low, high, 4 if height > SMALL else 1)
     pad = 0.04 * (high - low) or 0.5 * (abs(high) or 1.0)
     return Frame(int(times[0]), int(times[-1]), low - pad, high + pad, height, ticks)
 
 
-def round_ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers from low to high."""
+def round_ticks(low: float, high: float, steps: int = 4) -> list[float]:
+    """Round numbers from low to high, about so many steps apart."""
     if not high > low:
         return [low]
-    raw = (high - low) / 4
+    raw = (high - low) / steps
     size = 10.0 ** np.floor(np.log10(raw))
     step = float(next(m * size for m in (1, 2, 5, 10) if m * size >= raw))
     return [float(f"{t:.10g}") for t in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
@@ -122,6 +156,8 @@ def axes(frame: Frame) -> list[str]:
     for time in time_ticks(frame.start, frame.end):
         x = frame.x(time)
         parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{frame.height - BOTTOM}"/>')
+        if frame.height <= SMALL:  # it stands below one that has the same times
+            continue
         label = clock(time, frame.end - frame.start)
         anchor = "end" if x > WIDTH - 40 else "middle"
         parts.append(f'<text class="tick" x="{x:.1f}" y="{frame.height - 6}" text-anchor="{anchor}">{label}</text>')
@@ -151,12 +187,8 @@ def number(value: float) -> str:
 
 def runs(times: NDArray[np.int64], values: NDArray[np.float64], frame: Frame) -> list[str]:
     """The line's stretches without a silence, as lists of pixels."""
-    if not times.size:
-        return []
-    usual = float(np.median(np.diff(times))) if times.size > 1 else 0.0
-    stretches = np.split(np.arange(times.size), np.flatnonzero(np.diff(times) > SILENT * usual) + 1)
     drawn = []
-    for own in stretches:
+    for own in unbroken(times):
         kept = own[extremes(times[own], values[own], frame)]
         pixels = [f"{frame.x(float(times[i])):.1f},{frame.y(float(values[i])):.1f}" for i in kept]
         drawn.append(" ".join(pixels if len(pixels) > 1 else pixels * 2))
@@ -165,14 +197,40 @@ def runs(times: NDArray[np.int64], values: NDArray[np.float64], frame: Frame) ->
 
 def extremes(times: NDArray[np.int64], values: NDArray[np.float64], frame: Frame) -> NDArray[np.intp]:
     """Indices of the least and the greatest value of each pixel column, in order of time."""
-    columns = WIDTH - LEFT - RIGHT
-    if times.size <= 2 * columns:
+    if times.size <= 2 * COLUMNS:
         return np.arange(times.size)
-    column = ((times - frame.start) * columns) // max(frame.end - frame.start, 1)
-    edges = np.flatnonzero(np.diff(column, prepend=column[0] - 1))
-    both = [(a + int(values[a:b].argmin()), a + int(values[a:b].argmax()))
-            for a, b in zip(edges, [*edges[1:], times.size], strict=True)]  # fmt: skip
+    both = [(a + int(values[a:b].argmin()), a + int(values[a:b].argmax())) for a, b in columns(times, frame)]
     return np.unique(np.array(both, np.intp))
+
+
+def columns(times: NDArray[np.int64], frame: Frame) -> list[tuple[int, int]]:
+    """Which of the points, from and to, lie in each pixel column that has some."""
+    column = ((times - frame.start) * COLUMNS) // max(frame.end - frame.start, 1)
+    begins = np.flatnonzero(np.diff(column, prepend=column[0] - 1)).tolist()
+    return list(zip(begins, [*begins[1:], times.size], strict=True))
+
+
+def areas(band: Band, frame: Frame) -> list[str]:
+    """The band's stretches without a silence, each as a polygon: along its upper edge, and back along the lower."""
+    times, low, high = band
+    drawn = []
+    for own in unbroken(times):
+        t, a, b = times[own], low[own], high[own]
+        if t.size > 2 * COLUMNS:
+            parts = columns(t, frame)
+            t, a, b = (np.array([each[i:j].mean() for i, j in parts]) for each in (t, a, b))
+        upper = [f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in zip(t.tolist(), b.tolist(), strict=True)]
+        lower = [f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in zip(t.tolist(), a.tolist(), strict=True)]
+        drawn.append(" ".join([*upper, *reversed(lower)]))
+    return drawn
+
+
+def unbroken(times: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Indices of the stretches without a silence."""
+    if not times.size:
+        return []
+    usual = float(np.median(np.diff(times))) if times.size > 1 else 0.0
+    return np.split(np.arange(times.size), np.flatnonzero(np.diff(times) > SILENT * usual) + 1)
 
 
 def shade(span: Span, frame: Frame) -> str:

@@ -1,4 +1,5 @@
-"""A replay as one HTML file that opens without a network: a table of the incidents, and for each what the series did.
+"""A replay as one HTML file that opens without a network: a table of the incidents, and for each what the series did,
+what was usual for them, and how odd the model found it. Beside another configuration, what changed comes first.
 
 Whatever came from telemetry or file names is text, never markup; the page allows itself no script and loads nothing.
 """
@@ -11,31 +12,57 @@ from string import Template
 import numpy as np
 
 from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.subject import Subject
+from anomaly.detect.watch import Wanted
+from anomaly.host.difference import Change, Difference, Kind
 from anomaly.host.history import Case, History, duration, minute
-from anomaly.host.labelled import Track, Verdict, ms
+from anomaly.host.labelled import Verdict, ms
 from anomaly.host.plot import Mark, Span, plot
+from anomaly.host.tracks import Key, Seen, key_of
 
 AROUND = 3.0  # an incident is drawn with so many times its length on both sides
 LEAST = 40  # and at least so many points
 SHOWN = 4  # plots of one incident
+WHOLE = 6  # and of a group as a whole
+SCORES = 64  # height of a score's drawing, pixels
+LEAST_SCORE = 8.0  # a drawing of scores reaches at least so high: what is calm is to look calm
 KEY = (
     ("episode", "anomaly"),
-    ("band", "usual range when it began"),
+    ("band", "usual range"),
+    ("frozen", "usual range when it began, by which it ends"),
     ("window", "labelled as anomalous"),
 )
 
 
-def page(history: History) -> str:
+def wanted(history: History, told: Difference | None = None) -> Wanted:
+    """Which series are drawn: those of the anomalies, and all of a group that has a label, for whatever was missed."""
+    cases = [*history.cases.values(), *(c.case for c in (told.news() if told else ()))]
+    keys = {key_of(a) for case in cases for a in strongest(case)}
+    labelled = {w.group for w in history.verdicts.windows} if history.verdicts else set[str]()
+
+    def is_wanted(subject: Subject) -> bool:
+        return subject.group in labelled or subject.key in keys
+
+    return is_wanted
+
+
+def strongest(case: Case) -> list[Anomaly]:
+    """The anomalies of an incident that are drawn."""
+    return sorted(case.incident.anomalies.values(), key=lambda a: (-a.score, a.id))[:SHOWN]
+
+
+def page(history: History, told: Difference | None = None) -> str:
     """The whole file."""
     template = Template(files("anomaly.host").joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title="What would have been alerted",
-        sentence=escape(history.sentence()),
+        title="What would have been alerted" if told is None else "What would have been alerted otherwise",
+        sentence=escape(history.sentence() if told is None else f"{told.sentence()} {told.names[0]}: {history.sentence()}"),
         tiles="".join(tiles(history)),
         key=key(history),
         windows=windows_table(history),
+        difference=changes(told) if told else "",
         table=table(history),
-        sections="".join(section(group, history) for group in groups(history)),
+        sections="".join(section(group, history, told) for group in groups(history, told)),
     )
 
 
@@ -53,6 +80,8 @@ def tiles(history: History) -> Iterable[str]:
         counts = history.verdicts.counts()
         numbers["labelled windows found"] = f"{counts['found']} of {counts['windows']}"  # type: ignore[assignment]
         numbers["outside of windows"] = history.verdicts.others
+        numbers["false a week"] = "–" if not counts["weeks"] else f"{counts['false_per_week']:.2f}"  # type: ignore[assignment]
+        numbers["precision"] = "–" if not cases else f"{counts['precision']:.2f}"  # type: ignore[assignment]
     return [f'<div class="tile"><b>{n}</b>{escape(name)}</div>' for name, n in numbers.items()]
 
 
@@ -61,7 +90,8 @@ def key(history: History) -> str:
     shown = [(look, name) for look, name in KEY if look != "window" or history.verdicts]
     swatch = '<svg class="swatch" viewBox="0 0 22 12"><rect class="{}" width="22" height="12"/></svg>'
     parts = [f"<span>{swatch.format(look)} {escape(name)}</span>" for look, name in shown]
-    return "".join(parts) + '<span><b class="critical">▼</b> alert, <b class="found">▼</b> its end</span>'
+    marks = '<span><b class="critical">▼</b> alert, <b class="found">▼</b> its end</span>'
+    return "".join(parts) + marks + "<span>below each series: its score, and the line at which it may be alerted</span>"
 
 
 def windows_table(history: History) -> str:
@@ -110,32 +140,84 @@ def anchor(name: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else f"-{ord(c):x}" for c in name)
 
 
-def groups(history: History) -> list[str]:
+def changes(told: Difference) -> str:
+    """What is not as it was, in the order of time."""
+    if not told.news():
+        return "<p>Nothing would have been alerted otherwise.</p>"
+    head = '<tr><th>change<th>when (UTC)<th>severity<th>group<th>what<th class="long">how</tr>'
+    return f"<h2>{escape(told.sentence())}</h2><table>{head}{''.join(map(change_row, told.news()))}</table>"
+
+
+def change_row(change: Change) -> str:
+    """One change, linked to its picture."""
+    first = change.case.first
+    link = f'<a href="#{anchor(first.dedup_key)}">{escape(change.case.what)}</a>'
+    return (
+        f'<tr><td class="long">{change.kind.value}<td class="time">{minute(first.time)}'
+        f'<td class="{change.case.worst.value}">{change.severity}<td>{escape(first.group)}<td>{link}'
+        f'<td class="long">{escape(change.how)}</tr>'
+    )
+
+
+def removed(told: Difference | None) -> list[Case]:
+    """Incidents that are no more."""
+    return [c.case for c in told.news() if c.kind is Kind.REMOVED] if told else []
+
+
+def groups(history: History, told: Difference | None) -> list[str]:
     """The groups to show: those with a label or an incident, labelled ones as their files were given."""
     labelled = [w.group for w in history.verdicts.windows] if history.verdicts else []
-    return list(dict.fromkeys([*labelled, *(case.first.group for case in history.cases.values())]))
+    cases = [*history.cases.values(), *removed(told)]
+    return list(dict.fromkeys([*labelled, *(case.first.group for case in cases)]))
 
 
-def section(group: str, history: History) -> str:
-    """A group: its series as a whole, then its incidents one by one."""
+def section(group: str, history: History, told: Difference | None) -> str:
+    """A group: its series as a whole, then its incidents one by one, then those that are no more."""
     cases = [case for case in history.cases.values() if case.first.group == group]
+    gone = [case for case in removed(told) if case.first.group == group]
     windows = [w for w in history.verdicts.windows if w.group == group] if history.verdicts else []
-    whole = "".join(figure(track, cases, windows, metric) for (of, metric), track in history.series.items() if of == group)
+    whole = "".join(figure(key, seen, cases, windows, history) for key, seen in telling(group, history))
     n = len(cases)
+    if not any(key[1] == group for key in history.tracks):
+        whole = "<p class='soft'>None of its series is judged: the specs ignore them, or they are not there.</p>"
     head = f"<header><h2>{escape(group)}</h2><span class='soft'>{n} incident{'s' * (n != 1)}</span></header>"
-    told = "".join(told_of(case, history, windows) for case in cases)
-    return f'<section id="{anchor(group)}">{head}{whole}{told}</section>'
+    drawn = [
+        *(told_of(case, history, windows) for case in cases),
+        *(told_of(c, history, windows, "removed: ") for c in gone),
+    ]
+    return f'<section id="{anchor(group)}">{head}{whole}{"".join(drawn)}</section>'
 
 
-def figure(track: Track, cases: list[Case], windows: list[Verdict], caption: str) -> str:
+def telling(group: str, history: History) -> list[tuple[Key, Seen]]:
+    """The series of a group that tell most, by their greatest scores."""
+    own = [(key, seen) for key, seen in history.tracks.items() if key[1] == group and seen.time.size > 1]
+    return sorted(own, key=lambda each: (-float(np.nan_to_num(each[1].score).max()), repr(each[0])))[:WHOLE]
+
+
+def figure(key: Key, seen: Seen, cases: list[Case], windows: list[Verdict], history: History) -> str:
     """A whole series with everything that was said about it."""
-    episodes = [episode(a) for case in cases for a in case.incident.anomalies.values() if a.metric == caption]
+    own = [a for case in cases for a in case.incident.anomalies.values() if key_of(a) == key]
     marks = [Mark(ms(c.first.time), "trigger", f"{minute(c.first.time)} {c.first.title}") for c in cases]
-    return captioned(plot(track, [*shaded(windows), *episodes], marks, caption), caption)
+    return drawing(seen, [*shaded(windows), *map(episode, own)], marks, caption(key), 170, history.threshold)
 
 
-def captioned(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+def drawing(seen: Seen, spans: list[Span], marks: list[Mark], name: str, height: int, threshold: float) -> str:
+    """A series within its usual range, and below it the score of each point."""
+    band = seen.time, seen.low, seen.high
+    series = plot((seen.time, seen.value), spans, marks, name, height, band)
+    score = np.nan_to_num(seen.score)
+    tall = [Span(s.start, s.end, s.look, s.say) for s in spans if s.look != "frozen"]
+    whole = Span(int(seen.time[0]), int(seen.time[0]), "none", low=0.0, high=max(LEAST_SCORE, 1.2 * threshold))
+    scores = plot((seen.time, score), [*tall, whole], [], f"score of {name}", SCORES, level=threshold)
+    return f"<figure>{series}{scores}<figcaption>{escape(name)}</figcaption></figure>"
+
+
+def caption(key: Key, unit: str = "") -> str:
+    """Which series it is, in words."""
+    _, _, metric, quantity, labels, instance = key
+    named = ", ".join(f"{k}={v}" for k, v in (*labels, *(instance or ())))  # type: ignore[misc]
+    of = f"{metric}" if quantity == "value" else f"{quantity} of {metric}"
+    return of + (f" [{unit}]" if unit else "") + (f" {{{named}}}" if named else "")
 
 
 def shaded(windows: Iterable[Verdict]) -> list[Span]:
@@ -148,43 +230,33 @@ def episode(anomaly: Anomaly) -> Span:
     return Span(anomaly.started, anomaly.ended or anomaly.time, "episode", f"{anomaly.quantity} of {anomaly.metric}")
 
 
-def told_of(case: Case, history: History, windows: list[Verdict]) -> str:
+def told_of(case: Case, history: History, windows: list[Verdict], how: str = "") -> str:
     """An incident: its line, folded below it the message and the pictures."""
     first = case.first
-    line = f"{minute(first.time)} {chip(case)} <b>{escape(case.what)}</b> <span class='soft'>{case.lasted}</span>"
-    strongest = sorted(case.incident.anomalies.values(), key=lambda a: -a.score)[:SHOWN]
-    drawn = "".join(close_up(a, case, history, windows) for a in strongest)
+    line = f"{how}{minute(first.time)} {chip(case)} <b>{escape(case.what)}</b> <span class='soft'>{case.lasted}</span>"
+    drawn = "".join(close_up(a, case, history, windows) for a in strongest(case))
     message = f"<pre>{escape(first.text)}</pre>"
     return f'<details id="{anchor(first.dedup_key)}"><summary>{line}</summary>{message}{drawn}</details>'
 
 
 def close_up(anomaly: Anomaly, case: Case, history: History, windows: list[Verdict]) -> str:
-    """An anomaly and what was before and after it; of a derived series only the points that the evidence holds."""
-    whole = history.series.get((anomaly.group, anomaly.metric))
-    track = around(whole, anomaly) if whole and anomaly.quantity == "value" else evidence(history.seen.get(anomaly.id, {}))
-    if track[0].size < 2:
+    """An anomaly and what was before and after it."""
+    whole = history.tracks.get(key_of(anomaly))
+    seen = around(whole, anomaly) if whole else None
+    if seen is None or seen.time.size < 2:
         return ""
     low, high = anomaly.expected
-    band = Span(int(track[0][0]), int(track[0][-1]), "band", "usual range when it began", low, high)
+    shown = episode(anomaly)
+    frozen = Span(shown.start, shown.end, "frozen", "usual range when it began", low, high)
     marks = [Mark(ms(a.time), a.event.value, f"{a.event.value} {minute(a.time)} {a.title}") for a in case.alerts]
-    name = f"{anomaly.quantity} of {anomaly.metric}" + (f" [{anomaly.unit}]" if anomaly.unit else "")
-    labels = ", ".join(f"{k}={v}" for k, v in (*anomaly.labels, *anomaly.instance))
-    caption = name + (f" {{{labels}}}" if labels else "")
-    return captioned(plot(track, [*shaded(windows), band, episode(anomaly)], marks, caption, 150), caption)
+    name = caption(key_of(anomaly), anomaly.unit)
+    return drawing(seen, [*shaded(windows), shown, frozen], marks, name, 150, history.threshold)
 
 
-def around(track: Track, anomaly: Anomaly) -> Track:
+def around(seen: Seen, anomaly: Anomaly) -> Seen:
     """The part of a series that an anomaly is seen in."""
-    times, values = track
     end = anomaly.ended or anomaly.time
     reach = AROUND * (end - anomaly.started)
-    a, b = np.searchsorted(times, [anomaly.started - reach, end + reach])
-    middle = int(np.searchsorted(times, anomaly.started))
-    part = slice(max(min(int(a), middle - LEAST), 0), max(int(b), middle + LEAST))
-    return times[part], values[part]
-
-
-def evidence(points: dict[int, float]) -> Track:
-    """The points that came with an anomaly: of a long one its beginning, its peaks and its end."""
-    times = sorted(points)
-    return np.array(times, np.int64), np.array([points[t] for t in times], np.float64)
+    a, b = np.searchsorted(seen.time, [anomaly.started - reach, end + reach])
+    middle = int(np.searchsorted(seen.time, anomaly.started))
+    return seen.part(slice(max(min(int(a), middle - LEAST), 0), max(int(b), middle + LEAST)))

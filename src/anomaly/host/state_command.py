@@ -21,7 +21,7 @@ from anomaly.host.blocks import Place
 from anomaly.host.state_folder import StateFolder
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.statelog import Damaged, Found, Generation, merged
-from anomaly.host.topics import Names, partitions_of
+from anomaly.host.topics import MissingTopics, Names, partitions_of, prepare, prepare_state
 from anomaly.state import Newer
 
 FAILED, NOTHING = 1, 3
@@ -34,7 +34,7 @@ def command(action: str, settings: Settings, folder: str | None) -> int:
     }  # fmt: skip
     try:
         return asyncio.run(doing[action](settings, Path(folder or ".")))
-    except (Damaged, Newer) as error:
+    except (Damaged, Newer, MissingTopics) as error:
         print(f"anomaly: {error}", file=sys.stderr)
         return FAILED
 
@@ -90,7 +90,8 @@ async def export(settings: Settings, folder: Path) -> int:
 
 
 async def take_in(settings: Settings, folder: Path) -> int:
-    """Each partition that has a directory, into its topic."""
+    """Each partition that has a directory, into its topic, which is made where nothing has run yet."""
+    await _make_topics(settings, folder)
     n = 0
     for place, store in await stores(settings):
         held = await StateFolder(folder / f"{place.topic}-{place.partition}").read()
@@ -105,6 +106,14 @@ async def take_in(settings: Settings, folder: Path) -> int:
         n += 1
     print(f"{n} partitions were taken in from {folder}")
     return 0 if n else NOTHING
+
+
+async def _make_topics(settings: Settings, folder: Path) -> None:
+    assert settings.kafka is not None
+    kafka, names = settings.kafka, Names.of(settings.kafka.topics.prefix)
+    if any(folder.glob(f"{names.points}-*")):
+        await connect.patiently(partial(prepare, kafka, names), "making topics")
+        await connect.patiently(partial(prepare_state, kafka, names.state_of(names.points), names.points), "making topics")
 
 
 async def _write(store: StateTopic | StateFolder, held: Found) -> None:
