@@ -117,9 +117,9 @@ class Fleet:
 
     def step(self) -> tuple[Points, list[tuple[int, bytes]]]:
         """Let `every` seconds go by: the points of that time, and the series that are new."""
-        self.time += self.every * 1000
         if self.churn:
             self._move()
+        self.time += self.every * 1000
         self.wander += 0.02 * (self.rng.normal(0.0, 0.5, self.n) - self.wander)
         gained, took = self._served()
         self.counts += gained
@@ -224,7 +224,7 @@ class Fleet:
         new: list[tuple[int, bytes]] = []
         dead, entries = self._dead(), []
         for i, pod in enumerate(self.pods):
-            if pod.service in dead or pod.born >= self.time - self.every * 1000 + pod.phase:
+            if pod.service in dead:
                 continue
             for code in (0, 1):
                 if code == 0 or self.counts[i, 1].any():
@@ -243,7 +243,7 @@ class Fleet:
         points = Points.empty(n, sum(e[3] < 2 for e in entries) * (BOUNDS.size + 1))
         phase, which, what = (np.array([e[i] for e in entries], np.int64) for i in (0, 2, 3))
         points.series[:] = np.array([e[1] for e in entries], np.uint64)
-        points.time[:] = self.time - self.every * 1000 + phase
+        points.time[:] = self.time + phase
         histogram = what < 2
         born = np.array([p.born for p in self.pods], np.int64)
         pod, code = which[histogram], what[histogram]

@@ -9,11 +9,19 @@ A cell closes when every member that is still heard has passed its end (early, t
 newest point is a lateness and a step past it; then what a member has not said yet is filled with its last contribution, for
 up to MISSING of its intervals, so that a sum never halves because one sender is late. Time is that of the aggregate's own
 points: what other groups and inputs do changes nothing.
+
+A new member of a known group is slow at first, and that is no fault: caches are empty, code is not compiled yet. For WARM_UP
+its requests are counted, but not asked how long they take.
 Weak where a sender leaves out what is zero (delta temporality): silence of such a member is read as zero, one step later.
 """
 
+import numpy as np
+
 from anomaly.compiled import bare, inlined
 from anomaly.detect.rows import CELLS, DISTRIBUTION, ERROR, HISTOGRAM, LANES, RATIO, SUM
+
+WARM_UP = 90_000  # ms
+HEARD = 1e-300  # in the first lane of a distribution: something was heard, and nothing is added to any count
 
 # Intervals after which a silent member no longer counts as one.
 MISSING = 3.0
@@ -43,6 +51,15 @@ def is_heard(state, m, end):  # type: ignore[no-untyped-def]
     return end - row.last <= MISSING * max(float(agg.step), row.interval)
 
 
+@inlined
+def is_warming(state, row, base):  # type: ignore[no-untyped-def]
+    """Whether what a row gained from `base` on is of an instance that has just begun, in a group that is known for longer."""
+    born = state.families[row.family].born if row.family >= 0 else np.int64(0)
+    if row.delta == 0:
+        born = max(born, row.start)
+    return base < born + WARM_UP and born > state.groups[row.group].since + WARM_UP
+
+
 @bare
 def recount(state, a):  # type: ignore[no-untyped-def]
     """Count again who has not passed the oldest open cell."""
@@ -69,9 +86,12 @@ def fill(state, a, slot):  # type: ignore[no-untyped-def]
         last = state.rows[member.row].last
         if last < end and is_heard(state, m, end):
             missing = (end - max(last, begin)) / 1000.0
-            state.lanes[slot + member.lane] += member.gained * missing
-            if member.role == HISTOGRAM:
-                state.lanes[slot + 2] += member.summed * missing
+            if agg.reading == DISTRIBUTION and is_warming(state, state.rows[member.row], last):
+                state.lanes[slot] += member.gained * missing if member.lane == 1 else 0.0
+            else:
+                state.lanes[slot + member.lane] += member.gained * missing
+                if member.role == HISTOGRAM:
+                    state.lanes[slot + 2] += member.summed * missing
         m = member.next_of_agg
 
 
@@ -132,9 +152,12 @@ def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def put(state, m, slot, share, gained, summed, seconds, delta, buckets):  # type: ignore[no-untyped-def]
+def put(state, m, slot, share, gained, summed, seconds, delta, buckets, warming):  # type: ignore[no-untyped-def]
     """Add a share of a contribution to a cell."""
     member = state.members[m]
+    if warming:
+        state.lanes[slot] += share * gained if member.lane == 1 else HEARD
+        return
     state.lanes[slot] += seconds
     state.lanes[slot + member.lane] += share * gained
     if member.role == ERROR:
@@ -151,7 +174,8 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
     member = state.members[m]
     row, a = state.rows[member.row], member.agg
     agg = state.aggregates[a]
-    span = time - base
+    span, of_times = time - base, agg.reading == DISTRIBUTION
+    warming = of_times and is_warming(state, row, base)
     begin = max(base, time - int(MISSING * max(float(agg.step), row.interval)), time - REACH * agg.step)
     if row.delta != 0 and begin < agg.first * agg.step and time > agg.first * agg.step:
         begin = agg.first * agg.step  # a delta is said once: it goes into what is still open, whole
@@ -162,7 +186,8 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
         if c >= agg.first:
             held = min(time, (c + 1) * agg.step) - max(begin, c * agg.step)
             slot = agg.lanes_at + (c % CELLS) * agg.width
-            put(state, m, slot, held / span, gained, summed, held / 1000.0, delta, buckets)
+            seconds = HEARD if of_times else held / 1000.0
+            put(state, m, slot, held / span, gained, summed, seconds, delta, buckets, warming)
 
 
 @inlined
@@ -187,7 +212,7 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
             c = max((time - 1) // agg.step, agg.first)
             if c >= agg.first + CELLS:
                 reach(state, a, c, cells, index)
-            put(state, m, agg.lanes_at + (c % CELLS) * agg.width, 1.0, gained, summed, (time - base) / 1000.0, delta, 0)
+            put(state, m, agg.lanes_at + (c % CELLS) * agg.width, 1.0, gained, summed, (time - base) / 1000.0, delta, 0, False)
         else:
             spread(state, m, base, time, gained, summed, delta, buckets, cells, index)
     if member.counted != 0 and time >= (agg.first + 1) * agg.step:
