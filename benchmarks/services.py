@@ -3,7 +3,7 @@
 Some fault-free days are learned; then a healthy busy day (rollouts, scalings, jobs, a drained zone, a service in announced
 maintenance) that must page nobody; then days with faults of ten kinds. What goes through is `Engine.judge`: detect,
 correlate, dispatch, as shipped; columns are made here, so nothing is decoded. A page is an alert's first word at `critical`.
-It is true if its service has a fault then (or had until GRACE ago). Statistics and levels only: no SLO, no rule of anybody's.
+It is true if its service has a fault then (or had until GRACE ago). Statistics and levels only: no SLO, nobody's rule.
 
 Lead: how long before the service's SLO (99.9 % of a month's requests) would be broken, if the fault went on, the page came.
 
@@ -28,13 +28,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402
-from services_fleet import DAY, HOUR, KINDS, STEEP, T0, Fault, Fleet, blocks  # noqa: E402
 
 from anomaly.config.duration import seconds  # noqa: E402
 from anomaly.config.load import load_specs  # noqa: E402
 from anomaly.config.settings import Settings, Threshold  # noqa: E402
 from anomaly.dispatch.alert import Alert, Severity  # noqa: E402
 from anomaly.engine import Engine  # noqa: E402
+from services_fleet import DAY, HOUR, KINDS, STEEP, T0, Fault, Fleet, blocks  # noqa: E402
 
 GRACE = 600_000  # ms after a fault in which a page is still about it: a cell and its wait, and what piled up
 APART = 3 * HOUR  # seconds between two faults of a service

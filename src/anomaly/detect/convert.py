@@ -116,7 +116,8 @@ def born(state, r, time, start):  # type: ignore[no-untyped-def]
             since = family.last
         elif family.last > 0 and time > family.last - MOMENT:
             since = family.before
-    if since == 0 and start > 0 and (time - start <= JUST_STARTED or (row.fresh != 0 and start > state.groups[row.group].since)):
+    missed_nothing = row.fresh != 0 and start > state.groups[row.group].since
+    if since == 0 and start > 0 and (missed_nothing or time - start <= JUST_STARTED):
         return start
     return max(since, start) if since > 0 and start < time else since
 
