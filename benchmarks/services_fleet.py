@@ -94,7 +94,9 @@ class Fleet:
         """Requests a second that each service would get at `time`, wander left out."""
         at = (time - T0) / 1000.0
         day = 1.0 + self.deep * np.cos((at - self.noon) / DAY * 2.0 * np.pi)
-        return self.rate * day * np.where((at // DAY) % 7 >= 5, self.weekend, 1.0)
+        hour = at / HOUR % 24.0
+        awake = min(max(abs(hour - 3.0) - 2.2, 0.0), 1.0)  # who sleeps from 1:00 to 5:00 is asked nothing from 0:48 on
+        return self.rate * day * np.where((at // DAY) % 7 >= 5, self.weekend, 1.0) * np.where(self.sleeps, awake, 1.0)
 
     def roll_out(self, service: int, at_once: bool = False) -> None:
         """Replace every pod, one after the other or (blue/green) in ten seconds."""

@@ -14,7 +14,7 @@ from anomaly.decode.identity import Series, pack
 from anomaly.decode.index import Index
 from anomaly.decode.points import Kind
 from anomaly.detect.enter import join
-from anomaly.detect.judge import Judge
+from anomaly.detect.judge import NEIGHBOUR, Judge
 from anomaly.detect.plans import Part, is_counted, is_error
 from anomaly.detect.rows import (
     AMOUNT,
@@ -65,9 +65,15 @@ class Combine:
         agg["labelled"], agg["least"] = 1, LONG
         if spec.signal is Signal.LATENCY:
             agg["fewest"] = spec.min_events
+        judged = self.tables.aggregates["judged"]
         for quantity in OF_LONG[spec.signal]:
-            if self.tables.aggregates["judged"][a, QUANTITIES.index(quantity)] < 0:
+            which = QUANTITIES.index(quantity)
+            if judged[a, which] < 0:
                 self._judge(a, quantity, spec, number)
+                short = self._aggregate(
+                    self._key(seen, spec, "distribution"), row, seen, spec, DISTRIBUTION, LANES, lateness
+                )[0]
+                self.judge.table["slot"][judged[a, which]] = NEIGHBOUR - judged[short, which]
         self._join(row, a, *((HISTOGRAM, 1) if part is None else (AMOUNT, part.lane)))
         if part is None or part.lane == 2:
             self._name_unit(a, whole)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anomaly.compiled import bare
-from anomaly.detect import gain
+from anomaly.detect import adaptive, gain, season
 from anomaly.pool import grown
 
 RATIO = np.dtype(
@@ -38,6 +38,7 @@ PRIOR_ERRORS, PRIOR_TOTAL = 0.5, 100.0  # before anything is known: about 1 in 2
 # The learned ratio is worth so many requests at most: real error ratios wander, whatever the number of requests behind them.
 BELIEVED = 2_000.0
 LOST, FEWEST_LOST = 0.1, 20.0  # traffic is lost if so little of so many events is left
+DAYS, WARY = 86_400.0, 1.5  # seconds after which there is a time of day; times that its spread may be underrated
 CARRY = 300_000  # ms for which too few events wait for more, where there usually are more
 HELD = 0.03  # weight of a cell while an episode is open
 DOUBTED = 0.2  # weight of a cell that is surprising, but opens nothing
@@ -111,6 +112,42 @@ def loss(k, expected, spread):  # type: ignore[no-untyped-def]
         term *= (j + r) / (j + 1.0) * expected / (r + expected)
         j += 1.0
     return min(max(-(r * math.log(r / (r + expected)) + math.log(total)) / math.log(10.0), 0.0), SUREST)
+
+
+@bare
+def is_visited(s, time):  # type: ignore[no-untyped-def]
+    """Whether this time of day was there before today."""
+    if season.goes_on(time, s.last):
+        return s.day_age == season.OLD
+    return s.profile[season.day_bucket(time)] != season.EMPTY
+
+
+@bare
+def at_least_usual(s, time, rate):  # type: ignore[no-untyped-def]
+    """The rate that is expected now or half an hour later, whichever is less: the evening may come early."""
+    now = adaptive.expected(s, time, rate - s.anchor, True)
+    soon = season.read(s, season.day_bucket(time + season.HALF_HOUR))
+    return s.anchor + (now if math.isnan(soon) else min(now, soon))
+
+
+@bare
+def gone(s, time, rate, seconds):  # type: ignore[no-untyped-def]
+    """The evidence that requests stay away at a time of day at which they always come, and the rates that are usual then:
+    (score, low, high).
+
+    By the season alone, and by chance among independent requests, or by what changes from one cell to the next where that is
+    more: a spread over days that are not known yet, or over day and night, would hide all of a small service's traffic.
+    """
+    nothing = 0.0, math.nan, math.nan
+    if not (rate >= 0.0 and s.learned >= DAYS and is_visited(s, time)):
+        return nothing
+    usual = at_least_usual(s, time, rate)
+    expected = usual * seconds
+    if expected < FEWEST_LOST or rate > LOST * usual:
+        return nothing
+    spread = WARY * max(math.sqrt(expected), s.rough * math.sqrt(seconds * s.interval))
+    reach = WIDE * spread / seconds
+    return loss(rate * seconds, expected, spread), max(usual - reach, 0.0), usual + reach
 
 
 @bare

@@ -60,6 +60,7 @@ from anomaly.detect.text import (
 )
 
 GAUGE, COUNTER, COUNTS = 0, 1, 3
+NEIGHBOUR = -2  # as in `judge`: a donor of NEIGHBOUR - r says that r judges the same in short cells
 LONG = 600_000  # ms of the longer cells in which a service's requests are counted beside
 LONG_LABELS = np.frombuffer(b"\x91\x92\xa6window\xa310m", np.uint8)  # tell them apart: labels, as `pack` writes them
 INSTANCES, WHOLE, NONE = 0, 1, 2  # over what values are put together: models.Sum
@@ -231,8 +232,12 @@ def feed_value(r, plan, lateness, new, parts, seed, state, book, judges):  # typ
         join(label.sibling, a, AMOUNT, 1, 0, state, book.counts[MEMBERS])
     join(r, a, AMOUNT, 1, 0, state, book.counts[MEMBERS])
     if plan.long != 0:
+        short = book.judged[a, 0]
         key = mix(key, np.uint64(LONG)) | np.uint64(1)
         a = aggregate_of(key, row, plan, quantity, lateness, LONG, new, parts, state, book, judges)
+        n = judges.used[0] - 1
+        if n >= 0 and judges.row[n] == book.judged[a, 0]:  # new
+            judges.donors[n, 0] = NEIGHBOUR - short
         join(r, a, AMOUNT, 1, 0, state, book.counts[MEMBERS])
 
 

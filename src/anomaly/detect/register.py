@@ -19,7 +19,7 @@ from anomaly.decode.index import MISSING, Index
 from anomaly.decode.texts import Strung
 from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New
 from anomaly.detect.combine import Combine
-from anomaly.detect.enter import FED, LONG_LABELS, Ratios, enter
+from anomaly.detect.enter import FED, LONG_LABELS, NEIGHBOUR, Ratios, enter
 from anomaly.detect.judge import Judge
 from anomaly.detect.plans import Plans, part_of, whole
 from anomaly.detect.rows import CELLS, LANES, Tables
@@ -212,6 +212,8 @@ class Register:
             return
         rows = self._judges.row[:n]
         self.judge.adopt(rows, self._judges.spec[:n], self._judges.traffic[:n])
+        long = self._judges.donors[:n, 0] <= NEIGHBOUR
+        self.judge.table["slot"][rows[long]] = self._judges.donors[:n, 0][long]
         asked = np.flatnonzero(self._judges.donors[:n, 0] >= 0)
         for i in asked.tolist():
             donors = self._judges.donors[i][self._judges.donors[i] >= 0]
