@@ -55,10 +55,10 @@ class Page:
 
 def bad_share(kind: str, size: float, pods: int) -> float:
     """The share of requests that the fault makes bad: failed, lost, or slower than four times the median."""
-    slow = lambda times: times**STEEP / (times**STEEP + 4.0**STEEP)  # noqa: E731
+    slow = {times: times**STEEP / (times**STEEP + 4.0**STEEP) for times in (size, 8.0)}
     return {
         "errors": size, "few errors": size, "one pod fails": size / pods, "bad version": size / 3.0, "dead": 1.0,
-        "slow": slow(size), "slow tail": size * slow(8.0), "slower and slower": slow(size),
+        "slow": slow[size], "slow tail": size * slow[8.0], "slower and slower": slow[size],
         "traffic lost": 1.0 - size, "traffic gone": 1.0,
     }[kind]  # fmt: skip
 

@@ -82,7 +82,7 @@ class Fleet:
         self.faults: list[Fault] = []
         self.counts = np.zeros((0, 2, BOUNDS.size + 1))
         self.sums = np.zeros((0, 2))
-        self.renamed, self.running = renamed, {}
+        self.renamed, self.running = renamed, dict[str, int]()
         for service in range(services):
             self._start(service, int(self.wanted[service]))
 

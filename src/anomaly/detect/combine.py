@@ -70,9 +70,7 @@ class Combine:
             which = QUANTITIES.index(quantity)
             if judged[a, which] < 0:
                 self._judge(a, quantity, spec, number)
-                short = self._aggregate(
-                    self._key(seen, spec, "distribution"), row, seen, spec, DISTRIBUTION, LANES, lateness
-                )[0]
+                short = self.index.one(self._key(seen, spec, "distribution"), self.tables.aggregates["aggregate"]["key"])
                 self.judge.table["slot"][judged[a, which]] = NEIGHBOUR - judged[short, which]
         self._join(row, a, *((HISTOGRAM, 1) if part is None else (AMOUNT, part.lane)))
         if part is None or part.lane == 2:

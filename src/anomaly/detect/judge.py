@@ -1,7 +1,8 @@
 """Judge values and cells in arrival order, each followed at once by its episode, so that block borders change nothing.
 
 One row per judged series, dtype JUDGED: `spec` its index in the specs, `season` whether it may have one, `slot` its row
-among the ratios, -1 for a value against its band, or NEIGHBOUR and below; `traffic` whether it is a rate of events, of which none may be left;
+among the ratios, -1 for a value against its band, NEIGHBOUR and below for one that has a season beside; `traffic` whether it
+is a rate of events, of which none may be left;
 `until` the ms to which an episode from before a restart was told, 0: none. Of such a one the frozen band alone decides, on
 what is newer, since what was told comes once more; the model, which knows nothing yet, learns only what lies within it.
 A value whose row has an open episode, or a violation that has still to last, is learned with a small weight; whether it has
