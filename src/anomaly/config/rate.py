@@ -17,5 +17,5 @@ def per_week(text: str) -> float:
         raise ValueError(f"is no budget; {REMEDY}")
     rate = float(fits[1]) / WEEKS[fits[2]]
     if not LEAST <= rate <= MOST:
-        raise ValueError(f"is out of range; {REMEDY}")
+        raise ValueError(f"is out of range: between 1 per month and {MOST:.0f} per week; {REMEDY}")
     return rate

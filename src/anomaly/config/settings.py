@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 Seconds = Annotated[float, Meta(ge=0, extra={"duration": True})]
 # Pages per week, written `10 per week`, `1 per day`, or `none` for no ceiling.
+PAGES_PER_WEEK = 10.0  # where nothing else is said
 PerWeek = Annotated[float, Meta(extra={"rate": True})]
 # Relative to the file that names it. A path that is written to is "new": only its folder must be there.
 FilePath = Annotated[str, Meta(extra={"path": "existing"})]
@@ -246,7 +247,7 @@ class Settings(Frozen, frozen=True):
     threshold: Threshold = Threshold()
     # New pages that may rest on statistics alone, by environment, or `environment/group` (patterns); written alone: of all.
     alert_budget: Annotated[dict[str, PerWeek], Meta(extra={"alone": "default"})] = field(
-        default_factory=lambda: {"default": 10.0}
+        default_factory=lambda: {"default": PAGES_PER_WEEK}
     )
     correlation: Correlation = Correlation()
     blind: Blind = Blind()

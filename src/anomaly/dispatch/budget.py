@@ -5,6 +5,10 @@ measured by what this fleet does (`tail`) and by what has been happening of late
 (`bucket`)? Whatever needs no statistics (a `bad` level, a silence) is not asked about, and is taken back where it had been
 counted: confirmed faults must not raise the threshold.
 
+The threshold is the greater of two. The floor: what chance alone brings to the whole fleet in a twentieth of the budget, so
+that a healthy week has no pages. The ceiling: what comes B times a week, whatever it is. Before a fleet has had some incidents
+there is neither, and the evidence and the bucket decide.
+
 The feedback: each incident that came above the threshold, paged or held, raises it by STEP / B decades, and a week
 lowers it by STEP, between 0 and MOST. At B a week the two are equal.
 
@@ -15,19 +19,24 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct, field
 
+from anomaly.config.settings import PAGES_PER_WEEK
 from anomaly.correlate.incident import Incident
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.bucket import WEEK_MS, Bucket
 from anomaly.dispatch.forget import HOUR_MS
 from anomaly.dispatch.offenders import Offenders, OffendersMemory
 from anomaly.dispatch.tail import Tail
+from anomaly.state import refuse_newer
 
 DEFAULT = "default"  # the key of whom no other key names
 STEP, MOST = 0.5, 1.0  # decades
+BY_CHANCE = 0.05  # of the budget
 DAY_MS, DAYS = 86_400_000, 7
 ENVIRONMENTS = 1_000  # budgets of a partition; what comes past it shares one
+SCALE = tuple(n * 10.0**k for k in range(-1, 5) for n in (1.0, 3.0))  # budgets that are compared with
 VERSION = 1
 
 # What an incident is to its budget, noted in `told.budget`.
@@ -74,11 +83,22 @@ class Kept(Struct, frozen=True):
     offenders: OffendersMemory
 
 
-class BudgetsMemory(Struct, frozen=True):
+class AllKept(Struct, frozen=True):
     """The budgets of a partition, as they are kept."""
 
-    kept: list[Kept] = []
+    kept: list[Kept]
     version: int = VERSION
+
+
+_to_bytes, _from_bytes = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(AllKept).decode
+
+
+class Other(NamedTuple):
+    """What another budget would have paged, by the counts of now: its threshold without the feedback, and pages a week."""
+
+    per_week: float
+    threshold: float
+    paged: float
 
 
 class Reading(NamedTuple):
@@ -95,6 +115,7 @@ class Reading(NamedTuple):
     raised: float
     rate: float
     series: int
+    others: tuple[Other, ...]  # the next lower and the next higher budget
 
 
 class Budget:
@@ -162,7 +183,7 @@ class Budget:
             ledger.hour = hour
             ledger.tail.fade(gone)
             self.offenders.fade(gone)
-            ledger.threshold = max(ledger.tail.floor(), ledger.tail.ceiling(self.per_week))
+            ledger.threshold = self._threshold(self.per_week)
 
     def reading(self, environment: str, name: str) -> Reading:
         """As it stands."""
@@ -171,8 +192,25 @@ class Budget:
         counted = [sum(getattr(day, what) for day in ledger.days) for what in (PAGED, HELD, UNDER)]
         return Reading(
             environment, name, self.per_week, ledger.bucket.left, *counted, threshold, ledger.raised,
-            ledger.tail.rate(threshold), len(self.offenders),
+            ledger.tail.rate(threshold), len(self.offenders), self._others(),
         )  # fmt: skip
+
+    def _others(self) -> tuple[Other, ...]:
+        """One step down and one up the scale of budgets."""
+        lower = max((b for b in SCALE if b < self.per_week), default=None)
+        higher = min((b for b in SCALE if b > self.per_week), default=None)
+        return tuple(self._other(b) for b in (lower, higher) if b)
+
+    def _other(self, per_week: float) -> Other:
+        threshold = self._threshold(per_week)
+        return Other(per_week, threshold, min(self.ledger.tail.rate(threshold), per_week))
+
+    def _threshold(self, per_week: float) -> float:
+        """The surprise that a page needs, without the feedback."""
+        tail = self.ledger.tail
+        if not tail.is_known:
+            return -float("inf")
+        return max(self.offenders.by_chance(BY_CHANCE * per_week), tail.ceiling(per_week))
 
     def _raise(self, by: float) -> None:
         self.ledger.raised = min(max(self.ledger.raised + by, 0.0), MOST)
@@ -193,13 +231,13 @@ class Budgets:
     """
 
     def __init__(self, per_week: Mapping[str, float], step: float = STEP) -> None:
-        self._per_week, self._step = dict(per_week), step
+        self._per_week, self._step = {DEFAULT: PAGES_PER_WEEK, **per_week}, step
         self._held: dict[tuple[str, str], Budget] = {}
 
     def of(self, environment: str, group: str) -> Budget | None:
         """The budget that pays for a group's pages; None where there is no ceiling."""
         name = self._name(environment, group)
-        per_week = self._per_week.get(name, float("inf"))
+        per_week = self._per_week[name]
         if per_week == float("inf"):
             return None
         key = environment, name
@@ -213,13 +251,16 @@ class Budgets:
         """What an operator is shown of each."""
         return [budget.reading(*key) for key, budget in sorted(self._held.items())]
 
-    def memory(self) -> BudgetsMemory:
+    def dump(self) -> bytes:
         """As they are kept."""
-        return BudgetsMemory([Kept(*key, b.ledger, b.offenders.memory()) for key, b in self._held.items()])
+        return _to_bytes(AllKept([Kept(*key, b.ledger, b.offenders.memory()) for key, b in self._held.items()]))
 
-    def remember(self, memory: BudgetsMemory) -> None:
-        """Be the one whose `memory` this was; what the configuration does not name any more is forgotten."""
-        for kept in memory.kept:
+    def load(self, data: bytes) -> None:
+        """Be the one who dumped this; what the configuration does not name any more is forgotten. Nothing: nothing is known."""
+        if not data:
+            return
+        refuse_newer(data, VERSION, "alert budgets")
+        for kept in _from_bytes(data).kept:
             per_week = self._per_week.get(kept.name, float("inf"))
             if per_week < float("inf"):
                 budget = Budget(per_week, self._step, kept.ledger, Offenders(kept.offenders))

@@ -1,13 +1,8 @@
-"""How often does the whole fleet surprise so much? The tail of the incidents' surprise, and the threshold that follows from it.
+"""How often does the whole fleet surprise so much? The tail of the incidents' surprise, and the ceiling that follows from it.
 
 State: faded counts of the incidents that reached each of a grid of levels (an incident counts once a level, so levels are
 declustered one by one), and the faded weeks in which they came. Above the highest level with enough incidents the tail is
-exponential. Two questions are asked of it:
-
-- from which surprise on do no more than B incidents come a week? By the mean excess, which outliers raise: the ceiling.
-- from which on would chance alone bring one in a month? By the slope between two levels that have many, which outliers do
-  not: the floor, so that a fleet that is only noisy pages nobody, whatever the budget.
-
+exponential, by its mean excess.
 Source: peaks over threshold, J. Pickands (1975); declustering, M. Leadbetter et al., "Extremes" (1983), chapter 3.
 Weak where the fleet changes faster than the counts fade; the feedback is for that.
 """
@@ -17,9 +12,8 @@ from msgspec import Struct, field
 from anomaly.dispatch.forget import HOUR, faded_weeks, kept_after, log10
 
 LOWEST, WIDTH, LEVELS = -3.0, 0.1, 90  # of the surprise, in decades of a rate per week: up to one in 20,000 years
-ENOUGH, MANY = 30.0, 100.0  # incidents at a level from which the tail goes on, and at the one that tells its slope
+ENOUGH = 30.0  # incidents at a level from which the tail goes on
 START_WEEKS = 0.5  # in which nothing came, before the first: else a first hour would be taken for a rate
-BY_CHANCE = 0.25  # incidents a week above the floor
 LN10 = 2.302585092994046
 
 
@@ -47,6 +41,11 @@ class Tail(Struct):
         self.counts = [n * kept for n in self.counts]
         self.weeks = self.weeks * kept + faded_weeks(hours * HOUR)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether enough incidents came to say anything."""
+        return self.counts[0] >= ENOUGH
+
     def ceiling(self, per_week: float) -> float:
         """The surprise from which on no more than so many incidents come a week; -inf where all of them are fewer."""
         span, most = self.weeks + START_WEEKS, per_week * (self.weeks + START_WEEKS)
@@ -60,18 +59,6 @@ class Tail(Struct):
         if base < 0:
             return -float("inf")
         return LOWEST + base * WIDTH + self._excess(base) * LN10 * max(log10(self.counts[base] / span / per_week), 0.0)
-
-    def floor(self, per_week: float = BY_CHANCE) -> float:
-        """The surprise that chance alone would bring so often; -inf while too few incidents are known."""
-        base, many = self._highest(ENOUGH), self._highest(MANY)
-        if base < 0:
-            return -float("inf")
-        if many >= 0 and many < base:
-            scale = (base - many) * WIDTH / (LN10 * log10(self.counts[many] / self.counts[base]))
-        else:
-            scale = self._excess(base)
-        rate = self.counts[base] / (self.weeks + START_WEEKS)
-        return LOWEST + base * WIDTH + scale * LN10 * max(log10(rate / per_week), 0.0)
 
     def rate(self, surprise: float) -> float:
         """Incidents a week that reached a surprise, as counted, to the level below it."""
