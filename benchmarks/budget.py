@@ -1,9 +1,9 @@
-"""Is the alert budget kept, and what does it find? Fleets of which every series may page, week by week, by the shipped engine.
+"""Is the alert budget kept, and what does it find? Fleets of which every series may page, by the shipped engine.
 
-Each fleet (`fleets.py`) is judged by the default model at the shipped threshold, correlated, and decided for each budget, with
-and without the feedback. Counted are incidents that paged on statistics, by weeks from the fleet's beginning; several
-fleets of a kind, by their seeds, are pooled. `found` are labelled windows in which the ill series paged, `by_chance` the same
-windows a week earlier, where the series is made of its fault-free stretches.
+Each fleet (`fleets.py`) is judged by the default model at the shipped threshold, correlated, and decided for each budget,
+with and without the feedback. Counted are incidents that paged on statistics, by weeks from the fleet's beginning; several
+fleets of a kind, by their seeds, are pooled. `found` are labelled windows in which the ill series paged, `by_chance` the
+same windows a week earlier, where the series is mostly made of its fault-free stretches.
 
     python benchmarks/budget.py --data NAB --weeks 300 --json
 """
@@ -18,15 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fleets import DAY_MS, T0, Fleet, judged, makers
-from nab import files
 from numpy.typing import NDArray
 
-from anomaly.config.settings import Settings
-from anomaly.correlate.correlator import Correlator
-from anomaly.correlate.incident import Incident, Told
-from anomaly.dispatch.budget import HELD, PAGED, STEP, UNDER, Budgets
-from anomaly.dispatch.decide import Dispatcher
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from benchmarks.fleets import DAY_MS, T0, Fleet, judged, makers  # noqa: E402
+from benchmarks.nab import files  # noqa: E402
+
+from anomaly.config.settings import Settings  # noqa: E402
+from anomaly.correlate.correlator import Correlator  # noqa: E402
+from anomaly.correlate.incident import Incident, Told  # noqa: E402
+from anomaly.dispatch.budget import HELD, PAGED, STEP, UNDER, Budgets  # noqa: E402
+from anomaly.dispatch.decide import Dispatcher  # noqa: E402
 
 ABSENT = 3  # exit status: the data is not there
 BUDGETS = (1.0, 10.0, 100.0)
@@ -163,7 +167,12 @@ def main() -> int:
         return ABSENT
     made = makers(list(files(options.data)), options.series, options.weeks_of_a_fleet * 7, options.labelled)
     print(ROW.format(*HEAD))
-    rows = [row for name, make in made.items() if not options.fleets or name in options.fleets for row in run(name, make, options)]
+    rows = [
+        row
+        for name, make in made.items()
+        if not options.fleets or name in options.fleets
+        for row in run(name, make, options)
+    ]
     if options.json:
         print(json.dumps(rows))
     return 0

@@ -1,4 +1,4 @@
-"""Fleets of series for `budget.py`: bootstrapped from the fault-free stretches of NAB, or generated, and what detect says of them.
+"""Fleets of series for `budget.py`: from fault-free stretches of NAB, or generated, and what detect says of them.
 
 A fleet is made series by series and judged at once, so that a hundred thousand series need no more room than a thousand:
 what is kept are the episodes. A series of a fleet is one service of its own, or one of five signals of a service.
@@ -7,11 +7,12 @@ what is kept are the episodes. A series of a fleet is one service of its own, or
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from nab import File, default_spec
+from benchmarks.nab import File, default_spec
 from numpy.typing import NDArray
 
 from anomaly.config.models import Direction, ModelSpec
@@ -89,14 +90,33 @@ def take(fleet: Fleet, tracks: Sequence[Track]) -> None:
         number = fleet.series + r
         fleet.events.append(
             Anomaly(
-                id=f"{number}-{started}", event=kind, time=now, environment="prod", group=tracks[r].group, metric="m",
-                quantity="value", labels=(("series", str(number)),), instance=(), aggregate=True, unit="",
-                signal=SPEC.signal, spec=SPEC.name, pages=True, started=started,
+                id=f"{number}-{started}",
+                event=kind,
+                time=now,
+                environment="prod",
+                group=tracks[r].group,
+                metric="m",
+                quantity="value",
+                labels=(("series", str(number)),),
+                instance=(),
+                aggregate=True,
+                unit="",
+                signal=SPEC.signal,
+                spec=SPEC.name,
+                pages=True,
+                started=started,
                 direction=Direction.ABOVE if side > 0 else Direction.BELOW,
-                ended=now if kind is Event.CLOSE else None, score=score, observed=observed, current=float(value[at]),
-                expected=(low, high), events=None, bad=False, learned=float(verdict.learned[at]),
-                points=((now, float(value[at])),), reason=REASONS[reason],
-            )  # fmt: skip
+                ended=now if kind is Event.CLOSE else None,
+                score=score,
+                observed=observed,
+                current=float(value[at]),
+                expected=(low, high),
+                events=None,
+                bad=False,
+                learned=float(verdict.learned[at]),
+                points=((now, float(value[at])),),
+                reason=REASONS[reason],
+            )
         )
     fleet.windows += [(t.group, first, last) for t in tracks for first, last in t.windows]
     fleet.series += len(tracks)
@@ -115,19 +135,19 @@ def stretches(corpus: Sequence[File]) -> list[Stretch]:
             inside |= (file.time >= first) & (file.time <= last)
         breaks = np.flatnonzero(np.diff(file.time) > max(3_600_000, 3000 * step)) + 1
         edges = np.unique(np.r_[0, np.flatnonzero(np.diff(inside.astype(np.int8))) + 1, breaks, file.time.size])
-        for a, b in zip(edges, edges[1:], strict=False):
+        for a, b in pairwise(edges.tolist()):
             if not inside[a] and (b - a) * step >= LEAST_DAYS * DAY_S:
                 found.append(Stretch(file.key, step, file.value[a:b]))
     return found
 
 
 def bootstrapped(stretch: Stretch, days: int, rng: np.random.Generator) -> Floats:
-    """So many days, put together from pieces of one to five days that begin at the time of day at which the last one ended."""
+    """So many days, of pieces of one to five days that begin at the time of day at which the last one ended."""
     per_day = max(DAY_S // stretch.step, 1)
     whole = stretch.value.size // per_day  # days
     pieces, n = list[Floats](), 0
     while n < days:
-        length = int(min(rng.integers(1, 6), whole, days - n))
+        length = min(int(rng.integers(1, 6)), whole, days - n)
         begin = int(rng.integers(0, whole - length + 1)) * per_day
         pieces.append(stretch.value[begin : begin + length * per_day])
         n += length
@@ -196,19 +216,20 @@ def kinds(shared: Shared) -> Floats:
         case 0:
             return rng.normal(size=n)
         case 1:
-            return np.exp(0.8 * rng.normal(size=n))
+            return rng.lognormal(0.0, 0.8, n)
         case 2:
             return rng.poisson(rng.choice([0.05, 0.5, 5.0]), n) * 1.0
         case 3:
             return smooth(rng.normal(size=n), 12)
         case _:
-            return np.round(rng.normal(size=n))
+            return np.asarray(np.round(rng.normal(size=n)), np.float64)
 
 
 def smooth(noise: Floats, over: int) -> Floats:
     """A moving average of so many points, at the spread that it had."""
     total = np.cumsum(np.r_[np.zeros(over), noise])
-    return (total[over:] - total[:-over]) / np.sqrt(over)
+    moved: Floats = (total[over:] - total[:-over]) / np.sqrt(over)
+    return moved
 
 
 def bursts(value: Floats, service: int, shared: Shared) -> Floats:
@@ -222,7 +243,8 @@ def bursts(value: Floats, service: int, shared: Shared) -> Floats:
 def trends(value: Floats, service: int, shared: Shared) -> Floats:
     """A slope of up to two spreads a week, and a slow wandering."""
     rng = shared.rng
-    return value + rng.uniform(-2, 2) * shared.day / 7 + np.cumsum(rng.normal(0, 0.01, value.size))
+    moved: Floats = value + rng.uniform(-2, 2) * shared.day / 7 + np.cumsum(rng.normal(0, 0.01, value.size))
+    return moved
 
 
 def shocks(value: Floats, service: int, shared: Shared) -> Floats:
@@ -254,7 +276,9 @@ GENERATED: dict[str, tuple[Sequence[Change], bool]] = {
 }
 
 
-def makers(corpus: Sequence[File], series: int, days: int, labelled: int) -> dict[str, Callable[[np.random.Generator], Iterator[Track]]]:
+def makers(
+    corpus: Sequence[File], series: int, days: int, labelled: int
+) -> dict[str, Callable[[np.random.Generator], Iterator[Track]]]:
     """How each kind of fleet is made, by its name."""
     made: dict[str, Callable[[np.random.Generator], Iterator[Track]]] = {
         "nab": partial(from_nab, corpus, series, days, 0),

@@ -380,7 +380,7 @@ def series(args: argparse.Namespace) -> int:
 
 
 def budget(args: argparse.Namespace) -> int:
-    """What each alert budget has spent and held, the threshold, and what others would have paged, by the newest checkpoints."""
+    """What each alert budget spent and held, its threshold, and what others would have paged, by the newest checkpoints."""
     settings, specs = configured(args)
     if settings.kafka is None and settings.checkpoint.directory is None:
         print("budget: nothing is kept: the configuration names neither Kafka nor checkpoint.directory", file=sys.stderr)

@@ -141,7 +141,10 @@ def test_a_team_is_a_pattern_of_its_groups_and_the_first_that_fits_counts():
     scene = Scene(**{"prod/shop/*": 1.0, "prod": 4.0})
     alerts = scene.play(*(opened(f"{g}{i}", i, f"{g}{i}") for g in ("shop/", "pay/") for i in range(3)))
     assert triggers(alerts) == ["critical", "warning", "warning", "critical", "critical", "warning"]
-    assert [(r.environment, r.name, r.paged) for r in scene.budgets.readings()] == [("prod", "prod", 2), ("prod", "prod/shop/*", 1)]
+    assert [(r.environment, r.name, r.paged) for r in scene.budgets.readings()] == [
+        ("prod", "prod", 2),
+        ("prod", "prod/shop/*", 1),
+    ]
 
 
 def test_without_a_ceiling_the_threshold_alone_decides():
@@ -171,7 +174,11 @@ def noisy(days: int, series: int = 60) -> list[Anomaly]:
     for day in range(days):
         for i in range(series):
             score = 4.0 + (i * 7 + day * 3) % 50 / 10.0
-            events += episode(f"{i}-{day}", DAY * day + i * 60.0, OTHER | {"pages": True}, f"s{i}", score=score) if (i + day) % 2 else []
+            events += (
+                episode(f"{i}-{day}", DAY * day + i * 60.0, OTHER | {"pages": True}, f"s{i}", score=score)
+                if (i + day) % 2
+                else []
+            )
     return sorted(events, key=lambda a: a.time)
 
 

@@ -9,7 +9,7 @@ from msgspec import structs
 from tests.dispatch.story import DAY, OTHER, closed, opened
 
 from anomaly.dispatch import offenders
-from anomaly.dispatch.forget import KEPT, faded_weeks
+from anomaly.dispatch.forget import faded_weeks
 from anomaly.dispatch.offenders import LEVELS, TIE, Offenders
 
 WEEK = 7 * DAY
@@ -101,7 +101,6 @@ def test_counts_fade_and_weeks_go_on():
     fleet = (1.5 + 0.5) / (faded_weeks(3.0) + 1.0)
     rate = (1.5 + 0.5) / (faded_weeks(3.0) + 0.5 / fleet)
     assert held.meet(episode("next", "a")) == pytest.approx(-math.log10(rate) + TIE * 5.8, rel=1e-3)
-    assert KEPT ** (24 * 14) == pytest.approx(0.5)
 
 
 def test_it_is_the_same_after_it_was_kept_to_the_bit():

@@ -48,7 +48,7 @@ def test_a_person_reads_a_line_a_budget_and_one_for_each_other(config: Path, cap
     """And what the columns mean."""
     capsys.readouterr()
     assert main(["budget", "--config", str(config)]) == 0
-    head, own, lower, higher, meaning = capsys.readouterr().out.splitlines()
+    head, own, lower, higher, meaning, _ = capsys.readouterr().out.splitlines()
     assert head.split()[:4] == ["environment", "budget", "a", "week"]
     assert own.split()[:3] == ["default", "default", "3"]
     assert "at 1 per week" in lower

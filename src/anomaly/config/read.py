@@ -2,8 +2,8 @@
 
 msgspec's own conversion stops at the first mistake and knows neither durations nor paths, so the declarations are walked
 here: a section is a Struct, `Annotated[float, Meta(extra={"duration": True})]` is written with a unit, and
-`Meta(extra={"path": …})` names a file, relative to the one that names it; `Meta(extra={"rate": True})` is written per time, and a
-mapping with `Meta(extra={"alone": key})` may be one value, which is that key's then.
+`Meta(extra={"path": …})` names a file, relative to the one that names it; `Meta(extra={"rate": True})` is written
+per time, and a mapping with `Meta(extra={"alone": key})` may be one value, which is that key's then.
 """
 
 from pathlib import Path
@@ -84,8 +84,7 @@ class Reader:
             case inspect.Metadata(extra={"rate": True}):
                 return self._rate(value, at)
             case inspect.Metadata(extra={"alone": key}):
-                alone = not isinstance(value, dict)
-                return {key: self._read(kind.type.value_type, value, at)} if alone else self._read(kind.type, value, at)
+                return self._alone(kind.type, str(key), value, at)
             case inspect.StructType():
                 return self._section(kind, value, at)
             case inspect.ListType():
@@ -149,6 +148,11 @@ class Reader:
             return seconds(value)
         except ValueError as error:
             return self.wrong(at, f"{shown(value)} {error}")
+
+    def _alone(self, kind: Any, key: str, value: object, at: At) -> object:
+        if isinstance(value, dict):
+            return self._read(kind, value, at)
+        return {key: self._read(kind.value_type, value, at)}
 
     def _rate(self, value: object, at: At) -> object:
         try:

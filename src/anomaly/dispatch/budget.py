@@ -5,9 +5,9 @@ measured by what this fleet does (`tail`) and by what has been happening of late
 (`bucket`)? Whatever needs no statistics (a `bad` level, a silence) is not asked about, and is taken back where it had been
 counted: confirmed faults must not raise the threshold.
 
-The threshold is the greater of two. The floor: what chance alone brings to the whole fleet in a twentieth of the budget, so
-that a healthy week has no pages. The ceiling: what comes B times a week, whatever it is. Before a fleet has had some incidents
-there is neither, and the evidence and the bucket decide.
+The threshold is the greater of two. The floor: what chance alone brings to the whole fleet, at a thirtieth of the budget,
+so that a healthy week has no pages. The ceiling: what comes B times a week, whatever it is. Before a fleet has had some
+incidents there is neither, and the evidence and the bucket decide.
 
 The feedback: each incident that came above the threshold, paged or held, raises it by STEP / B decades, and a week
 lowers it by STEP, between 0 and MOST. At B a week the two are equal.
@@ -33,7 +33,7 @@ from anomaly.state import refuse_newer
 
 DEFAULT = "default"  # the key of whom no other key names
 STEP, MOST = 0.5, 1.0  # decades
-BY_CHANCE = 0.05  # of the budget
+BY_CHANCE = 0.03  # of the budget
 DAY_MS, DAYS = 86_400_000, 7
 ENVIRONMENTS = 1_000  # budgets of a partition; what comes past it shares one
 SCALE = tuple(n * 10.0**k for k in range(-1, 5) for n in (1.0, 3.0))  # budgets that are compared with
@@ -121,7 +121,9 @@ class Reading(NamedTuple):
 class Budget:
     """One budget of `per_week` pages. `step`: of the feedback, 0 for none."""
 
-    def __init__(self, per_week: float, step: float = STEP, ledger: Ledger | None = None, offenders: Offenders | None = None):
+    def __init__(
+        self, per_week: float, step: float = STEP, ledger: Ledger | None = None, offenders: Offenders | None = None
+    ):
         self.per_week, self._step = per_week, step
         self.ledger, self.offenders = ledger or Ledger(), offenders or Offenders()
 
@@ -189,9 +191,9 @@ class Budget:
         """As it stands."""
         ledger = self.ledger
         threshold = ledger.threshold + ledger.raised
-        counted = [sum(getattr(day, what) for day in ledger.days) for what in (PAGED, HELD, UNDER)]
+        paged, held, under = (sum(getattr(day, what) for day in ledger.days) for what in (PAGED, HELD, UNDER))
         return Reading(
-            environment, name, self.per_week, ledger.bucket.left, *counted, threshold, ledger.raised,
+            environment, name, self.per_week, ledger.bucket.left, paged, held, under, threshold, ledger.raised,
             ledger.tail.rate(threshold), len(self.offenders), self._others(),
         )  # fmt: skip
 
@@ -256,7 +258,7 @@ class Budgets:
         return _to_bytes(AllKept([Kept(*key, b.ledger, b.offenders.memory()) for key, b in self._held.items()]))
 
     def load(self, data: bytes) -> None:
-        """Be the one who dumped this; what the configuration does not name any more is forgotten. Nothing: nothing is known."""
+        """Be the one who dumped this; what the configuration does not name now is forgotten. Of nothing: know nothing."""
         if not data:
             return
         refuse_newer(data, VERSION, "alert budgets")

@@ -119,7 +119,9 @@ class Dispatcher:
         told.started = min(began, told.started or began)
         telling = most_telling(list(incident.anomalies.values()), self.threshold)
         reduced = REDUCED.get(told.budget) if severity is not Severity.CRITICAL else None
-        return compose(incident, what, severity, why, news, telling, self.threshold, self._links, (reduced,) if reduced else ())
+        return compose(
+            incident, what, severity, why, news, telling, self.threshold, self._links, (reduced,) if reduced else ()
+        )
 
     def _ended(self, incident: Incident) -> str:
         """Why it is over."""

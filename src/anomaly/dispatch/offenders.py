@@ -4,7 +4,7 @@ Only series that had an episode have a row: faded counts of its past episodes wh
 the faded weeks that it is known. A rate per week is estimated as gamma-Poisson, with the fleet's as the prior:
 λ = (c + a) / (w + a / ρ); the surprise is -log10 λ, by the logarithm of the peak between two levels, and a little more for
 a higher peak, so that there are no ties.
-Source: shrinkage of a rate, W. James and C. Stein; conjugate prior as in A. Gelman et al., "Bayesian Data Analysis" (3rd ed.), section 2.6.
+Source: the conjugate prior of a rate, A. Gelman et al., "Bayesian Data Analysis" (3rd ed.), section 2.6.
 Weak on what happens once and then every day: the second time it is still rare.
 """
 
@@ -22,7 +22,7 @@ LEVELS = (2.5, 3.8, 5.8, 8.7, 13.0)  # of the peak: even steps of its logarithm 
 LOGS = tuple(log10(level) for level in LEVELS)
 A = 0.5  # episodes that the prior is worth
 PRIOR_WEEKS = 1.0  # of one series, that the fleet's own rate starts with
-TIE, HIGHEST = 0.02, 50.0  # decades a unit of the peak; the peak from which on nothing is added
+TIE, HIGHEST = 0.01, 50.0  # decades a unit of the peak; the peak from which on nothing is added
 ROOM = 0.3  # decades below what is the most that can be: once is not never
 MOST = 100_000  # series; past it a quarter is forgotten, those that had no episode for longest
 WEEK_S = 604_800.0
@@ -78,7 +78,7 @@ class Offenders:
         return OffendersMemory(self._rows[: self._used].tobytes(), tuple(self._counts), self._weeks)
 
     def meet(self, anomaly: Anomaly) -> float:
-        """How surprising the episode is, in decades of a rate per week: the greater the rarer. It is counted when it ends."""
+        """How surprising the episode is, in decades of a rate per week: the greater the rarer. Counted when it ends."""
         at, episode = self._at(anomaly), number(anomaly.id)
         row = self._rows[at]
         if row["pending"] != episode:
@@ -99,8 +99,8 @@ class Offenders:
     def by_chance(self, per_week: float) -> float:
         """The surprise that chance brings so often a week in all.
 
-        A rate that is estimated well is undercut as often as it says, so n series reach a surprise s in n 10^-s episodes a week.
-        A fleet that is young, or asked for very little, is asked for what it has never done, or once: no more can be had.
+        A rate that is estimated well is undercut as often as it says, so n series reach a surprise s n 10^-s times a week.
+        A fleet that is young, or a very small budget, is asked for what was never seen, or once: no more can be had.
         """
         most = log10((max(self._weeks, 0.0) + PRIOR_WEEKS) / A) - ROOM
         return min(log10(max(self._used, 1) / per_week), most)

@@ -48,7 +48,7 @@ def is_loss(anomaly: Anomaly) -> bool:
 
 
 def is_service_level(anomaly: Anomaly) -> bool:
-    """Of a spec that says `pages: true`; of errors, latency and traffic the whole group's only, and the side that users feel."""
+    """Of a spec that says `pages: true`; of errors, latency and traffic the whole group's, to the side that is felt."""
     if anomaly.signal in (Signal.OTHER, Signal.SATURATION):
         return anomaly.pages
     felt = anomaly.signal in (Signal.ERRORS, Signal.LATENCY) and anomaly.direction is Direction.ABOVE

@@ -1,4 +1,4 @@
-"""How often does the whole fleet surprise so much? The tail of the incidents' surprise, and the ceiling that follows from it.
+"""How often does the whole fleet surprise so much? The tail of the incidents' surprise, and the ceiling that follows.
 
 State: faded counts of the incidents that reached each of a grid of levels (an incident counts once a level, so levels are
 declustered one by one), and the faded weeks in which they came. Above the highest level with enough incidents the tail is

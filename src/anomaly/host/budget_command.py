@@ -1,4 +1,4 @@
-"""`anomaly budget`: how the alert budgets stand, as the newest checkpoints have it, without disturbing whoever writes them."""
+"""`anomaly budget`: how the alert budgets stand by the newest checkpoints, without disturbing whoever writes them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +19,9 @@ from anomaly.host.topics import Names
 
 NOTHING = 3
 ROW = "{:24} {:16} {:>9} {:>6} {:>6} {:>6} {:>6} {:>10} {:>10}"
+MEANING = """\
+paged, held (the budget was spent) and under (below the threshold) are incidents of the last 7 days. The threshold is how
+rare a thing must be on its series; "reach it" are incidents a week that do."""
 HEAD = ("environment", "budget", "a week", "left", "paged", "held", "under", "threshold", "reach it")
 
 
@@ -37,7 +40,7 @@ async def show(settings: Settings, specs: Sequence[ModelSpec], json: bool) -> in
             print(msgspec.json.encode(reading._asdict()).decode() if json else "\n".join(lines(reading)))
             n += 1
     if not json:
-        print("paged, held, under: of the last 7 days. The threshold is how rare a thing must be on its series; `reach it`: incidents a week.")
+        print(MEANING)
     return 0 if n else NOTHING
 
 
@@ -48,8 +51,8 @@ def lines(reading: Reading) -> list[str]:
         r.environment[:24], r.name[:16], f"{r.per_week:g}", f"{max(r.left, 0.0):.1f}", r.paged, r.held, r.under,
         once(r.threshold), f"{r.rate:.1f}",
     )  # fmt: skip
-    return [head, *(f"  at {other.per_week:g} per week: {other.paged:.1f} pages a week, of what is {once(other.threshold)} or rarer"
-                    for other in r.others)]  # fmt: skip
+    other = "  at {:g} per week: {:.1f} pages a week, of what is {} or rarer"
+    return [head, *(other.format(o.per_week, o.paged, once(o.threshold)) for o in r.others)]
 
 
 def once(threshold: float) -> str:

@@ -69,7 +69,7 @@ async def run(
 
 
 class Rest(Struct, frozen=True, array_like=True):
-    """What is kept beside the detector's rows. What came later stands at the end, and is missing in what an older one wrote."""
+    """What is kept beside the detector's rows. What is newer stands at the end, and is missing in what is older."""
 
     detector: bytes
     memory: Memory

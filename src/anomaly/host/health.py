@@ -1,8 +1,8 @@
 """How the detector is doing: counters for Prometheus, alive and ready for an orchestrator, and what blindness is judged by.
 
 Hosts report; nothing here decides. Labels are bounded by configuration and code: source, stage, topic, partition, reason,
-receiver, and the environments of the first MOST_BUDGETS alert budgets; never a series, a group or a trace. A `Health` that is not
-served is harmless, so nothing has to ask for one.
+receiver, and the environments of the first MOST_BUDGETS alert budgets; never a series, a group or a trace. A `Health` that
+is not served is harmless, so nothing has to ask for one.
 """
 
 import platform
@@ -101,7 +101,8 @@ class Health:
             registry=r,
         )
         self._budget = {
-            name: Gauge(f"anomaly_budget_{name}", said, ["environment", "budget"], registry=r) for name, said in BUDGET.items()
+            name: Gauge(f"anomaly_budget_{name}", said, ["environment", "budget"], registry=r)
+            for name, said in BUDGET.items()
         }
         info = Gauge("anomaly_build_info", "1, with the version.", ["version", "python"], registry=r)
         info.labels(__version__, platform.python_version()).set(1)
