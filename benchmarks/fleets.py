@@ -218,7 +218,7 @@ def kinds(shared: Shared) -> Floats:
         case 1:
             return rng.lognormal(0.0, 0.8, n)
         case 2:
-            return rng.poisson(rng.choice([0.05, 0.5, 5.0]), n) * 1.0
+            return rng.poisson(rng.choice([0.05, 0.5, 5.0]), n).astype(np.float64)
         case 3:
             return smooth(rng.normal(size=n), 12)
         case _:
