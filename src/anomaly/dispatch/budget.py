@@ -5,7 +5,7 @@ measured by what this fleet does (`tail`) and by what has been happening of late
 (`bucket`)? Whatever needs no statistics (a `bad` level, a silence) is not asked about, and is taken back where it had been
 counted: confirmed faults must not raise the threshold.
 
-The threshold is the greater of two. The floor: what chance alone brings to the whole fleet, at a thirtieth of the budget,
+The threshold is the greater of two. The floor: what chance alone brings to the whole fleet, at a twentieth of the budget,
 so that a healthy week has no pages. The ceiling: what comes B times a week, whatever it is. Before a fleet has had some
 incidents there is neither, and the evidence and the bucket decide.
 
@@ -33,7 +33,7 @@ from anomaly.state import refuse_newer
 
 DEFAULT = "default"  # the key of whom no other key names
 STEP, MOST = 0.5, 1.0  # decades
-BY_CHANCE = 0.03  # of the budget
+BY_CHANCE = 0.05  # of the budget
 DAY_MS, DAYS = 86_400_000, 7
 ENVIRONMENTS = 1_000  # budgets of a partition; what comes past it shares one
 SCALE = tuple(n * 10.0**k for k in range(-1, 5) for n in (1.0, 3.0))  # budgets that are compared with
