@@ -29,7 +29,8 @@ from benchmarks.nab import files  # noqa: E402
 from anomaly.config.settings import Settings  # noqa: E402
 from anomaly.correlate.correlator import Correlator  # noqa: E402
 from anomaly.correlate.incident import Incident, Told  # noqa: E402
-from anomaly.dispatch.budget import HELD, PAGED, STEP, UNDER, Budgets  # noqa: E402
+from anomaly.dispatch.budget import HELD, PAGED, STEP, UNDER  # noqa: E402
+from anomaly.dispatch.budgets import Budgets  # noqa: E402
 from anomaly.dispatch.decide import Dispatcher  # noqa: E402
 
 ABSENT = 3  # exit status: the data is not there

@@ -17,7 +17,7 @@ from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.detector import Detector
 from anomaly.detect.keep import Beside
 from anomaly.dispatch.alert import Alert
-from anomaly.dispatch.budget import Budgets
+from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.decide import Dispatcher
 
 

@@ -14,7 +14,8 @@ from anomaly.config.settings import Correlation, Settings
 from anomaly.correlate.correlator import Correlator
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.dispatch.alert import Alert
-from anomaly.dispatch.budget import ENVIRONMENTS, STEP, Budgets
+from anomaly.dispatch.budget import STEP
+from anomaly.dispatch.budgets import ENVIRONMENTS, Budgets
 from anomaly.dispatch.decide import REDUCED, Dispatcher
 from anomaly.state import Newer
 

@@ -11,7 +11,8 @@ from anomaly.config.settings import Settings
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.alert import Alert, Severity, What
-from anomaly.dispatch.budget import HELD, UNDER, UNLIMITED, Budget, Budgets
+from anomaly.dispatch.budget import HELD, UNDER, UNLIMITED, Budget
+from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.compose import compose
 from anomaly.dispatch.severity import (
     ORDER,

@@ -8,7 +8,8 @@ import msgspec
 
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
-from anomaly.dispatch.budget import Budgets, Reading
+from anomaly.dispatch.budget import Reading
+from anomaly.dispatch.budgets import Budgets
 from anomaly.engine import Engine
 from anomaly.host.embedded import Together
 from anomaly.host.stages_alerts import remembered
