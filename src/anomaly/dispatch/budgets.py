@@ -1,4 +1,4 @@
-"""Whose budget pays: the alert budgets of a partition of anomaly.anomalies, by environment and name, and how they are kept."""
+"""Whose budget pays: the alert budgets of a partition of anomaly.anomalies, by environment and name; how they are kept."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
