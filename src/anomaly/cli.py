@@ -106,6 +106,12 @@ def parser() -> argparse.ArgumentParser:
     series_.add_argument("--json", action="store_true", help="a JSON line each")
     series_.set_defaults(command=series)
 
+    budget_ = commands.add_parser("budget", help="how the alert budgets stand", description=budget.__doc__)
+    budget_.add_argument("--config", metavar="FILE", help="the configuration (YAML)")
+    with_settings(budget_)
+    budget_.add_argument("--json", action="store_true", help="a JSON line each")
+    budget_.set_defaults(command=budget)
+
     compile_ = commands.add_parser("compile", help="compile the kernels, once per installation", description=compile.__doc__)
     compile_.set_defaults(command=compile)
     return top
@@ -371,6 +377,18 @@ def series(args: argparse.Namespace) -> int:
     from anomaly.host.series_command import command
 
     return command(settings, specs, args.match, args.json)
+
+
+def budget(args: argparse.Namespace) -> int:
+    """What each alert budget spent and held, its threshold, and what others would have paged, by the newest checkpoints."""
+    settings, specs = configured(args)
+    if settings.kafka is None and settings.checkpoint.directory is None:
+        print("budget: nothing is kept: the configuration names neither Kafka nor checkpoint.directory", file=sys.stderr)
+        return WRONG
+    logs.to_stderr("warning")
+    from anomaly.host.budget_command import command
+
+    return command(settings, specs, args.json)
 
 
 def compile(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.detector import Detector
 from anomaly.detect.keep import Beside
 from anomaly.dispatch.alert import Alert
+from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.decide import Dispatcher
 
 
@@ -28,6 +29,7 @@ class Engine:
         self._decode = Decode(settings, partitions)
         self._detectors: dict[int, Detector] = {}
         self._correlators: dict[int, Correlator] = {}
+        self._budgets: dict[int, Budgets] = {}
         self.dispatcher = Dispatcher(settings)
 
     def decode(self, source: SourceSettings, records: Records) -> tuple[list[tuple[int, Block]], list[DeadLetter]]:
@@ -45,8 +47,8 @@ class Engine:
 
     def correlate(self, partition: int, events: Iterable[Anomaly | Tick]) -> list[tuple[Incident, Alert | None]]:
         """Incidents that changed, in order, each with the alert to send about the change, if any."""
-        changed = self.correlator(partition).update(events)
-        return [(incident, self.dispatcher.decide(incident)) for incident in changed]
+        changed, budgets = self.correlator(partition).update(events), self.budgets(partition)
+        return [(incident, self.dispatcher.decide(incident, budgets)) for incident in changed]
 
     def judge(self, blocks: Iterable[tuple[int, Block]]) -> list[tuple[Incident, Alert | None]]:
         """All stages after decode in one go."""
@@ -69,10 +71,17 @@ class Engine:
             self._correlators[partition] = Correlator(self.settings.correlation, self.dispatcher.matters)
         return self._correlators[partition]
 
+    def budgets(self, partition: int) -> Budgets:
+        """The alert budgets of the environments on a partition of anomaly.anomalies; made at first use."""
+        if partition not in self._budgets:
+            self._budgets[partition] = Budgets(self.settings.alert_budget)
+        return self._budgets[partition]
+
     def drop(self, partition: int) -> None:
         """Forget a partition that another worker owns now."""
         self._detectors.pop(partition, None)
 
     def drop_incidents(self, partition: int) -> None:
-        """Forget the incidents of a partition that another worker owns now."""
+        """Forget the incidents and budgets of a partition that another worker owns now."""
         self._correlators.pop(partition, None)
+        self._budgets.pop(partition, None)

@@ -182,3 +182,20 @@ def test_the_shipped_example_is_right_and_says_the_defaults(tmp_path: Path):
     defaults = [line.removeprefix("#= ") for line in text.splitlines() if line.startswith("#= ")]
     assert set(yaml.safe_load("\n".join(defaults))) >= {"threshold", "correlation", "blind", "limits", "health"}
     assert load(written(tmp_path, "\n".join(defaults)), {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "per_week"),
+    [("10 per week", 10.0), ("1 per day", 7.0), ("3 per month", 0.7), ("2.5  per  hour", 420.0), ("none", float("inf"))],
+)
+def test_a_budget_is_pages_a_week_however_it_is_written(tmp_path: Path, text: str, per_week: float):
+    path = written(tmp_path, f"alert_budget: {text}\n")
+    assert load(path, {}).alert_budget["default"] == pytest.approx(per_week)
+    assert load(None, {"ANOMALY_ALERT_BUDGET": text}).alert_budget["default"] == pytest.approx(per_week)
+    assert load(path, {}, ["alert_budget={prod: 1 per week}"]).alert_budget == {"prod": 1.0}
+
+
+def test_a_budget_may_be_given_by_environment_and_by_patterns_of_groups(tmp_path: Path):
+    path = written(tmp_path, 'alert_budget: {staging: none, "prod/shop/*": 3 per week, default: 1 per day}\n')
+    assert load(path, {}).alert_budget == {"staging": float("inf"), "prod/shop/*": 3.0, "default": pytest.approx(7.0)}
+    assert load(path, {}, ["alert_budget.staging=2 per week"]).alert_budget["staging"] == 2.0

@@ -10,6 +10,7 @@ from tests.host.letters import letter
 from anomaly.config.models import Direction, Signal
 from anomaly.decode.records import DeadLetter
 from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.dispatch.budget import Reading
 from anomaly.host.health import RECENT, Health
 
 
@@ -56,6 +57,7 @@ async def test_what_hosts_report_is_what_prometheus_reads():
     health.suppressed("below_threshold", 3)
     health.delivery("oncall", "sent")
     health.lag("otlp_metrics", 3, 12)
+    health.budgets([Reading("prod", "default", 10.0, 4.5, 3, 2, 7, 1.25, 0.5, 9.0, 40, ())])
     health.compile_seconds(1.5)
 
     seen = await scraped(health)
@@ -76,6 +78,9 @@ async def test_what_hosts_report_is_what_prometheus_reads():
         ("anomaly_stage_seconds_sum", (("stage", "decode"),)): 0.02,
         ("anomaly_newest_point_timestamp_seconds", ()): 1_700_000_000.0,
         ("anomaly_compile_seconds", ()): 1.5,
+        ("anomaly_budget_left", (("budget", "default"), ("environment", "prod"))): 4.5,
+        ("anomaly_budget_paged", (("budget", "default"), ("environment", "prod"))): 3.0,
+        ("anomaly_budget_threshold", (("budget", "default"), ("environment", "prod"))): 1.25,
     }
     assert {k: seen.get(k) for k in expected} == expected
     assert ("anomaly_records_total", (("source", "anomaly.points"),)) not in seen, "a record is counted where it is read"
@@ -85,7 +90,7 @@ async def test_names_follow_the_conventions_and_no_label_is_unbounded():
     """Conventions: single-word prefix, base units; labels only of the kinds that configuration and code bound."""
     health = Health()
     bounded = {"source", "stage", "outcome", "reason", "signal", "event", "severity", "receiver", "result", "topic"}
-    bounded |= {"partition", "version", "python"}
+    bounded |= {"partition", "version", "python", "environment", "budget"}  # of the first hundred budgets
     for family in health.registry.collect():
         assert re.fullmatch(r"anomaly_[a-z_]+", family.name)
         assert not re.search(r"_(ms|millis|milliseconds|minutes|percent|kb|mb)$", family.name)

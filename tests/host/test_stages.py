@@ -211,3 +211,18 @@ async def test_what_correlate_remembers_in_a_later_version_stops_the_start_and_n
         body = msgspec.msgpack.encode(rest | {"version": version} | ({"kept": "of another type"} if raises else {}))
         with pytest.raises(Newer, match="format 2") if raises else nullcontext():
             state.settle(body)
+
+
+async def test_correlate_keeps_its_budgets_and_reads_what_was_kept_before_there_were_any() -> None:
+    """An old checkpoint has no budgets: they begin anew, and everything else goes on."""
+    w, other = wiring(), wiring()
+    budget = w.engine.budgets(0).of("prod", "g")
+    assert budget is not None
+    budget.go_on(1_700_000_000_000)
+    budget.ledger.bucket.take()
+    state, fresh = (cast(Stateful, CorrelateStage(each).state(Place(NAMES.anomalies, 0))) for each in (w, other))
+    rest = msgspec.msgpack.decode(state.gather(1).rest)
+    fresh.settle(msgspec.msgpack.encode({k: v for k, v in rest.items() if k != "budgets"}))
+    assert other.engine.budgets(0).readings() == []
+    fresh.settle(msgspec.msgpack.encode(rest))
+    assert other.engine.budgets(0).readings() == w.engine.budgets(0).readings()

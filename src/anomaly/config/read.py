@@ -2,7 +2,8 @@
 
 msgspec's own conversion stops at the first mistake and knows neither durations nor paths, so the declarations are walked
 here: a section is a Struct, `Annotated[float, Meta(extra={"duration": True})]` is written with a unit, and
-`Meta(extra={"path": …})` names a file, relative to the one that names it.
+`Meta(extra={"path": …})` names a file, relative to the one that names it; `Meta(extra={"rate": True})` is written
+per time, and a mapping with `Meta(extra={"alone": key})` may be one value, which is that key's then.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ from msgspec import NODEFAULT, inspect
 
 from anomaly.config.duration import REMEDY, seconds
 from anomaly.config.mistake import Mistake, one_of, shown
+from anomaly.config.rate import per_week
 
 BAD = object()  # stands for a value that could not be read
 BOUNDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
@@ -79,6 +81,10 @@ class Reader:
                 return self._duration(value, at)
             case inspect.Metadata(extra={"path": role}):
                 return self._path(value, str(role), at)
+            case inspect.Metadata(extra={"rate": True}):
+                return self._rate(value, at)
+            case inspect.Metadata(extra={"alone": key}):
+                return self._alone(kind.type, str(key), value, at)
             case inspect.StructType():
                 return self._section(kind, value, at)
             case inspect.ListType():
@@ -143,6 +149,17 @@ class Reader:
         except ValueError as error:
             return self.wrong(at, f"{shown(value)} {error}")
 
+    def _alone(self, kind: Any, key: str, value: object, at: At) -> object:
+        if isinstance(value, dict):
+            return self._read(kind, value, at)
+        return {key: self._read(kind.value_type, value, at)}
+
+    def _rate(self, value: object, at: At) -> object:
+        try:
+            return per_week(str(value))
+        except ValueError as error:
+            return self.wrong(at, f"{shown(value)} {error}")
+
     def _path(self, value: object, role: str, at: At) -> object:
         if not isinstance(value, str) or not value:
             return self.wrong(at, f"{shown(value)} is no path; write one, in quotes where it looks like something else")
@@ -181,7 +198,8 @@ def meant(kind: Any, text: str) -> object:
     """A text from outside the file as what the key wants: a list may be written with commas, all else as in YAML."""
     if isinstance(kind, inspect.UnionType):
         kind = next(t for t in kind.types if not isinstance(t, inspect.NoneType))
-    if isinstance(kind, inspect.StrType | inspect.EnumType | inspect.Metadata):
+    section = isinstance(kind, inspect.Metadata) and "alone" in (kind.extra or {})
+    if isinstance(kind, inspect.StrType | inspect.EnumType | inspect.Metadata) and not section:
         return str(text)
     try:
         value = yaml.safe_load(text)

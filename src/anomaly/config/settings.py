@@ -9,6 +9,9 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 Seconds = Annotated[float, Meta(ge=0, extra={"duration": True})]
+# Pages per week, written `10 per week`, `1 per day`, or `none` for no ceiling.
+PAGES_PER_WEEK = 10.0  # where nothing else is said
+PerWeek = Annotated[float, Meta(extra={"rate": True})]
 # Relative to the file that names it. A path that is written to is "new": only its folder must be there.
 FilePath = Annotated[str, Meta(extra={"path": "existing"})]
 NewFilePath = Annotated[str, Meta(extra={"path": "new"})]
@@ -196,7 +199,7 @@ class Correlation(Frozen, frozen=True):
 
 
 class Threshold(Frozen, frozen=True):
-    """Evidence (score, -log10 of the tail probability) that an alert needs, until the alert budget takes its place."""
+    """Evidence (score, -log10 of the tail probability) that an alert needs; the alert budget never goes below it."""
 
     alert: float = 6.0
 
@@ -242,6 +245,10 @@ class Settings(Frozen, frozen=True):
     limits: Limits = Limits()
     models: list[FilePath] = []  # folders or files of model specs; none: the shipped ones
     threshold: Threshold = Threshold()
+    # New pages that may rest on statistics alone, by environment, or `environment/group` (patterns); written alone: of all.
+    alert_budget: Annotated[dict[str, PerWeek], Meta(extra={"alone": "default"})] = field(
+        default_factory=lambda: {"default": PAGES_PER_WEEK}
+    )
     correlation: Correlation = Correlation()
     blind: Blind = Blind()
     checkpoint: Checkpoint = Checkpoint()

@@ -26,6 +26,9 @@ class Told(Struct, kw_only=True):
     groups: tuple[str, ...] = ()
     started: int = 0
     reason: str = ""
+    budget: str = ""  # what the incident is to the alert budget (see dispatch.budget)
+    surprise: float = 0.0  # the greatest so far, in decades of a rate per week; counts from `reached` 1 on
+    reached: int = 0  # levels of the fleet's tail that it was counted at
 
 
 class Incident(Struct, kw_only=True):

@@ -17,7 +17,7 @@ LABELS = 40  # labels of a series: more are cut, because an attribute set may be
 
 def compose(
     incident: Incident, what: What, severity: Severity, why: str, news: str, telling: Sequence[Anomaly],
-    threshold: float, templates: Mapping[str, str],
+    threshold: float, templates: Mapping[str, str], reduced_by: tuple[str, ...] = (),
 ) -> Alert:  # fmt: skip
     """The alert about the incident as it stands; `telling` are its anomalies, the most telling first."""
     leading, since = telling[0], incident.told.started
@@ -40,6 +40,7 @@ def compose(
         impact={"slo": None, "groups": [plain(incident.group, NAME)], "victims": []},
         evidence=tuple(shown(a) for a in telling[: words.SHOWN]),
         links=links,
+        reduced_by=reduced_by,
     )
 
 

@@ -11,11 +11,28 @@ from anomaly.config.settings import Settings
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.alert import Alert, Severity, What
+from anomaly.dispatch.budget import HELD, UNDER, UNLIMITED, Budget
+from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.compose import compose
-from anomaly.dispatch.severity import ORDER, REMOVED, Verdict, matters, most_telling, rank, verdict
+from anomaly.dispatch.severity import (
+    ORDER,
+    REMOVED,
+    Verdict,
+    is_silence,
+    is_statistical,
+    matters,
+    most_telling,
+    rank,
+    verdict,
+)
 
 BELOW_THRESHOLD = "below_threshold"  # an incident that has not come to an alert
 UNCHANGED = "nothing_material_changed"  # a change of an alerted incident that is no news to people
+
+REDUCED = {  # why a page became a ticket, by what the incident is to the alert budget
+    HELD: "budget: the pages that statistics may send are spent",
+    UNDER: "budget: such things happen too often here to page for them",
+}
 
 
 class Dispatcher:
@@ -25,21 +42,25 @@ class Dispatcher:
         self.threshold = settings.threshold.alert
         self.suppressed: Counter[str] = Counter()
         self._links = settings.links
+        self._budgets = Budgets(settings.alert_budget)
 
     def matters(self, anomaly: Anomaly) -> bool:
         """Whether the anomaly is enough for an alert, and so keeps its incident open."""
         return matters(anomaly, self.threshold)
 
-    def decide(self, incident: Incident) -> Alert | None:
-        """The alert that the incident's change calls for, if any. Called once for each snapshot, in order."""
-        if incident.told.change == 0:
-            return None if incident.state is State.RESOLVED else self._first(incident)
-        if incident.state is State.RESOLVED:
-            return self._say(incident, What.RESOLVE, Severity(incident.told.severity), self._ended(incident), "")
-        return self._again(incident)
+    def decide(self, incident: Incident, budgets: Budgets | None = None) -> Alert | None:
+        """The alert that the incident's change calls for, if any. Called once for each snapshot, in order.
 
-    def _first(self, incident: Incident) -> Alert | None:
-        judged = self._judge(incident)
+        `budgets` are those of the partition that the incident is of; its own, where there is only one.
+        """
+        told = incident.told
+        if incident.state is State.RESOLVED:
+            over = told.change and self._say(incident, What.RESOLVE, Severity(told.severity), self._ended(incident), "")
+            return over or None
+        judged = self._judge(incident, (budgets or self._budgets).of(incident.environment, incident.group))
+        return self._again(incident, judged) if told.change else self._first(incident, judged)
+
+    def _first(self, incident: Incident, judged: Verdict | None) -> Alert | None:
         if judged is None:
             self._suppress_once(incident, BELOW_THRESHOLD)
             return None
@@ -48,8 +69,8 @@ class Dispatcher:
         told.rank = rank(judged.decisive)
         return self._say(incident, What.TRIGGER, judged.severity, judged.why, "")
 
-    def _again(self, incident: Incident) -> Alert | None:
-        judged, told = self._judge(incident), incident.told
+    def _again(self, incident: Incident, judged: Verdict | None) -> Alert | None:
+        told = incident.told
         news = self._news(incident, judged) if judged else ""
         if judged is None or not news:
             self.suppressed[UNCHANGED] += 1
@@ -72,13 +93,25 @@ class Dispatcher:
             news.append("other groups are concerned")
         return ", ".join(news)
 
-    def _judge(self, incident: Incident) -> Verdict | None:
+    def _judge(self, incident: Incident, budget: Budget | None) -> Verdict | None:
         """By the anomaly that changed: all others have been judged, and what was said of them stands.
 
         One that found no room among the incident's strongest is no news.
         """
         latest = incident.anomalies.get(incident.latest)
-        return verdict([latest], self.threshold) if latest else None
+        if latest is None:
+            return None
+        if budget is None:
+            return verdict([latest], self.threshold)
+        if latest.bad or is_silence(latest):
+            budget.confirm(incident, latest)
+        elif is_statistical(latest):
+            budget.note(incident, latest)
+        paged = incident.told.severity == Severity.CRITICAL
+        judged = verdict([latest], self.threshold, UNLIMITED if paged else budget.standing(incident))
+        if judged and judged.budget and not paged:
+            budget.settle(incident, judged.budget)
+        return judged
 
     def _say(self, incident: Incident, what: What, severity: Severity, why: str, news: str) -> Alert:
         told = incident.told
@@ -86,7 +119,10 @@ class Dispatcher:
         began = min((a.started for a in incident.anomalies.values() if self.matters(a)), default=incident.started)
         told.started = min(began, told.started or began)
         telling = most_telling(list(incident.anomalies.values()), self.threshold)
-        return compose(incident, what, severity, why, news, telling, self.threshold, self._links)
+        reduced = REDUCED.get(told.budget) if severity is not Severity.CRITICAL else None
+        return compose(
+            incident, what, severity, why, news, telling, self.threshold, self._links, (reduced,) if reduced else ()
+        )
 
     def _ended(self, incident: Incident) -> str:
         """Why it is over."""

@@ -1,6 +1,8 @@
 """Does it matter: one table, first match wins, and the row says so itself.
 
-Rows still to come (silenced, an operator's rule, an SLO, a shadow team, the alert budget) take their places among these.
+Rows still to come take their places among these: what is silenced, in maintenance or inhibited, and an operator's rule come
+first; an SLO that burns and a probe that fails stand with what is bad; a team in shadow comes after these and before the
+first row that the budget is asked about.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +11,7 @@ from typing import NamedTuple
 from anomaly.config.models import Direction, Signal
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.alert import Severity
+from anomaly.dispatch.budget import HELD, PAGED, UNDER, UNLIMITED, Standing
 
 HEARD = "heard"  # the quantity of an anomaly that is a group's silence
 REMOVED = "series ended"  # close reason of a series that left its incident
@@ -21,15 +24,17 @@ class Verdict(NamedTuple):
     severity: Severity
     why: str
     decisive: Anomaly
+    budget: str = ""  # what it is to the alert budget
 
 
 class Row(NamedTuple):
     """One row: which anomalies fit, whether they need evidence above the threshold, and what follows."""
 
-    fits: Callable[[Anomaly], bool]
+    fits: Callable[[Anomaly, Standing], bool]
     needs_evidence: bool  # what is bad, or silent, needs no statistics
     severity: Severity
     why: str
+    budget: str = ""  # what an incident that it decides is to the alert budget
 
 
 def is_silence(anomaly: Anomaly) -> bool:
@@ -43,21 +48,33 @@ def is_loss(anomaly: Anomaly) -> bool:
 
 
 def is_service_level(anomaly: Anomaly) -> bool:
-    """Of the whole group, and of a kind that users feel."""
+    """Of a spec that says `pages: true`; of errors, latency and traffic the whole group's, to the side that is felt."""
+    if anomaly.signal in (Signal.OTHER, Signal.SATURATION):
+        return anomaly.pages
     felt = anomaly.signal in (Signal.ERRORS, Signal.LATENCY) and anomaly.direction is Direction.ABOVE
     return anomaly.pages and anomaly.aggregate and (felt or is_loss(anomaly))
+
+
+def is_statistical(anomaly: Anomaly) -> bool:
+    """Service-level, and nothing but statistics speaks for it: what the alert budget is about."""
+    return is_service_level(anomaly) and not anomaly.bad and not is_silence(anomaly)
 
 
 BAD = "{what} at or past the level that is a fault whatever was usual"
 SILENT = "the whole group has fallen silent while its source is heard"
 SERVICE = "service-level {what} above the threshold ({score}, threshold {threshold})"
+SPENT = SERVICE + ", held: the alert budget is spent"
+USUAL = SERVICE + ", but below what the alert budget pages for: this series, or this fleet, does such things too often"
 ANYTHING = "{what} above the threshold ({score}, threshold {threshold}), not service-level"
 
 TABLE = (
-    Row(lambda a: a.bad, False, Severity.CRITICAL, BAD),
-    Row(is_silence, False, Severity.CRITICAL, SILENT),
-    Row(is_service_level, True, Severity.CRITICAL, SERVICE),
-    Row(lambda a: True, True, Severity.WARNING, ANYTHING),
+    Row(lambda a, budget: a.bad, False, Severity.CRITICAL, BAD),
+    Row(lambda a, budget: is_silence(a), False, Severity.CRITICAL, SILENT),
+    # A team in shadow: here.
+    Row(lambda a, budget: is_service_level(a) and budget.may_page, True, Severity.CRITICAL, SERVICE, PAGED),
+    Row(lambda a, budget: is_service_level(a) and budget.above, True, Severity.WARNING, SPENT, HELD),
+    Row(lambda a, budget: is_service_level(a), True, Severity.WARNING, USUAL, UNDER),
+    Row(lambda a, budget: True, True, Severity.WARNING, ANYTHING),
 )
 
 
@@ -70,14 +87,14 @@ def matters(anomaly: Anomaly, threshold: float) -> bool:
     return anomaly.score >= threshold or anomaly.bad or anomaly.quantity == HEARD
 
 
-def verdict(anomalies: Sequence[Anomaly], threshold: float) -> Verdict | None:
+def verdict(anomalies: Sequence[Anomaly], threshold: float, budget: Standing = UNLIMITED) -> Verdict | None:
     """The first row that takes one of the anomalies, and of these the most surprising; None below the threshold."""
     for row in TABLE:
         evident = [a for a in anomalies if a.score >= threshold] if row.needs_evidence else anomalies
-        fitting = [a for a in evident if row.fits(a)]
+        fitting = [a for a in evident if row.fits(a, budget)]
         if fitting:
             decisive = max(fitting, key=lambda a: (a.score, a.id))
-            return Verdict(row.severity, reason(row, decisive, threshold), decisive)
+            return Verdict(row.severity, reason(row, decisive, threshold), decisive, row.budget)
     return None
 
 

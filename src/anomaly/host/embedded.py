@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from anomaly.config.mistake import ConfigError, Mistake
 from anomaly.config.models import ModelSpec
@@ -67,12 +68,21 @@ async def run(
     return 0
 
 
+class Rest(Struct, frozen=True, array_like=True):
+    """What is kept beside the detector's rows. What is newer stands at the end, and is missing in what is older."""
+
+    detector: bytes
+    memory: Memory
+    firing: list[Alert]
+    budgets: bytes = b""
+
+
 class Together:
     """Detector and correlator of the only partition as one state, so that neither can be newer than the other, with the last
     alert about each open incident, which receivers know of."""
 
     def __init__(self, engine: Engine) -> None:
-        self.detector, self.correlator = engine.detector(0), engine.correlator(0)
+        self.detector, self.correlator, self.budgets = engine.detector(0), engine.correlator(0), engine.budgets(0)
         self.firing: dict[str, Alert] = {}
 
     def take(self, judged: Judged) -> None:
@@ -94,7 +104,8 @@ class Together:
     def gather(self, generation: int) -> Snapshot:
         """The detector's rows; incidents are few."""
         snapshot = self.detector.gather(generation)
-        return snapshot._replace(rest=_to_rest((snapshot.rest, self.correlator.memory(), list(self.firing.values()))))
+        firing = list(self.firing.values())
+        return snapshot._replace(rest=_to_rest(Rest(snapshot.rest, self.correlator.memory(), firing, self.budgets.dump())))
 
     def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
         """The detector's rows."""
@@ -102,13 +113,14 @@ class Together:
 
     def settle(self, rest: bytes) -> None:
         """All."""
-        own, memory, firing = _from_rest(rest)
-        self.detector.settle(own)
-        self.correlator.remember(memory)
-        self.firing = {alert.dedup_key: alert for alert in firing}
+        read = _from_rest(rest)
+        self.detector.settle(read.detector)
+        self.correlator.remember(read.memory)
+        self.budgets.load(read.budgets)
+        self.firing = {alert.dedup_key: alert for alert in read.firing}
 
 
-_to_rest, _from_rest = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(tuple[bytes, Memory, list[Alert]]).decode
+_to_rest, _from_rest = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Rest).decode
 
 
 @asynccontextmanager
@@ -235,6 +247,7 @@ class Reporting:
             self.health.suppressed(reason, n)
         self.health.series(detector.series, detector.warm_share)
         self.health.incidents(len(self.engine.correlator(0).open_incidents))
+        self.health.budgets(self.engine.budgets(0).readings())
 
 
 def since(told: Counter[str], now: Counter[str]) -> dict[str, int]:

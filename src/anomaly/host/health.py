@@ -1,13 +1,15 @@
 """How the detector is doing: counters for Prometheus, alive and ready for an orchestrator, and what blindness is judged by.
 
 Hosts report; nothing here decides. Labels are bounded by configuration and code: source, stage, topic, partition, reason,
-receiver; never a series, a group or a trace. A `Health` that is not served is harmless, so nothing has to ask for one.
+receiver, and the environments of the first MOST_BUDGETS alert budgets; never a series, a group or a trace. A `Health` that
+is not served is harmless, so nothing has to ask for one.
 """
 
 import platform
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -16,11 +18,22 @@ from anomaly import __version__
 from anomaly.decode.records import DeadLetter
 from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.dispatch.alert import Alert
+from anomaly.dispatch.budget import Reading
 
 LATER = ("detect", "correlate", "dispatch", "deliver")  # stages whose records another stage has read and counted before
 RECENT = 60.0  # seconds: the window over which the share of rejects is counted
 RECORDS = tuple(float(4**n) for n in range(10))  # 1 … 262,144 records a batch
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUDGET = {  # what is shown of an alert budget, by the names of its reading
+    "per_week": "Pages a week that may rest on statistics alone.",
+    "left": "Pages that may be sent now.",
+    "paged": "Pages on statistics in the last seven days.",
+    "held": "Incidents above the threshold in the last seven days that found the budget spent.",
+    "under": "Incidents with evidence in the last seven days that the threshold kept from paging.",
+    "threshold": "Surprise that a page needs: minus the decimal logarithm of how often a week the series does such a thing.",
+    "rate": "Incidents a week that reach the threshold, as counted.",
+}
+MOST_BUDGETS = 100  # environments come from telemetry
 
 
 class Health:
@@ -87,6 +100,10 @@ class Health:
             ["stage", "reason"],
             registry=r,
         )
+        self._budget = {
+            name: Gauge(f"anomaly_budget_{name}", said, ["environment", "budget"], registry=r)
+            for name, said in BUDGET.items()
+        }
         info = Gauge("anomaly_build_info", "1, with the version.", ["version", "python"], registry=r)
         info.labels(__version__, platform.python_version()).set(1)
 
@@ -180,6 +197,12 @@ class Health:
     def alert(self, alert: Alert) -> None:
         """Dispatch decided this."""
         self._alerts.labels(alert.event.value, alert.severity.value).inc()
+
+    def budgets(self, readings: Iterable[Reading]) -> None:
+        """How the alert budgets stand; past so many the rest is not shown."""
+        for reading in islice(readings, MOST_BUDGETS):
+            for name, gauge in self._budget.items():
+                gauge.labels(reading.environment, reading.name).set(getattr(reading, name))
 
     def misplaced(self, source: str, groups: int) -> None:
         """Groups of a source that is declared `keyed: group` were met on a second partition."""

@@ -46,12 +46,19 @@ class Remembered(Struct, frozen=True):
     memory: Memory
     kept: list[Kept]
     version: int = VERSION
+    budgets: bytes = b""  # of a version of their own; a program from before them leaves them alone
 
 
 _memory_to, _memory_from = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Remembered).decode
 _event = msgspec.json.Decoder(Anomaly | Tick)
 _kept = msgspec.json.Decoder(Kept)
 _alert = msgspec.json.Decoder(Alert)
+
+
+def remembered(data: bytes) -> Remembered:
+    """What a partition of the stage kept; raises Newer."""
+    refuse_newer(data, VERSION, "a correlator's memory")
+    return _memory_from(data)
 
 
 class CorrelateStage:
@@ -74,12 +81,13 @@ class CorrelateStage:
         return Whole(lambda: self._dump(place.partition), lambda data: self._load(place.partition, data))
 
     def _dump(self, partition: int) -> bytes:
-        memory = self.wiring.engine.correlator(partition).memory()
-        return _memory_to(Remembered(memory, list(self._kept.get(partition, {}).values())))
+        engine = self.wiring.engine
+        memory, budgets = engine.correlator(partition).memory(), engine.budgets(partition).dump()
+        return _memory_to(Remembered(memory, list(self._kept.get(partition, {}).values()), budgets=budgets))
 
     def _load(self, partition: int, data: bytes) -> None:
-        refuse_newer(data, VERSION, "a correlator's memory")
-        read = _memory_from(data)
+        read = remembered(data)
+        self.wiring.engine.budgets(partition).load(read.budgets)
         self.wiring.engine.correlator(partition).remember(read.memory)
         self._kept[partition] = {kept.incident.dedup_key: kept for kept in read.kept}
 
@@ -116,12 +124,13 @@ class CorrelateStage:
         return len(events)
 
     def report(self) -> None:
-        """How many incidents are open, and why judgements led to no alert."""
+        """How many incidents are open, why judgements led to no alert, and what is left of the budgets."""
         engine, health = self.wiring.engine, self.wiring.health
         health.incidents(sum(len(engine.correlator(partition).open_incidents) for partition in sorted(self._kept)))
         for reason, n in sorted((engine.dispatcher.suppressed - self._suppressed).items()):
             health.suppressed(reason, n)
         self._suppressed = Counter(engine.dispatcher.suppressed)
+        health.budgets([reading for partition in sorted(self._kept) for reading in engine.budgets(partition).readings()])
 
     async def sent(self) -> None:
         """Alerts and incidents have arrived."""

@@ -1,0 +1,199 @@
+"""The alert budget: at most so many new pages a week that rest on statistics alone. A ceiling, not a quota.
+
+It is asked of a service-level anomaly that has the evidence of `threshold.alert`: does it surprise enough (`offenders`),
+measured by what this fleet does (`tail`) and by what has been happening of late (the feedback), and is a page left
+(`bucket`)? Whatever needs no statistics (a `bad` level, a silence) is not asked about, and is taken back where it had been
+counted: confirmed faults must not raise the threshold.
+
+The threshold is the greater of two. The floor: what chance alone brings to the whole fleet, at a twentieth of the budget,
+so that a healthy week has no pages. The ceiling: what comes B times a week, whatever it is. Before a fleet has had some
+incidents there is neither, and the evidence and the bucket decide.
+
+The feedback: each incident that came above the threshold, paged or held, raises it by STEP / B decades, and a week
+lowers it by STEP, between 0 and MOST. At B a week the two are equal.
+
+All on event time, which only goes on; each environment, or team, has a budget of its own.
+"""
+
+from typing import NamedTuple
+
+from msgspec import Struct, field
+
+from anomaly.correlate.incident import Incident
+from anomaly.detect.anomaly import Anomaly
+from anomaly.dispatch.bucket import WEEK_MS, Bucket
+from anomaly.dispatch.forget import HOUR_MS
+from anomaly.dispatch.offenders import Offenders
+from anomaly.dispatch.tail import Tail
+
+STEP, MOST = 0.5, 1.0  # decades
+BY_CHANCE = 0.05  # of the budget
+DAY_MS, DAYS = 86_400_000, 7
+SCALE = tuple(n * 10.0**k for k in range(-1, 5) for n in (1.0, 3.0))  # budgets that are compared with
+
+# What an incident is to its budget, noted in `told.budget`.
+PAGED, HELD, UNDER, FAULT = "paged", "held", "under", "fault"
+
+
+class Standing(NamedTuple):
+    """What the budget says of an anomaly: is it above the threshold, and may it page now?"""
+
+    above: bool
+    may_page: bool
+
+
+UNLIMITED = Standing(above=True, may_page=True)
+
+
+class Day(Struct):
+    """What was counted on a day of event time."""
+
+    day: int
+    paged: int = 0
+    held: int = 0
+    under: int = 0
+
+
+class Ledger(Struct):
+    """All that one budget knows but for its series."""
+
+    bucket: Bucket = field(default_factory=Bucket)
+    tail: Tail = field(default_factory=Tail)
+    raised: float = 0.0  # by the feedback, decades
+    time: int = 0  # ms: how far it went on
+    hour: int = 0  # the last hour that was faded in
+    days: list[Day] = field(default_factory=list)
+    threshold: float = -float("inf")
+
+
+class Other(NamedTuple):
+    """What another budget would have paged, by the counts of now: its threshold without the feedback, and pages a week."""
+
+    per_week: float
+    threshold: float
+    paged: float
+
+
+class Reading(NamedTuple):
+    """What an operator is shown. Counts are of the last seven days; rates per week; the threshold in decades of a rate."""
+
+    environment: str
+    name: str
+    per_week: float
+    left: float
+    paged: int
+    held: int
+    under: int
+    threshold: float
+    raised: float
+    rate: float
+    series: int
+    others: tuple[Other, ...]  # the next lower and the next higher budget
+
+
+class Budget:
+    """One budget of `per_week` pages. `step`: of the feedback, 0 for none."""
+
+    def __init__(
+        self, per_week: float, step: float = STEP, ledger: Ledger | None = None, offenders: Offenders | None = None
+    ):
+        self.per_week, self._step = per_week, step
+        self.ledger, self.offenders = ledger or Ledger(), offenders or Offenders()
+
+    def note(self, incident: Incident, anomaly: Anomaly) -> None:
+        """Learn from an anomaly that statistics speak for; called at each of its events, before it is judged."""
+        self.go_on(incident.time)
+        told = incident.told
+        if told.budget == FAULT:
+            self.offenders.withdraw(anomaly)
+            return
+        surprise = self.offenders.meet(anomaly)
+        told.surprise = max(surprise, told.surprise) if told.reached else surprise
+        told.reached = self.ledger.tail.reach(surprise, told.reached)
+
+    def standing(self, incident: Incident) -> Standing:
+        """Whether the incident surprises enough for a page, and whether one is left. One that has paged needs no other."""
+        if incident.told.budget in (PAGED, FAULT):
+            return UNLIMITED
+        above = incident.told.surprise >= self.ledger.threshold + self.ledger.raised
+        return Standing(above, above and self.ledger.bucket.has_one)
+
+    def settle(self, incident: Incident, outcome: str) -> None:
+        """What came of it: PAGED, HELD or UNDER. An incident is counted once as each of them, and feeds once."""
+        told = incident.told
+        if outcome == told.budget or told.budget in (PAGED, FAULT) or (outcome == UNDER and told.budget == HELD):
+            return
+        today = self._today()
+        if outcome == PAGED:
+            self.ledger.bucket.take()
+        setattr(today, outcome, getattr(today, outcome) + 1)
+        if outcome in (PAGED, HELD) and told.budget != HELD:
+            self._raise(self._step / self.per_week)
+        told.budget = outcome
+
+    def confirm(self, incident: Incident, anomaly: Anomaly) -> None:
+        """It needs no statistics any more, and is no example of what is usual: what it cost comes back."""
+        self.go_on(incident.time)
+        told = incident.told
+        self.offenders.withdraw(anomaly)
+        if told.budget == FAULT:
+            return
+        self.ledger.tail.withdraw(told.reached)
+        if told.budget in (PAGED, HELD):
+            self._raise(-self._step / self.per_week)
+        if told.budget == PAGED:
+            self.ledger.bucket.give_back()
+        told.budget, told.reached = FAULT, 0
+
+    def go_on(self, time: int) -> None:
+        """Event time went on: pages come back, the feedback sinks, counts fade, and by the hour the threshold follows."""
+        ledger = self.ledger
+        ledger.bucket.refill(self.per_week, time)
+        if ledger.time:
+            self._raise(-self._step * max(time - ledger.time, 0) / WEEK_MS)
+        ledger.time = max(time, ledger.time)
+        hour = ledger.time // HOUR_MS
+        if hour > ledger.hour:
+            gone = hour - ledger.hour if ledger.hour else 0
+            ledger.hour = hour
+            ledger.tail.fade(gone)
+            self.offenders.fade(gone)
+            ledger.threshold = self._threshold(self.per_week)
+
+    def reading(self, environment: str, name: str) -> Reading:
+        """As it stands."""
+        ledger = self.ledger
+        threshold = ledger.threshold + ledger.raised
+        paged, held, under = (sum(getattr(day, what) for day in ledger.days) for what in (PAGED, HELD, UNDER))
+        return Reading(
+            environment, name, self.per_week, ledger.bucket.left, paged, held, under, threshold, ledger.raised,
+            ledger.tail.rate(threshold), len(self.offenders), self._others(),
+        )  # fmt: skip
+
+    def _others(self) -> tuple[Other, ...]:
+        """One step down and one up the scale of budgets."""
+        lower = max((b for b in SCALE if b < self.per_week), default=None)
+        higher = min((b for b in SCALE if b > self.per_week), default=None)
+        return tuple(self._other(b) for b in (lower, higher) if b)
+
+    def _other(self, per_week: float) -> Other:
+        threshold = self._threshold(per_week)
+        return Other(per_week, threshold, min(self.ledger.tail.rate(threshold), per_week))
+
+    def _threshold(self, per_week: float) -> float:
+        """The surprise that a page needs, without the feedback."""
+        tail = self.ledger.tail
+        if not tail.is_known:
+            return -float("inf")
+        return max(self.offenders.by_chance(BY_CHANCE * per_week), tail.ceiling(per_week))
+
+    def _raise(self, by: float) -> None:
+        self.ledger.raised = min(max(self.ledger.raised + by, 0.0), MOST)
+
+    def _today(self) -> Day:
+        """The count of this day; older ones than a week are dropped."""
+        days, day = self.ledger.days, self.ledger.time // DAY_MS
+        if not days or days[-1].day < day:
+            days.append(Day(day))
+            self.ledger.days = [d for d in days if d.day > day - DAYS]
+        return self.ledger.days[-1]
