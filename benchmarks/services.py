@@ -149,7 +149,8 @@ def run(options: argparse.Namespace, said: Callable[[str], None]) -> dict[str, A
     busy = T0 + options.learn * DAY * 1000
     first, last = busy + DAY * 1000, busy + (1 + options.days) * DAY * 1000
     fleet.faults = plan(fleet, options.faults, first, last, options.seed)
-    engine = Engine(Settings(threshold=Threshold(alert=options.threshold)), load_specs([]))
+    settings = Settings(threshold=Threshold(alert=options.threshold), alert_budget={"default": options.budget})
+    engine = Engine(settings, load_specs([]))
     life, pages, tickets, points, spent = Life(fleet, busy, options.seed), list[Page](), 0, 0, 0.0
     paged: set[str] = set()
     for block in blocks(fleet, last, options.at_once, life):
@@ -219,6 +220,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--every", type=int, default=30, help="seconds between exports")
     parser.add_argument("--at-once", type=int, default=10, help="exports in a block")
+    parser.add_argument("--budget", type=float, default=100.0, help="statistical pages a week")
     parser.add_argument("--threshold", type=float, default=Threshold().alert)
     parser.add_argument(
         "--renamed", type=seconds, default=None, help="all pods get new names every so often; 0s: never, and no churn"

@@ -146,6 +146,8 @@ def wake(group):  # type: ignore[no-untyped-def]
     """A group is heard: if it had been idle and slept, remember for how long."""
     if group.asleep == 2:
         group.naps, group.nap = group.naps + 1, max(float(group.last - group.seen), group.nap)
+    if group.asleep != 0:
+        group.woke = group.last
     group.asleep = 0
 
 

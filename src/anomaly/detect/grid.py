@@ -108,12 +108,18 @@ def fill(state, a, slot):  # type: ignore[no-untyped-def]
         m = member.next_of_agg
 
 
+@inlined
+def is_short(state, agg):  # type: ignore[no-untyped-def]
+    """Whether the oldest open cell is a long one in which its group woke: a part of it would be taken for little."""
+    return agg.least != 0 and state.groups[agg.group].woke > agg.first * agg.step
+
+
 @bare
 def close(state, a, cells, index):  # type: ignore[no-untyped-def]
     """Hand out the oldest open cell, if anything fell into it, and go on to the next."""
     agg = state.aggregates[a]
     slot = agg.lanes_at + (agg.first % CELLS) * agg.width
-    if state.lanes[slot] > 0.0:
+    if state.lanes[slot] > 0.0 and not is_short(state, agg):
         if agg.reading == SUM or agg.reading == DISTRIBUTION:
             fill(state, a, slot)
         n, at = cells.used[0], cells.used[1]
@@ -122,7 +128,7 @@ def close(state, a, cells, index):  # type: ignore[no-untyped-def]
             cells.lanes[at + lane] = state.lanes[slot + lane]
             state.lanes[slot + lane] = 0.0
         cells.used[0], cells.used[1] = n + 1, at + agg.width
-    elif state.lanes[slot] < 0.0:  # a part of it is not known
+    elif state.lanes[slot] != 0.0:  # a part of it is not known
         for lane in range(agg.width):
             state.lanes[slot + lane] = 0.0
     agg.first += 1

@@ -23,7 +23,8 @@ group      who is watched for silence: `last` ms, `arrivals` of separate moments
            `source` and `through` the numbers of the source and of the input that it came by; `seen` ms and `active` ms of
            the source's clock when it was last found to have been heard; `spread` not 0: a giant, of which other partitions
            hold a part. `busy` ms when it was last asked anything; `asleep` 1: it is silent, 2: and was idle; `naps` of
-           this kind it has woken up from, and `nap` ms that the longest was. Its text is environment and group.
+           this kind it has woken up from, and `nap` ms that the longest was; `woke` ms when it last did from any
+           silence. Its text is environment and group.
 family     the series of one metric of one instance, which are exported together: `last` and `before` are the ms of its
            two newest exports, so that a series first seen now is known to have counted from the export before; `born` the
            first, 0: not known.
@@ -88,7 +89,7 @@ GROUP = np.dtype(
         ("last", "i8"), ("since", "i8"), ("back", "i8"), ("usual", "f8"), ("seen", "i8"), ("active", "f8"), ("key", "u8"),
         ("text_at", "i8"), ("text_len", "i4"), ("arrivals", "i4"), ("alive", "i4"), ("source", "i4"), ("through", "i4"),
         ("rows", "i4"), ("watched", "u1"), ("open", "u1"), ("spread", "u1"), ("asleep", "u1"), ("naps", "u4"),
-        ("busy", "i8"), ("nap", "f8"),
+        ("busy", "i8"), ("nap", "f8"), ("woke", "i8"),
     ]
 )  # fmt: skip
 FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("born", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
