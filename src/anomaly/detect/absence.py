@@ -7,6 +7,8 @@ there.) Silence is counted on the source's own clock, which a gap in the source 
 usual steps: when the pipeline stops for ten minutes nobody was silent, we were deaf.
 Judged are groups with a history (HISTORY ms, ARRIVALS moments) that a spec marks (`absence: true`); their limit is LEAST or
 five usual gaps, whichever is longer. A group of which all series ended by stale markers was removed, and is not missed.
+Nor is one that is scaled to zero, as it often is: nobody asked it anything for IDLE_BEFORE before it fell silent, and NAPS
+times it has come back from such a silence. It is missed when it sleeps LONGER times as long as it ever did.
 Where a source got more partitions, groups may be on other ones from then on: until `settled` it is not known who has left,
 and only who is heard after it is missed from then on.
 Times ms since the epoch and of the data; `usual` gaps ms.
@@ -28,6 +30,7 @@ LEAST = 45_000.0
 GAPS = 5.0
 HISTORY, ARRIVALS = 120_000, 10
 IDLE = 60_000  # an input so far behind the others does not hold time back, ms
+IDLE_BEFORE, NAPS, LONGER = 30_000, 2, 2.0  # ms, silences, times
 LEFT = 600_000  # ms without a point after which a group that is not heard since the source settled has left
 DEAF = 15_000.0  # the source's clock goes on by so much in a look at most, or three of its usual steps
 
@@ -123,14 +126,29 @@ def survey(groups, touched, source, active, settled, heard, back, missed):  # ty
         if group.source != source or group.last == 0:
             continue
         if group.last > group.seen:
+            wake(group)
             group.seen, group.active, touched[g] = group.last, active, 1
             if group.open != 0:
                 back[came] = g
                 came += 1
-        elif group.open == 0 and is_missed(group, active, settled, heard):
-            missed[gone], touched[g] = g, 1
-            gone += 1
+        elif group.open == 0:
+            before = group.asleep
+            if is_missed(group, active, settled, heard):
+                missed[gone] = g
+                gone += 1
+            if group.asleep != before:
+                touched[g] = 1
     return came, gone
+
+
+@inlined
+def wake(group):  # type: ignore[no-untyped-def]
+    """A group is heard: if it had been idle and slept, remember for how long."""
+    if group.asleep == 2:
+        group.naps, group.nap = group.naps + 1, max(float(group.last - group.seen), group.nap)
+    if group.asleep != 0:
+        group.woke = group.last
+    group.asleep = 0
 
 
 @inlined
@@ -138,8 +156,11 @@ def is_missed(group, active, settled, heard):  # type: ignore[no-untyped-def]
     """Whether a watched group that has a history is silent for too long, while its source and its input are heard."""
     if group.watched == 0 or group.alive <= 0 or group.arrivals < ARRIVALS or group.last - group.since < HISTORY:
         return False
-    limit = max(LEAST, GAPS * group.usual)
-    return group.last > settled and active - group.active > limit and heard[group.through] - group.last > limit
+    limit, silent = max(LEAST, GAPS * group.usual), active - group.active
+    if not (group.last > settled and silent > limit and heard[group.through] - group.last > limit):
+        return False
+    group.asleep = 2 if group.busy > 0 and group.last - group.busy >= IDLE_BEFORE else 1
+    return group.asleep == 1 or group.naps < NAPS or silent > LONGER * group.nap
 
 
 @dataclass(slots=True)

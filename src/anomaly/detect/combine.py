@@ -14,7 +14,7 @@ from anomaly.decode.identity import Series, pack
 from anomaly.decode.index import Index
 from anomaly.decode.points import Kind
 from anomaly.detect.enter import join
-from anomaly.detect.judge import Judge
+from anomaly.detect.judge import NEIGHBOUR, Judge
 from anomaly.detect.plans import Part, is_counted, is_error
 from anomaly.detect.rows import (
     AMOUNT,
@@ -35,6 +35,9 @@ from anomaly.detect.text import key_of, to_text
 # What is judged of a histogram, by what the spec is about.
 OF_SIGNAL = {Signal.TRAFFIC: ("rate",), Signal.LATENCY: ("mean", "p95", "p99"), Signal.SATURATION: ("mean", "p95", "p99")}
 OF_OTHERS = ("rate", "mean", "p95")
+# The same of a whole service in cells of LONG ms, which hold enough where requests are few. The label tells the two apart.
+LONG, LONG_LABEL = 600_000, ("window", "10m")
+OF_LONG = {Signal.TRAFFIC: ("rate",), Signal.LATENCY: ("mean",)}
 
 
 class Combine:
@@ -51,6 +54,27 @@ class Combine:
             self._feed_ratio(row, seen, spec, number, lateness)
         elif spec.model is Model.ADAPTIVE and seen.kind in (Kind.HISTOGRAM, Kind.HISTOGRAM_DELTA):
             self._feed_distribution(row, seen, part, own, spec, number, lateness)
+            if spec.pages and spec.sum is Sum.GROUP and spec.signal in OF_LONG and (part is None or part.lane > 0):
+                self._feed_long(row, seen, part, spec, number, lateness)
+
+    def _feed_long(self, row: int, seen: Series, part: Part | None, spec: ModelSpec, number: int, lateness: int) -> None:
+        """Let a histogram feed the sum of long cells, by its count and sum alone."""
+        whole = replace(seen, labels=(LONG_LABEL,))
+        a, _ = self._aggregate(self._key(whole, spec, "long"), row, whole, spec, DISTRIBUTION, LANES, lateness)
+        agg = self.tables.aggregates["aggregate"][a]
+        agg["labelled"], agg["least"] = 1, LONG
+        if spec.signal is Signal.LATENCY:
+            agg["fewest"] = spec.min_events
+        judged = self.tables.aggregates["judged"]
+        for quantity in OF_LONG[spec.signal]:
+            which = QUANTITIES.index(quantity)
+            if judged[a, which] < 0:
+                self._judge(a, quantity, spec, number)
+                short = self.index.one(self._key(seen, spec, "distribution"), self.tables.aggregates["aggregate"]["key"])
+                self.judge.table["slot"][judged[a, which]] = NEIGHBOUR - judged[short, which]
+        self._join(row, a, *((HISTOGRAM, 1) if part is None else (AMOUNT, part.lane)))
+        if part is None or part.lane == 2:
+            self._name_unit(a, whole)
 
     def _feed_distribution(
         self, row: int, seen: Series, part: Part | None, own: Series, spec: ModelSpec, number: int, lateness: int
@@ -66,6 +90,7 @@ class Combine:
             self._bound(a, list(bounds), [LANES + j for j in range(len(bounds))])
         if spec.signal is Signal.LATENCY:
             agg["fewest"] = spec.min_events
+        agg["asked"] |= spec.signal is Signal.TRAFFIC
         for quantity in OF_SIGNAL.get(spec.signal, OF_OTHERS):
             if self.tables.aggregates["judged"][a, QUANTITIES.index(quantity)] < 0:
                 self._judge(a, quantity, spec, number)

@@ -33,7 +33,8 @@ MOMENT = 500
 # Aggregates that a row feeds at most: one or two for each of five signals.
 MEMBERSHIPS = 8
 
-# A counter whose start is no longer ago than this counts from it even if no sibling was heard before, ms.
+# A counter whose start is no longer ago than this counts from it even if no sibling was heard before, ms; so does one of a
+# group that was heard before that start: what joins a known group is missed from its first second on.
 JUST_STARTED = 10_000
 
 # Moments of a group's own, after the last beat, in which it is still a giant: more than there are between two beats.
@@ -115,7 +116,8 @@ def born(state, r, time, start):  # type: ignore[no-untyped-def]
             since = family.last
         elif family.last > 0 and time > family.last - MOMENT:
             since = family.before
-    if since == 0 and start > 0 and time - start <= JUST_STARTED:
+    missed_nothing = row.fresh != 0 and start > state.groups[row.group].since
+    if since == 0 and start > 0 and (missed_nothing or time - start <= JUST_STARTED):
         return start
     return max(since, start) if since > 0 and start < time else since
 
@@ -125,6 +127,8 @@ def export(state, f, time):  # type: ignore[no-untyped-def]
     """A family was exported at `time`."""
     if f >= 0 and time > state.families[f].last + MOMENT:
         family = state.families[f]
+        if family.last == 0:
+            family.born = time
         family.before, family.last = family.last, time
         state.touched_families[f] = 1
 

@@ -1,11 +1,13 @@
 """k of n against what was usual: errors of requests, right at low traffic.
 
 State is one row per judged ratio, dtype RATIO: `errors`, `total` as learned, fading with MEMORY; `k5`, `n5` the same over
-about five minutes and `k1`, `n1` over about one, both fading exponentially; `carried_k`, `carried_n` what came since `since`
-in cells of too few events; `tally_k`, `tally_n` all that came since the row's episode began; `last` ms of the newest cell, 0
-before the first. Counts are events, times ms since the epoch.
+about five minutes, `k1`, `n1` over about one, and `k60`, `n60` over an hour or two, all fading exponentially; `carried_k`,
+`carried_n` what came since `since` in cells of too few events; `tally_k`, `tally_n` all that came since the row's episode
+began; `last` ms of the newest cell, 0 before the first. Counts are events, times ms since the epoch.
 The score is -log10 P(X >= k) for X of a beta-binomial with n draws and a beta of the learned counts: at two requests an
 error is no surprise, at two thousand ten are. NaN: too few events to say anything; 0: no more errors than expected.
+Where not even five minutes bring enough events, the last hour or two are judged, whenever one comes: five errors of the six
+requests of a night are told with the fifth.
 Sources: A. Gelman et al., Bayesian Data Analysis (3rd ed., 2013), section 2.4: the predictive of a binomial; E. Wilson,
 "Probable inference, the law of succession, and statistical inference" (1927): the share that few events prove.
 What is learned is equal to the bit on every machine but where a score lies within a rounding of SURPRISING: scores need the
@@ -19,23 +21,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anomaly.compiled import bare
-from anomaly.detect import gain
+from anomaly.detect import adaptive, gain, season
 from anomaly.pool import grown
 
 RATIO = np.dtype(
     [
         ("errors", "f8"), ("total", "f8"), ("k5", "f8"), ("n5", "f8"), ("k1", "f8"), ("n1", "f8"), ("carried_k", "f8"),
         ("carried_n", "f8"), ("since", "i8"), ("last", "i8"), ("first", "i8"), ("tally_k", "f8"), ("tally_n", "f8"),
+        ("k60", "f8"), ("n60", "f8"),
     ]
 )  # fmt: skip
 
 MEMORY = 7 * 86_400.0  # half-life in seconds of what is usual
-WINDOW, MINUTE = 150.0, 30.0  # half-lives in seconds of the two windows
+WINDOW, MINUTE, HOUR = 150.0, 30.0, 3_600.0  # half-lives in seconds of the three windows
 PRIOR_ERRORS, PRIOR_TOTAL = 0.5, 100.0  # before anything is known: about 1 in 200
 # The learned ratio is worth so many requests at most: real error ratios wander, whatever the number of requests behind them.
 BELIEVED = 2_000.0
 LOST, FEWEST_LOST = 0.1, 20.0  # traffic is lost if so little of so many events is left
-CARRY = 300_000  # ms for which too few events wait for more
+DAYS, WARY = 86_400.0, 1.5  # seconds after which there is a time of day; times that its spread may be underrated
+CARRY = 300_000  # ms for which too few events wait for more, where there usually are more
 HELD = 0.03  # weight of a cell while an episode is open
 DOUBTED = 0.2  # weight of a cell that is surprising, but opens nothing
 SURPRISING = 2.0
@@ -111,14 +115,51 @@ def loss(k, expected, spread):  # type: ignore[no-untyped-def]
 
 
 @bare
+def is_visited(s, time):  # type: ignore[no-untyped-def]
+    """Whether this time of day was there before today."""
+    if season.goes_on(time, s.last):
+        return s.day_age == season.OLD
+    return s.profile[season.day_bucket(time)] != season.EMPTY
+
+
+@bare
+def at_least_usual(s, time, rate):  # type: ignore[no-untyped-def]
+    """The rate that is expected now or half an hour later, whichever is less: the evening may come early."""
+    now = adaptive.expected(s, time, rate - s.anchor, True)
+    soon = season.read(s, season.day_bucket(time + season.HALF_HOUR))
+    return s.anchor + (now if math.isnan(soon) else min(now, soon))
+
+
+@bare
+def gone(s, time, rate, seconds):  # type: ignore[no-untyped-def]
+    """The evidence that requests stay away at a time of day at which they always come, and the rates that are usual then:
+    (score, low, high).
+
+    By the season alone, and by chance among independent requests, or by what changes from one cell to the next where that is
+    more: a spread over days that are not known yet, or over day and night, would hide all of a small service's traffic.
+    """
+    nothing = 0.0, math.nan, math.nan
+    if not (rate >= 0.0 and s.learned >= DAYS and is_visited(s, time)):
+        return nothing
+    usual = at_least_usual(s, time, rate)
+    expected = usual * seconds
+    if expected < FEWEST_LOST or rate > LOST * usual:
+        return nothing
+    spread = WARY * max(math.sqrt(expected), s.rough * math.sqrt(seconds * s.interval))
+    reach = WIDE * spread / seconds
+    return loss(rate * seconds, expected, spread), max(usual - reach, 0.0), usual + reach
+
+
+@bare
 def fade(row, time):  # type: ignore[no-untyped-def]
     """Let what is remembered fade until `time`."""
     dt = max((time - row.last) / 1000.0, 0.0)
     memory, window = 1.0 - gain.share(dt, MEMORY), 1.0 - gain.share(dt, WINDOW)
-    minute = 1.0 - gain.share(dt, MINUTE)
+    minute, hour = 1.0 - gain.share(dt, MINUTE), 1.0 - gain.share(dt, HOUR)
     row.errors, row.total = row.errors * memory, row.total * memory
     row.k5, row.n5 = row.k5 * window, row.n5 * window
     row.k1, row.n1 = row.k1 * minute, row.n1 * minute
+    row.k60, row.n60 = row.k60 * hour, row.n60 * hour
 
 
 @bare
@@ -130,6 +171,7 @@ def take(row, time, k, n):  # type: ignore[no-untyped-def]
     row.last = time
     row.k5, row.n5 = row.k5 + k, row.n5 + n
     row.k1, row.n1 = row.k1 + k, row.n1 + n
+    row.k60, row.n60 = row.k60 + k, row.n60 + n
     if row.carried_n == 0.0 or time - row.since > CARRY:
         row.carried_k, row.carried_n, row.since = 0.0, 0.0, time
     row.carried_k, row.carried_n = row.carried_k + k, row.carried_n + n
@@ -156,6 +198,16 @@ def is_bad(row, k, n, bad, bad_events):  # type: ignore[no-untyped-def]
 
 
 @bare
+def evidence(row, fewest):  # type: ignore[no-untyped-def]
+    """What is judged, (k, n), and beside it the same over a longer time: what was carried and about five minutes, or where
+    these are too few events the last hours, for both."""
+    if row.n5 < fewest <= row.n60:
+        k, n = min(row.k60, row.n60), row.n60
+        return k, n, k, n
+    return min(row.carried_k, row.carried_n), row.carried_n, min(row.k5, row.n5), row.n5
+
+
+@bare
 def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events):  # type: ignore[no-untyped-def]
     """Judge k errors of n events, then learn them: (value, score, low, high, learned, bad); NaN value: too few events.
 
@@ -165,19 +217,18 @@ def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events):  # typ
     nothing = math.nan, math.nan, math.nan, math.nan, 0.0, False
     if time <= row.last or n <= 0.0:
         return nothing
-    faulty_cell = k, n
-    k, n = take(row, time, k, n)
-    faulty = is_bad(row, faulty_cell[0], faulty_cell[1], bad, bad_events)
+    carried_k, carried_n = take(row, time, k, n)
+    faulty = is_bad(row, k, n, bad, bad_events)
+    k, n, longer_k, longer_n = evidence(row, fewest)
     if n < fewest and not faulty:
         return nothing
-    k = min(k, n)
     a, b = believed(row)
     score = surprise(k, n, a, b)
     if score > 0.0:
-        score = min(max(score, surprise(min(row.k5, row.n5), row.n5, a, b)), SUREST)
+        score = min(max(score, surprise(longer_k, longer_n, a, b)), SUREST)
     low, high = band(n, a, b)
     weight = HELD if held else (DOUBTED if score >= SURPRISING else 1.0)
-    row.errors, row.total = row.errors + weight * k, row.total + weight * n
+    row.errors, row.total = row.errors + weight * min(carried_k, carried_n), row.total + weight * carried_n
     row.carried_k = row.carried_n = 0.0
     return k / n, score, low, high, (time - row.first) / 1000.0, faulty
 

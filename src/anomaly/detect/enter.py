@@ -60,6 +60,9 @@ from anomaly.detect.text import (
 )
 
 GAUGE, COUNTER, COUNTS = 0, 1, 3
+NEIGHBOUR = -2  # as in `judge`: a donor of NEIGHBOUR - r says that r judges the same in short cells
+LONG = 600_000  # ms of the longer cells in which a service's requests are counted beside
+LONG_LABELS = np.frombuffer(b"\x91\x92\xa6window\xa310m", np.uint8)  # tell them apart: labels, as `pack` writes them
 INSTANCES, WHOLE, NONE = 0, 1, 2  # over what values are put together: models.Sum
 
 # What a series of a shape needs: `key` the shape, `spec` of its value, -1: none, `name` that spec's hash. Where `more` is
@@ -68,6 +71,7 @@ PLAN = np.dtype(
     [
         ("key", "u8"), ("name", "u8"), ("ratio", "u8"), ("spec", "i2"), ("sum", "u1"), ("members", "u1"), ("averaged", "u1"),
         ("traffic", "u1"), ("ignored", "u1"), ("watched", "u1"), ("more", "u1"), ("over", "u1"), ("role", "u1"),
+        ("long", "u1"),
     ]
 )  # fmt: skip
 
@@ -150,22 +154,36 @@ def join(r, a, role, lane, resolved, state, count):  # type: ignore[no-untyped-d
 
 
 @bare
-def aggregate_of(key, row, plan, quantity, lateness, new, parts, state, book, judges):  # type: ignore[no-untyped-def]
-    """The aggregate of a value; a new one is judged as the plan says."""
+def described(new, parts, least, book):  # type: ignore[no-untyped-def]
+    """Write who an aggregate is: a member, which has other labels where the cells are long; where it begins."""
+    pool, used = book.aggregate_text, book.used[AGGREGATE_TEXT]
+    if least == 0:
+        return copied(new.text, parts[METRIC], parts[PLACE], pool, used)
+    at = copied(new.text, parts[METRIC], parts[LABELS], pool, used)
+    copied(LONG_LABELS, 0, LONG_LABELS.size, pool, used)
+    copied(new.text, parts[INSTANCE], parts[PLACE], pool, used)
+    return at
+
+
+@bare
+def aggregate_of(key, row, plan, quantity, lateness, least, new, parts, state, book, judges):  # type: ignore[no-untyped-def]
+    """The aggregate of a value, in cells of `least` ms at least; a new one is judged as the plan says."""
     slots = book.slots[BY_AGGREGATE]
     slot = slot_of(slots, state.aggregates.key, key)
     if slots[slot] != 0:
         agg = state.aggregates[slots[slot] - 1]
         agg.lateness = max(agg.lateness, lateness)
+        agg.asked |= plan.traffic
         state.touched_aggregates[slots[slot] - 1] = 1
         return np.int64(slots[slot] - 1)
     a = taken(book.counts[AGGREGATES], state.aggregates.head)
     slots[slot], book.known[BY_AGGREGATE][0] = a + 1, book.known[BY_AGGREGATE][0] + 1
     agg = state.aggregates[a]
     agg.key, agg.lateness, agg.head, agg.width, agg.group = key, lateness, -1, LANES, row.group
-    agg.reading, agg.labelled = MEAN if plan.averaged != 0 else SUM, plan.sum == INSTANCES
-    agg.text_at = copied(new.text, parts[METRIC], parts[PLACE], book.aggregate_text, book.used[AGGREGATE_TEXT])
-    agg.text_len = parts[PLACE] - parts[METRIC]
+    agg.reading, agg.labelled = MEAN if plan.averaged != 0 else SUM, plan.sum == INSTANCES or least != 0
+    agg.asked, agg.least = plan.traffic, least
+    agg.text_at = described(new, parts, least, book)
+    agg.text_len = book.used[AGGREGATE_TEXT][0] - agg.text_at
     agg.lanes_at, agg.lanes_len = book.used[LANE_PLACES][0], CELLS * LANES
     book.used[LANE_PLACES][0] += CELLS * LANES
     for q in range(4):
@@ -209,10 +227,18 @@ def feed_value(r, plan, lateness, new, parts, seed, state, book, judges):  # typ
             ask_siblings(label.sibling, state, book, judges)
         if plan.sum == NONE or (plan.sum == INSTANCES and label.sibling < 0):
             return
-    a = aggregate_of(key, row, plan, quantity, lateness, new, parts, state, book, judges)
+    a = aggregate_of(key, row, plan, quantity, lateness, 0, new, parts, state, book, judges)
     if plan.members != 0 and plan.sum == INSTANCES:
         join(label.sibling, a, AMOUNT, 1, 0, state, book.counts[MEMBERS])
     join(r, a, AMOUNT, 1, 0, state, book.counts[MEMBERS])
+    if plan.long != 0:
+        short = book.judged[a, 0]
+        key = mix(key, np.uint64(LONG)) | np.uint64(1)
+        a = aggregate_of(key, row, plan, quantity, lateness, LONG, new, parts, state, book, judges)
+        n = judges.used[0] - 1
+        if n >= 0 and judges.row[n] == book.judged[a, 0]:  # new
+            judges.donors[n, 0] = NEIGHBOUR - short
+        join(r, a, AMOUNT, 1, 0, state, book.counts[MEMBERS])
 
 
 @bare

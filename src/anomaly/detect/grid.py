@@ -9,11 +9,26 @@ A cell closes when every member that is still heard has passed its end (early, t
 newest point is a lateness and a step past it; then what a member has not said yet is filled with its last contribution, for
 up to MISSING of its intervals, so that a sum never halves because one sender is late. Time is that of the aggregate's own
 points: what other groups and inputs do changes nothing.
+
+A new member of a known group is slow at first, and that is no fault: caches are empty, code is not compiled yet. For WARM_UP
+its requests are counted, but not asked how long they take.
+What it gained before it was first heard may not be known (a counter without a start). Where that is so of more than a share
+of the members, a sum would be one of the others only, and its cell is not handed out: two pods that become twenty have not
+lost nine tenths of their traffic.
+An aggregate may have cells of a length of its own (`least`), for what is too seldom to be judged more often.
 Weak where a sender leaves out what is zero (delta temporality): silence of such a member is read as zero, one step later.
 """
 
+import numpy as np
+
 from anomaly.compiled import bare, inlined
 from anomaly.detect.rows import CELLS, DISTRIBUTION, ERROR, HISTOGRAM, LANES, RATIO, SUM
+
+WARM_UP = 90_000  # ms
+HEARD = 1e-300  # in the first lane of a distribution: something was heard, and nothing is added to any count
+
+KNOWN = 10  # members of which one may have gained what is not known
+SHORT = 60_000  # ms that a cell of a length of its own waits for a member that is late
 
 # Intervals after which a silent member no longer counts as one.
 MISSING = 3.0
@@ -35,12 +50,27 @@ def step_for(interval):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def pace(agg, row):  # type: ignore[no-untyped-def]
+    """How often a member is expected, ms."""
+    return max(float(agg.step) if agg.least == 0 else float(step_for(row.interval)), row.interval)
+
+
+@inlined
 def is_heard(state, m, end):  # type: ignore[no-untyped-def]
     """Whether a member counts for a cell that ends at `end`: seen, not stale, and not silent for too long."""
     row, agg = state.rows[state.members[m].row], state.aggregates[state.members[m].agg]
     if row.last == 0 or row.stale != 0 or row.delta != 0:
         return False
-    return end - row.last <= MISSING * max(float(agg.step), row.interval)
+    return end - row.last <= MISSING * pace(agg, row)
+
+
+@inlined
+def is_warming(state, row, base):  # type: ignore[no-untyped-def]
+    """Whether what a row gained from `base` on is of an instance that has just begun, in a group known for longer."""
+    born = state.families[row.family].born if row.family >= 0 else np.int64(0)
+    if row.delta == 0:
+        born = max(born, row.start)
+    return base < born + WARM_UP and born > state.groups[row.group].since + WARM_UP
 
 
 @bare
@@ -69,10 +99,19 @@ def fill(state, a, slot):  # type: ignore[no-untyped-def]
         last = state.rows[member.row].last
         if last < end and is_heard(state, m, end):
             missing = (end - max(last, begin)) / 1000.0
-            state.lanes[slot + member.lane] += member.gained * missing
-            if member.role == HISTOGRAM:
-                state.lanes[slot + 2] += member.summed * missing
+            if agg.reading == DISTRIBUTION and is_warming(state, state.rows[member.row], last):
+                state.lanes[slot] += member.gained * missing if member.lane == 1 else 0.0
+            else:
+                state.lanes[slot + member.lane] += member.gained * missing
+                if member.role == HISTOGRAM:
+                    state.lanes[slot + 2] += member.summed * missing
         m = member.next_of_agg
+
+
+@inlined
+def is_short(state, agg):  # type: ignore[no-untyped-def]
+    """Whether the oldest open cell is a long one in which its group woke: a part of it would be taken for little."""
+    return agg.least != 0 and state.groups[agg.group].woke > agg.first * agg.step
 
 
 @bare
@@ -80,7 +119,7 @@ def close(state, a, cells, index):  # type: ignore[no-untyped-def]
     """Hand out the oldest open cell, if anything fell into it, and go on to the next."""
     agg = state.aggregates[a]
     slot = agg.lanes_at + (agg.first % CELLS) * agg.width
-    if state.lanes[slot] > 0.0:
+    if state.lanes[slot] > 0.0 and not is_short(state, agg):
         if agg.reading == SUM or agg.reading == DISTRIBUTION:
             fill(state, a, slot)
         n, at = cells.used[0], cells.used[1]
@@ -89,7 +128,11 @@ def close(state, a, cells, index):  # type: ignore[no-untyped-def]
             cells.lanes[at + lane] = state.lanes[slot + lane]
             state.lanes[slot + lane] = 0.0
         cells.used[0], cells.used[1] = n + 1, at + agg.width
+    elif state.lanes[slot] != 0.0:  # a part of it is not known
+        for lane in range(agg.width):
+            state.lanes[slot + lane] = 0.0
     agg.first += 1
+    agg.unknown = 0
     recount(state, a)
 
 
@@ -118,7 +161,7 @@ def may_settle(agg):  # type: ignore[no-untyped-def]
 def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
     """Close every cell that is complete or overdue."""
     agg = state.aggregates[a]
-    patience = agg.step + agg.lateness
+    patience = (agg.step if agg.least == 0 else SHORT) + agg.lateness
     while True:
         end = (agg.first + 1) * agg.step
         grace = agg.step if agg.delta != 0 else 0
@@ -131,10 +174,28 @@ def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
             close(state, a, cells, index)
 
 
+@bare
+def leave_open(state, a, time):  # type: ignore[no-untyped-def]
+    """A member's gain is not known: where such are many, the cells that it may be in are left out."""
+    agg = state.aggregates[a]
+    agg.unknown = min(agg.unknown + 1, 6_000)
+    heard, m = 0, agg.head
+    while m >= 0 and heard < KNOWN * agg.unknown:
+        heard += is_heard(state, m, time)
+        m = state.members[m].next_of_agg
+    last = (time - 1) // agg.step
+    if heard < KNOWN * agg.unknown:
+        for c in range(max(last - 1, agg.first), min(last + 1, agg.first + CELLS)):
+            state.lanes[agg.lanes_at + (c % CELLS) * agg.width] = -np.inf
+
+
 @inlined
-def put(state, m, slot, share, gained, summed, seconds, delta, buckets):  # type: ignore[no-untyped-def]
+def put(state, m, slot, share, gained, summed, seconds, delta, buckets, warming):  # type: ignore[no-untyped-def]
     """Add a share of a contribution to a cell."""
     member = state.members[m]
+    if warming:
+        state.lanes[slot] += share * gained if member.lane == 1 else HEARD
+        return
     state.lanes[slot] += seconds
     state.lanes[slot + member.lane] += share * gained
     if member.role == ERROR:
@@ -151,8 +212,9 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
     member = state.members[m]
     row, a = state.rows[member.row], member.agg
     agg = state.aggregates[a]
-    span = time - base
-    begin = max(base, time - int(MISSING * max(float(agg.step), row.interval)), time - REACH * agg.step)
+    span, of_times = time - base, agg.reading == DISTRIBUTION
+    warming = of_times and is_warming(state, row, base)
+    begin = max(base, time - int(MISSING * pace(agg, row)), time - REACH * agg.step)
     if row.delta != 0 and begin < agg.first * agg.step and time > agg.first * agg.step:
         begin = agg.first * agg.step  # a delta is said once: it goes into what is still open, whole
         span = time - begin
@@ -162,7 +224,8 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
         if c >= agg.first:
             held = min(time, (c + 1) * agg.step) - max(begin, c * agg.step)
             slot = agg.lanes_at + (c % CELLS) * agg.width
-            put(state, m, slot, held / span, gained, summed, held / 1000.0, delta, buckets)
+            seconds = HEARD if of_times else held / 1000.0
+            put(state, m, slot, held / span, gained, summed, seconds, delta, buckets, warming)
 
 
 @inlined
@@ -174,7 +237,7 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
     if agg.step == 0:
         if row.intervals < 2:
             return
-        agg.step = step_for(row.interval)
+        agg.step = max(step_for(row.interval), agg.least)
         agg.first = time // agg.step + 1  # the cell under way has begun without us
         recount(state, a)
     agg.newest = max(agg.newest, time)
@@ -187,9 +250,14 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
             c = max((time - 1) // agg.step, agg.first)
             if c >= agg.first + CELLS:
                 reach(state, a, c, cells, index)
-            put(state, m, agg.lanes_at + (c % CELLS) * agg.width, 1.0, gained, summed, (time - base) / 1000.0, delta, 0)
+            slot = agg.lanes_at + (c % CELLS) * agg.width
+            put(state, m, slot, 1.0, gained, summed, (time - base) / 1000.0, delta, 0, False)
         else:
             spread(state, m, base, time, gained, summed, delta, buckets, cells, index)
+        if agg.asked != 0 and gained > 0.0:
+            state.groups[row.group].busy = time
+    elif agg.least == 0 and (agg.reading == SUM or agg.reading == DISTRIBUTION):
+        leave_open(state, a, time)
     if member.counted != 0 and time >= (agg.first + 1) * agg.step:
         member.counted = 0
         agg.pending -= 1

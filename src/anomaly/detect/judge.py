@@ -1,7 +1,8 @@
 """Judge values and cells in arrival order, each followed at once by its episode, so that block borders change nothing.
 
 One row per judged series, dtype JUDGED: `spec` its index in the specs, `season` whether it may have one, `slot` its row
-among the ratios, -1 for a value against its band; `traffic` whether it is a rate of events, of which none may be left;
+among the ratios, -1 for a value against its band, NEIGHBOUR and below for one that has a season beside; `traffic` whether it
+is a rate of events, of which none may be left;
 `until` the ms to which an episode from before a restart was told, 0: none. Of such a one the frozen band alone decides, on
 what is newer, since what was told comes once more; the model, which knows nothing yet, learns only what lies within it.
 A value whose row has an open episode, or a violation that has still to last, is learned with a small weight; whether it has
@@ -33,6 +34,7 @@ JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic",
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
 AHEAD = 8  # points by which a row is asked for before its turn
 LONGEST = 300.0  # seconds that a rate speaks for
+NEIGHBOUR = -2  # a slot of NEIGHBOUR - r: a sum in long cells, of which row r judges the short ones
 
 
 class Batch(NamedTuple):
@@ -94,11 +96,17 @@ def value_point(s, what, e, live, state, r, time, x):  # type: ignore[no-untyped
         held = live[at].phase == OPEN or live[at].phase == PENDING
         if live[at].until != 0 and is_beyond(live[at], x):
             return score, low, high, learned
-    seconds = (time - s.last) / 1000.0
+    seconds, gone = (time - s.last) / 1000.0, (0.0, math.nan, math.nan)
+    if what.traffic != 0 and what.season != 0:
+        # The season of the same sum in shorter cells is known sooner.
+        told_by = state[NEIGHBOUR - what.slot] if what.slot <= NEIGHBOUR else s
+        gone = counts.gone(told_by, time, x, min(seconds, 1.5 * s.interval))
     score, low, high, learned = adaptive.judge_point(state, r, time, x, what.season != 0, held, True)
     if what.traffic != 0:
         usual = (live[at].low, live[at].high) if held else (low, high)
         score = max(score, lost(x, usual[0], usual[1], min(seconds, LONGEST)))
+        if gone[0] > score:
+            score, low, high = gone
     return score, low, high, learned
 
 

@@ -30,7 +30,7 @@ Rows = NDArray[np.intp]
 
 OF_SERIES = ("last", "start", "value", "interval", "intervals", "primed", "stale", "fresh", "alive", "delta", "writer")
 OF_GROUP = ("last", "since", "back", "usual", "seen", "active", "arrivals", "alive", "source", "through", "open",
-            "spread")  # fmt: skip
+            "spread", "asleep", "naps", "busy", "nap", "woke")  # fmt: skip
 OF_AGGREGATE = ("step", "first", "newest", "lateness", "pending", "delta")
 OF_MEMBER = ("gained", "summed", "counted")
 

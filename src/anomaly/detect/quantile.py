@@ -6,7 +6,7 @@ A quantile is NaN where the buckets do not resolve it: in the first bucket (its 
 no upper one), in one wider than a factor of COARSEST (all durations in seconds fall into (0, 5] of the SDKs' default
 bounds, and any quantile there is an artefact), and when fewer than BEYOND observations lie above it: the p99 of 200
 requests is the second slowest, and two slow requests are no slow service.
-The mean is NaN without observations.
+The mean is NaN without observations. Observations of members that have just begun (`grid.WARM_UP`) count in the rate alone.
 """
 
 import numpy as np
@@ -16,6 +16,7 @@ from anomaly.detect.rows import LANES
 
 COARSEST = 3.0
 BEYOND = 5.0
+FEWEST = 1e-100  # observations: less is the sign that a cell was heard (`grid.HEARD`)
 
 
 @kernel
@@ -58,7 +59,8 @@ def read(aggregates, bounds, aggs, at, lanes, out):  # type: ignore[no-untyped-d
     for i in range(aggs.size):
         agg = aggregates[aggs[i]]
         count, total = lanes[at[i] + 1], lanes[at[i] + 2]
-        out[i, 0] = count * 1000.0 / agg.step
+        beginners = lanes[at[i]] if lanes[at[i]] >= FEWEST else 0.0
+        out[i, 0] = (count + beginners) * 1000.0 / agg.step
         out[i, 1] = total / count if count > 0.0 and count >= agg.fewest else np.nan
         own = bounds[agg.bounds_at : agg.bounds_at + agg.bounds_len]
         counts, upper = bucket_counts(agg, own, lanes, at[i]), own.upper

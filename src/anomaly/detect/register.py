@@ -19,7 +19,7 @@ from anomaly.decode.index import MISSING, Index
 from anomaly.decode.texts import Strung
 from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New
 from anomaly.detect.combine import Combine
-from anomaly.detect.enter import FED, Ratios, enter
+from anomaly.detect.enter import FED, LONG_LABELS, NEIGHBOUR, Ratios, enter
 from anomaly.detect.judge import Judge
 from anomaly.detect.plans import Plans, part_of, whole
 from anomaly.detect.rows import CELLS, LANES, Tables
@@ -163,26 +163,27 @@ class Register:
             begin += 1
 
     def _make_room(self, n: int, size: int) -> None:
-        """Whatever so many series with texts of that size may need at most; two judged rows each, and three memberships."""
+        """Whatever so many series with texts of that size may need at most; three judged rows each, and four memberships."""
         t = self.tables
-        for table in (t.rows, t.labels, t.groups, t.families, t.aggregates, t.refused):
+        for table in (t.rows, t.labels, t.groups, t.families, t.refused):
             table.reserve(table.used + n)
-        t.subjects.reserve(t.subjects.used + 2 * n)
-        t.members.reserve(t.members.used + 3 * n)
+        t.aggregates.reserve(t.aggregates.used + 2 * n)
+        t.subjects.reserve(t.subjects.used + 3 * n)
+        t.members.reserve(t.members.used + 4 * n)
         t.scopes.reserve(t.scopes.used + 2 * n)
         if t.refused.used + n > max(int(self.limits[0]), 2 * AT_ONCE):  # remembered no longer: they are counted anew
             t.refused.count[USED] = 0
             self.index.refused.build(0, t.refused["key"])
-        own = (t.labels, t.label_text), (t.groups, t.group_text), (t.aggregates, t.aggregate_text), (t.scopes, t.scope_text)
-        for table, pool in own:
+        for table, pool in ((t.labels, t.label_text), (t.groups, t.group_text), (t.scopes, t.scope_text)):
             room(table, pool, size)
-        room(t.aggregates, t.lanes, CELLS * LANES * n)
+        room(t.aggregates, t.aggregate_text, 2 * size + LONG_LABELS.size * n)
+        room(t.aggregates, t.lanes, 2 * CELLS * LANES * n)
         keys = (t.rows["row"]["key"], t.labels["label"]["kin"], t.aggregates["aggregate"]["key"], t.groups["group"]["key"],
                 t.families["family"]["key"], t.scopes["scope"]["key"], t.refused["key"])  # fmt: skip
         for index, column in zip(self.index, keys, strict=True):
-            index.reserve(2 * n if index is self.index.scopes else n, column)
-        if self._judges.row.size < 2 * n:
-            self._judges = _room(2 * n)
+            index.reserve(2 * n if index in (self.index.scopes, self.index.aggregates) else n, column)
+        if self._judges.row.size < 3 * n:
+            self._judges = _room(3 * n)
 
     def _enter(self, begin: int, new: New, when: tuple[int, int]) -> int:
         self._judges.used[:] = 0
@@ -211,6 +212,8 @@ class Register:
             return
         rows = self._judges.row[:n]
         self.judge.adopt(rows, self._judges.spec[:n], self._judges.traffic[:n])
+        long = self._judges.donors[:n, 0] <= NEIGHBOUR
+        self.judge.table["slot"][rows[long]] = self._judges.donors[:n, 0][long]
         asked = np.flatnonzero(self._judges.donors[:n, 0] >= 0)
         for i in asked.tolist():
             donors = self._judges.donors[i][self._judges.donors[i] >= 0]

@@ -13,16 +13,21 @@ member     a row's part in an aggregate: `next_of_row` and `next_of_agg` chain t
            last contributions per second, which stand in for it while it is late. `role` says what it adds and where.
 aggregate  a group's sum on a time grid: `step` ms, 0 until the members' interval is known; `first` the number of the oldest
            open cell (cell c covers the milliseconds (c * step, (c + 1) * step]); `pending` members have not passed it yet.
-           CELLS cells of `width` lanes are open at a time: seconds covered, amount, second amount (a histogram's sum, the
-           errors of a total), then bucket counts. `bounds` are those buckets' upper bounds, rising, and their lanes.
-           `fewest` observations make a mean. Its text is that of a member; `labelled` and `instanced` say what of it holds
-           for all. `judged` (4,) are the rows that judge it, by QUANTITIES, -1: none.
+           CELLS cells of `width` lanes are open at a time: seconds covered (of a distribution: observations that count in
+           its rate alone), amount, second amount (a histogram's sum, the errors of a total), then bucket counts. `bounds`
+           are those buckets' upper bounds, rising, and their lanes. `fewest` observations make a mean. Its text is that of a
+           member; `labelled` and `instanced` say what of it holds for all. `least` ms that a cell has at least, 0: as its
+           members come; `asked`: it counts requests; `unknown`: members whose gain is not known, since a cell was closed.
+           `judged` (4,) are the rows that judge it, by QUANTITIES, -1: none.
 group      who is watched for silence: `last` ms, `arrivals` of separate moments, `alive` rows without a stale marker;
            `source` and `through` the numbers of the source and of the input that it came by; `seen` ms and `active` ms of
            the source's clock when it was last found to have been heard; `spread` not 0: a giant, of which other partitions
-           hold a part. Its text is environment and group.
+           hold a part. `busy` ms when it was last asked anything; `asleep` 1: it is silent, 2: and was idle; `naps` of
+           this kind it has woken up from, and `nap` ms that the longest was; `woke` ms when it last did from any
+           silence. Its text is environment and group.
 family     the series of one metric of one instance, which are exported together: `last` and `before` are the ms of its
-           two newest exports, so that a series first seen now is known to have counted from the export before.
+           two newest exports, so that a series first seen now is known to have counted from the export before; `born` the
+           first, 0: not known.
 scope      an environment, or a metric in one (`above` is then the environment's): `rows` series in it, `refused` ones past a
            limit. `key` 0: free, and `above` the next free one.
 subject    what a judged row is about: `of` the row of a series, or of an aggregate if `whole`; `quantity` of QUANTITIES;
@@ -74,7 +79,8 @@ AGGREGATE = np.dtype(
         ("step", "i8"), ("first", "i8"), ("newest", "i8"), ("lateness", "i8"), ("key", "u8"), ("lanes_at", "i8"),
         ("bounds_at", "i8"), ("text_at", "i8"), ("lanes_len", "i4"), ("bounds_len", "i4"), ("text_len", "i4"),
         ("width", "i4"), ("head", "i4"), ("pending", "i4"), ("group", "i4"), ("fewest", "f4"), ("reading", "u1"),
-        ("cumulated", "u1"), ("delta", "u1"), ("labelled", "u1"), ("instanced", "u1"), ("spare", "u1"), ("more", "u2"),
+        ("cumulated", "u1"), ("delta", "u1"), ("labelled", "u1"), ("instanced", "u1"), ("asked", "u1"), ("unknown", "u2"),
+        ("least", "i8"),
     ]
 )  # fmt: skip
 BOUND = np.dtype([("upper", "f8"), ("lane", "i4"), ("spare", "u4")])
@@ -82,10 +88,11 @@ GROUP = np.dtype(
     [
         ("last", "i8"), ("since", "i8"), ("back", "i8"), ("usual", "f8"), ("seen", "i8"), ("active", "f8"), ("key", "u8"),
         ("text_at", "i8"), ("text_len", "i4"), ("arrivals", "i4"), ("alive", "i4"), ("source", "i4"), ("through", "i4"),
-        ("rows", "i4"), ("watched", "u1"), ("open", "u1"), ("spread", "u1"), ("spare", "u1"), ("more", "u4"),
+        ("rows", "i4"), ("watched", "u1"), ("open", "u1"), ("spread", "u1"), ("asleep", "u1"), ("naps", "u4"),
+        ("busy", "i8"), ("nap", "f8"), ("woke", "i8"),
     ]
 )  # fmt: skip
-FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
+FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("born", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
 SUBJECT = np.dtype([("of", "i4"), ("whole", "u1"), ("quantity", "u1"), ("withheld", "u1"), ("spare", "u1")])
 SCOPE = np.dtype([("key", "u8"), ("text_at", "i8"), ("text_len", "i4"), ("above", "i4"), ("rows", "i4"), ("refused", "i4")])
 
