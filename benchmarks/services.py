@@ -25,16 +25,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import numpy as np  # noqa: E402
+from benchmarks.services_fleet import DAY, HOUR, KINDS, STEEP, T0, Fault, Fleet, blocks  # noqa: E402
 
 from anomaly.config.duration import seconds  # noqa: E402
 from anomaly.config.load import load_specs  # noqa: E402
 from anomaly.config.settings import Settings, Threshold  # noqa: E402
 from anomaly.dispatch.alert import Alert, Severity  # noqa: E402
 from anomaly.engine import Engine  # noqa: E402
-from services_fleet import DAY, HOUR, KINDS, STEEP, T0, Fault, Fleet, blocks  # noqa: E402
 
 GRACE = 600_000  # ms after a fault in which a page is still about it: a cell and its wait, and what piled up
 APART = 3 * HOUR  # seconds between two faults of a service
@@ -55,7 +55,7 @@ class Page:
 
 def bad_share(kind: str, size: float, pods: int) -> float:
     """The share of requests that the fault makes bad: failed, lost, or slower than four times the median."""
-    slow = {times: times**STEEP / (times**STEEP + 4.0**STEEP) for times in (size, 8.0)}
+    slow: dict[float, float] = {times: times**STEEP / (times**STEEP + 4.0**STEEP) for times in (size, 8.0)}
     return {
         "errors": size, "few errors": size, "one pod fails": size / pods, "bad version": size / 3.0, "dead": 1.0,
         "slow": slow[size], "slow tail": size * slow[8.0], "slower and slower": slow[size],

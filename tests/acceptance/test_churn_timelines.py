@@ -79,7 +79,10 @@ class Shop:
         """More pods."""
         for _ in range(n):
             self.number += 1
-            self.pods.append(Pod(f"shop-{self.number:04d}", float(self.at), **how))
+            pod = Pod(f"shop-{self.number:04d}", float(self.at))
+            for name, value in how.items():
+                setattr(pod, name, value)
+            self.pods.append(pod)
 
     def replace_oldest(self, **how: float) -> None:
         """One step of a rollout."""

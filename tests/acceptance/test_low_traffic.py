@@ -17,7 +17,7 @@ from anomaly.decode.block import Announced, Block
 from anomaly.decode.points import Kind
 from anomaly.dispatch.alert import Severity
 from anomaly.engine import Engine
-from anomaly.state import Snapshot
+from anomaly.state import Layout, Part, Snapshot
 
 BEGIN = 1_767_571_200.0  # a Monday, 00:00 UTC, seconds since the epoch
 ORIGIN = 1_700_000_100.0  # of the feed's seconds
@@ -89,7 +89,7 @@ class Service:
 
 
 @cache
-def learned() -> tuple[list, dict, bytes, tuple[float, float, float]]:
+def learned() -> tuple[list[Part], dict[str, Layout], bytes, tuple[float, float, float]]:
     """The state after four ordinary days, in which nobody is paged."""
     service = Service()
     service.live(LEARNED, ordinary)
