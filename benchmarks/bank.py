@@ -27,7 +27,7 @@ BEGIN, EVERY = 1_767_225_600_000, 10_000  # ms
 BATCH = 65_536
 WARM, ROUNDS, LEAST_POINTS = 40, 7, 2_000_000  # rounds of warm-up; measured; points to measure at least
 HALF_HOUR = 1_800_000  # ms: then a point also leaves one bucket of its season and enters another
-KINDS = ("in order", "random", "random, not ahead", "new half-hour", "light", "last values")
+KINDS = ("in order", "random", "random, not ahead", "new half-hour", "light")
 
 
 @bare
