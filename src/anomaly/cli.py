@@ -367,11 +367,18 @@ def state(args: argparse.Namespace) -> int:
     return command(args.action, settings, args.directory)
 
 
+def keeps(settings: Settings, command: str) -> bool:
+    """Whether the configuration keeps anything that a command could show; says so where it does not."""
+    kept = settings.kafka is not None or settings.checkpoint.directory is not None
+    if not kept:
+        print(f"{command}: nothing is kept: the configuration names neither Kafka nor checkpoint.directory", file=sys.stderr)
+    return kept
+
+
 def series(args: argparse.Namespace) -> int:
     """What the newest checkpoints know of each series: who it is, its newest value, how long it was learned, is it warm."""
     settings, specs = configured(args)
-    if settings.kafka is None and settings.checkpoint.directory is None:
-        print("series: nothing is kept: the configuration names neither Kafka nor checkpoint.directory", file=sys.stderr)
+    if not keeps(settings, "series"):
         return WRONG
     logs.to_stderr("warning")
     from anomaly.host.series_command import command
@@ -382,8 +389,7 @@ def series(args: argparse.Namespace) -> int:
 def budget(args: argparse.Namespace) -> int:
     """What each alert budget spent and held, its threshold, and what others would have paged, by the newest checkpoints."""
     settings, specs = configured(args)
-    if settings.kafka is None and settings.checkpoint.directory is None:
-        print("budget: nothing is kept: the configuration names neither Kafka nor checkpoint.directory", file=sys.stderr)
+    if not keeps(settings, "budget"):
         return WRONG
     logs.to_stderr("warning")
     from anomaly.host.budget_command import command

@@ -16,6 +16,7 @@ from anomaly.config.settings import Correlation, Settings, Threshold
 from anomaly.correlate.correlator import Correlator
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.dispatch.alert import Alert
+from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.decide import Dispatcher
 
 Step = tuple[float, list[Anomaly | Tick]]
@@ -37,12 +38,13 @@ def step(second: float, *events: Anomaly | Tick) -> Step:
 
 def told(steps: list[Step]) -> list[Alert]:
     """All alerts, with a tick at the end of each step, as detect writes it."""
-    dispatcher = Dispatcher(Settings(threshold=Threshold(alert=6.0)))
+    settings = Settings(threshold=Threshold(alert=6.0))
+    dispatcher, budgets = Dispatcher(settings), Budgets(settings.alert_budget)
     correlator = Correlator(Correlation(resolve_after=30.0), dispatcher.matters)
     found = []
     for second, events in steps:
         changed = correlator.update([*events, tick(second)])
-        found += [alert for alert in map(dispatcher.decide, changed) if alert]
+        found += [alert for incident in changed if (alert := dispatcher.decide(incident, budgets))]
     return found
 
 

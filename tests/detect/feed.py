@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anomaly.config.models import Match, ModelSpec
 from anomaly.config.settings import IdentitySettings, Limits, Settings
@@ -15,6 +14,7 @@ from anomaly.decode.points import Flag, Kind, Points
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.detector import Detector
 from anomaly.detect.judge import Batch, Verdicts
+from anomaly.detect.watch import watch
 
 T0 = 1_700_000_100_000  # a multiple of five minutes after the epoch
 DEFAULT = ModelSpec(name="default", match=(Match(),))
@@ -80,16 +80,13 @@ class Feed:
         limits, identity = self.limits or Limits(waiting_points=self.waiting), IdentitySettings(giants=self.giants)
         self.detector = Detector(0, self.specs, Settings(limits=limits, identity=identity))
         self._announced: set[int] = set()
-        judge = self.detector.judge.judge
 
-        def remembering(batch: Batch, outcome: NDArray[np.uint8] | None = None) -> Verdicts:
-            verdicts = judge(batch, outcome)
+        def remember(batch: Batch, verdicts: Verdicts) -> None:
             for row, time, value, judged in zip(batch.row, batch.time, verdicts.value, verdicts.judged, strict=True):
                 s = self.detector.register.subjects[row]
                 self.judged.append((s.metric, s.quantity, (int(time) - T0) / 1000, float(value), float(judged[0])))
-            return verdicts
 
-        self.detector.judge.judge = remembering  # type: ignore[method-assign]
+        watch(self.detector.judge, after=remember)
 
     def block(self, points: Sequence[P], source: str = "metrics", partition: int = 0, announce: bool = True) -> Block:
         """A block of the points; their series are announced with their first point."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from tests.detect.feed import DEFAULT, Feed, P
 from tests.detect.test_detector import ERRORS, IGNORE, LATENCY, SPECS, STORY, TRAFFIC
 
@@ -16,6 +15,7 @@ from anomaly.decode.points import Kind
 from anomaly.detect.anomaly import Event
 from anomaly.detect.detector import Detector
 from anomaly.detect.judge import Batch, Verdicts
+from anomaly.detect.watch import watch
 
 HALF = 800  # points of the story: everybody is known, nobody is ill
 
@@ -29,22 +29,19 @@ def moved(feed: Feed, specs: Sequence[ModelSpec], seed: int = 0) -> Feed:
     other.detector.put(1, snapshot.parts, layouts)
     other.detector.settle(snapshot.rest)
     other.__dict__.update(heard=dict(feed.heard), _announced=set(feed._announced))
-    watch(other)
+    look_on(other)
     return other
 
 
-def watch(feed: Feed) -> None:
+def look_on(feed: Feed) -> None:
     """Remember what is judged by the judge of now."""
-    judge = feed.detector.judge.judge
 
-    def remembering(batch: Batch, outcome: NDArray[np.uint8] | None = None) -> Verdicts:
-        verdicts = judge(batch, outcome)
+    def remember(batch: Batch, verdicts: Verdicts) -> None:
         for row, time, value, judged in zip(batch.row, batch.time, verdicts.value, verdicts.judged, strict=True):
             s = feed.detector.register.subjects[row]
             feed.judged.append((s.metric, s.quantity, float(time), float(value), float(judged[0])))
-        return verdicts
 
-    feed.detector.judge.judge = remembering  # type: ignore[method-assign]
+    watch(feed.detector.judge, after=remember)
 
 
 def played(specs: Sequence[ModelSpec], points: Sequence[P] = STORY[:HALF]) -> Feed:

@@ -14,6 +14,7 @@ from anomaly.config.settings import Correlation, Settings
 from anomaly.correlate.correlator import Correlator
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.alert import Alert, cloudevent, decode, encode, published_schema
+from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.decide import Dispatcher
 
 SCHEMA = orjson.loads(published_schema())
@@ -25,7 +26,8 @@ def alerts(*anomalies: Anomaly, end: bool = True) -> list[Alert]:
     dispatcher = Dispatcher(Settings(links={"runbook": "https://wiki/{group}"}))
     events = [*anomalies, *([closed(a, 60) for a in anomalies] + [tick(1000)] if end else [])]
     changed = Correlator(Correlation(), dispatcher.matters).update(events)
-    return [alert for alert in map(dispatcher.decide, changed) if alert]
+    budgets = Budgets(Settings().alert_budget)
+    return [alert for incident in changed if (alert := dispatcher.decide(incident, budgets))]
 
 
 def trigger(kind: dict[str, Any], **more: Any) -> Alert:

@@ -152,7 +152,7 @@ def test_without_a_ceiling_the_threshold_alone_decides():
     scene = Scene(default=float("inf"))
     alerts = scene.play(*(opened(f"a{i}", i, f"g{i}") for i in range(50)))
     assert triggers(alerts) == ["critical"] * 50
-    assert scene.budgets.readings() == []
+    assert list(scene.budgets.readings()) == []
 
 
 def test_no_budget_brings_up_what_lacks_evidence():

@@ -11,6 +11,7 @@ from anomaly.config.settings import Correlation, Settings, Threshold
 from anomaly.correlate.correlator import Correlator
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.dispatch.alert import Alert
+from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.decide import Dispatcher
 from anomaly.dispatch.severity import matters, verdict
 
@@ -19,11 +20,12 @@ class Scene:
     """Events to alerts."""
 
     def __init__(self, **more: Any) -> None:
-        self.dispatcher = Dispatcher(Settings(threshold=Threshold(alert=6.0), **more))
+        settings = Settings(threshold=Threshold(alert=6.0), **more)
+        self.dispatcher, self.budgets = Dispatcher(settings), Budgets(settings.alert_budget)
         self.correlator = Correlator(Correlation(resolve_after=30.0), self.dispatcher.matters)
 
     def play(self, *events: Anomaly | Tick) -> list[Alert]:
-        decided = (self.dispatcher.decide(i) for i in self.correlator.update(events))
+        decided = (self.dispatcher.decide(i, self.budgets) for i in self.correlator.update(events))
         return [alert for alert in decided if alert]
 
 

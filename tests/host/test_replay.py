@@ -242,7 +242,9 @@ def test_cutting_the_history_short_changes_no_earlier_alert(fleet: list[str]):
 def test_cutting_the_history_short_changes_no_earlier_score(fleet: list[str]):
     def scores(stretch: Stretch) -> dict[object, Seen]:
         tracks = Tracks(lambda subject: True)
-        command.walk(Files(fleet, None, stretch), Engine(Settings(), PLAIN), lambda e: tracks.follow(e.detector(0)))
+        engine = Engine(Settings(), PLAIN)
+        tracks.follow(engine.detector(0))
+        command.walk(Files(fleet, None, stretch), engine)
         return tracks.all()  # type: ignore[return-value]
 
     whole, cut = scores(Stretch()), scores(Stretch(end=at(2020)))

@@ -16,7 +16,7 @@ from anomaly.host import labelled
 from anomaly.host.history import History, duration
 from anomaly.host.plot import Span, plot
 from anomaly.host.report import page
-from anomaly.host.tracks import Seen, key_of
+from anomaly.host.tracks import Seen
 
 START = labelled.ms("2024-03-01 00:00:00")
 MINUTE = 60_000
@@ -53,7 +53,7 @@ def history(group: str = "web", title: str = "web: slow") -> History:
     times = START + MINUTE * np.arange(60)
     ill = (times >= START + 10 * MINUTE) & (times < START + 20 * MINUTE)
     usual = np.full(60, 0.5), np.full(60, 1.5)
-    found.tracks[key_of(incident("a", group).anomalies["a"])] = Seen(
+    found.tracks[incident("a", group).anomalies["a"].key] = Seen(
         times, np.where(ill, 9.0, 1.0), *usual, np.where(ill, 9.0, 0.0)
     )
     found.take([(incident("a", group), told(What.TRIGGER, "a", START + 11 * MINUTE, group, title))])

@@ -86,6 +86,10 @@ class Points:
         """The points at `index`, in that order, over the same buckets."""
         return Points(**{name: getattr(self, name)[index] for name in BY_POINT}, buckets=self.buckets)
 
+    def owned(self) -> "Points":
+        """The points in arrays that may be written to: what came off the wire may not, and is another type to a kernel."""
+        return Points(**{name: owned(getattr(self, name)) for name in BY_POINT}, buckets=owned(self.buckets))
+
     @classmethod
     def joined(cls, parts: Sequence["Points"]) -> "Points":
         """The points of `parts`, one after the other."""
@@ -107,6 +111,11 @@ def ranges(begin: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.in
     before = np.cumsum(length) - length
     places: NDArray[np.int64] = np.arange(int(length.sum())) + np.repeat(begin - before, length)
     return places
+
+
+def owned(column: NDArray[Any]) -> NDArray[Any]:
+    """The column in one piece that may be written to; `np.require` takes as long as a small block."""
+    return column if column.flags.carray else column.copy()
 
 
 def repeated(column: NDArray[Any], n: int) -> NDArray[Any]:

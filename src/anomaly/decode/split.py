@@ -15,7 +15,7 @@ from anomaly.compiled import fetch, kernel
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.catalog_rows import AHEAD, row_of
 from anomaly.decode.giants import BEAT_EVERY, Beats, with_beats
-from anomaly.decode.points import BY_POINT, Flag, Points, constant, repeated
+from anomaly.decode.points import BY_POINT, Flag, Points, constant, owned, repeated
 
 # A series is announced again after so many ms of data time: the longest that a receiver which lost its labels is blind for
 # it. Each time costs its text, five times as much as a point of it.
@@ -76,7 +76,7 @@ def split(points: Points, catalog: Catalog, beaten: NDArray[np.int64]) -> Parts:
     n = len(points)
     partition, counts = np.empty(n, np.uint16), np.zeros(catalog.partitions, np.int64)
     late, at = np.empty(n, np.int32), np.empty(n, np.int64)
-    columns = [contiguous(column) for column in (points.series, points.time, points.flags)]
+    columns = [owned(column) for column in (points.series, points.time, points.flags)]
     due, said = survey(*columns, catalog.slots, catalog.columns, beaten, partition, counts, late, at)
     beats = catalog.giants.beats(at[:said], catalog.columns["giant"][catalog.rows_of(points.series[at[:said]])])
     return Parts(list(_distributed(points, partition, counts, beats)), np.unique(late[:due]), beats)
@@ -100,9 +100,3 @@ def _distributed(points: Points, partition: NDArray[np.uint16], counts: NDArray[
 def _sorted(column: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
     """A column in order. One that is the same throughout is its first value, looked at again and again."""
     return repeated(column, column.size) if constant(column) else column.take(order)
-
-
-def contiguous(column: NDArray[Any]) -> NDArray[Any]:
-    """A column as kernels want it."""
-    held: NDArray[Any] = np.require(column, requirements=("C", "W"))
-    return held

@@ -53,6 +53,12 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     points: tuple[tuple[int, float], ...]
     reason: str = ""  # of a close: "back to normal", "new normal", "series ended", "heard again"
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Who it is about, as `Subject.key`."""
+        instance = None if self.aggregate else self.instance
+        return self.environment, self.group, self.metric, self.quantity, self.labels, instance
+
 
 class Tick(Struct, frozen=True, kw_only=True, tag="tick", tag_field="type"):
     """Event time went on to `time` on a partition of anomaly.points, and nothing else happened."""

@@ -24,6 +24,8 @@ from anomaly.detect.rows import (
     ERROR,
     HISTOGRAM,
     LANES,
+    LONG,
+    LONG_LABEL,
     QUANTITIES,
     RATIO,
     TOTAL,
@@ -35,8 +37,7 @@ from anomaly.detect.text import key_of, to_text
 # What is judged of a histogram, by what the spec is about.
 OF_SIGNAL = {Signal.TRAFFIC: ("rate",), Signal.LATENCY: ("mean", "p95", "p99"), Signal.SATURATION: ("mean", "p95", "p99")}
 OF_OTHERS = ("rate", "mean", "p95")
-# The same of a whole service in cells of LONG ms, which hold enough where requests are few. The label tells the two apart.
-LONG, LONG_LABEL = 600_000, ("window", "10m")
+# The same of a whole service in long cells.
 OF_LONG = {Signal.TRAFFIC: ("rate",), Signal.LATENCY: ("mean",)}
 
 

@@ -6,7 +6,6 @@ register -> convert and put on the grid -> judge -> report, then silence, then t
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 
 import msgspec
 import numpy as np
@@ -34,7 +33,6 @@ from anomaly.detect.waiting import Waiting
 from anomaly.detect.withhold import Withhold
 from anomaly.state import Layout, Part, Snapshot
 
-COLUMNS = tuple(field.name for field in fields(Points))
 REPEATED, PAST_LIMIT = keep.REPEATED, "past_limit"
 SWEEP_EVERY = 60_000  # ms of data time between looks for idle series, at least
 NEVER_SWEPT = -1  # where history ended long ago (`prime`): whoever is silent has an hour to speak
@@ -266,7 +264,7 @@ class Detector:
         """Judge points, looking for silence between them wherever time passes a look."""
         if not len(points):
             return []
-        points = owned(points)
+        points = points.owned()
         rows = self.register.find(points.series)
         unknown = rows == MISSING
         if unknown.any():
@@ -335,9 +333,3 @@ class Detector:
             return []
         self.said = time // TICK * TICK
         return [Tick(partition=self.partition, time=time)]
-
-
-def owned(points: Points) -> Points:
-    """The points in arrays that may be written to: what came off the wire may not, and is another type to a kernel."""
-    columns = (getattr(points, name) for name in COLUMNS)
-    return Points(*(column if column.flags.carray else column.copy() for column in columns))

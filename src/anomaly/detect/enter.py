@@ -42,7 +42,8 @@ from anomaly.detect.book import (
     scope_of,
     taken,
 )  # fmt: skip
-from anomaly.detect.rows import AMOUNT, CELLS, LANES, MEAN, RATE, SUM, VALUE
+from anomaly.detect.judge import NEIGHBOUR
+from anomaly.detect.rows import AMOUNT, CELLS, LANES, LONG, LONG_LABEL, MEAN, RATE, SUM, VALUE
 from anomaly.detect.text import (
     EMPTY,
     ENVIRONMENT,
@@ -56,13 +57,12 @@ from anomaly.detect.text import (
     named,
     outline,
     place,
+    to_text,
     unnamed,
 )
 
 GAUGE, COUNTER, COUNTS = 0, 1, 3
-NEIGHBOUR = -2  # as in `judge`: a donor of NEIGHBOUR - r says that r judges the same in short cells
-LONG = 600_000  # ms of the longer cells in which a service's requests are counted beside
-LONG_LABELS = np.frombuffer(b"\x91\x92\xa6window\xa310m", np.uint8)  # tell them apart: labels, as `pack` writes them
+LONG_LABELS = np.frombuffer(to_text([LONG_LABEL]), np.uint8)  # as `pack` writes labels
 INSTANCES, WHOLE, NONE = 0, 1, 2  # over what values are put together: models.Sum
 
 # What a series of a shape needs: `key` the shape, `spec` of its value, -1: none, `name` that spec's hash. Where `more` is
@@ -237,7 +237,7 @@ def feed_value(r, plan, lateness, new, parts, seed, state, book, judges):  # typ
         a = aggregate_of(key, row, plan, quantity, lateness, LONG, new, parts, state, book, judges)
         n = judges.used[0] - 1
         if n >= 0 and judges.row[n] == book.judged[a, 0]:  # new
-            judges.donors[n, 0] = NEIGHBOUR - short
+            judges.donors[n, 0] = NEIGHBOUR - short  # no donor: who judges the same in short cells
         join(r, a, AMOUNT, 1, 0, state, book.counts[MEMBERS])
 
 

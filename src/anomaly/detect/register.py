@@ -19,8 +19,8 @@ from anomaly.decode.index import MISSING, Index
 from anomaly.decode.texts import Strung
 from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New
 from anomaly.detect.combine import Combine
-from anomaly.detect.enter import FED, LONG_LABELS, NEIGHBOUR, Ratios, enter
-from anomaly.detect.judge import Judge
+from anomaly.detect.enter import FED, LONG_LABELS, Ratios, enter
+from anomaly.detect.judge import NEIGHBOUR, Judge
 from anomaly.detect.plans import Plans, part_of, whole
 from anomaly.detect.rows import CELLS, LANES, Tables
 from anomaly.detect.sides import give_sides

@@ -45,8 +45,7 @@ class Report:
             if a.quantity == HEARD:
                 self.silent[a.environment, a.group] = a
                 continue
-            instance = None if a.aggregate else a.instance
-            self._known[a.environment, a.group, a.metric, a.quantity, a.labels, instance] = a
+            self._known[a.key] = a
         self._introduced = 0
         self.introduce()
 

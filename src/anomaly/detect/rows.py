@@ -50,6 +50,9 @@ LANES = 3  # before the buckets: seconds covered, amount, second amount
 # What a member adds to its aggregate.
 AMOUNT, HISTOGRAM, TOTAL, ERROR = 0, 1, 2, 3
 
+# Cells of LONG ms beside a service's usual ones hold enough where requests are few; the label tells the two apart.
+LONG, LONG_LABEL = 600_000, ("window", "10m")
+
 # How a closed cell is read.
 SUM, MEAN, DISTRIBUTION, RATIO = 0, 1, 2, 3
 

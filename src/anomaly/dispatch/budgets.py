@@ -1,6 +1,6 @@
 """Whose budget pays: the alert budgets of a partition of anomaly.anomalies, by environment and name; how they are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -58,9 +58,9 @@ class Budgets:
             self._held[key] = Budget(per_week, self._step)
         return self._held[key]
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> Iterator[Reading]:
         """What an operator is shown of each."""
-        return [budget.reading(*key) for key, budget in sorted(self._held.items())]
+        return (self._held[key].reading(*key) for key in sorted(self._held))
 
     def dump(self) -> bytes:
         """As they are kept."""

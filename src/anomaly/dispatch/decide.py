@@ -42,22 +42,21 @@ class Dispatcher:
         self.threshold = settings.threshold.alert
         self.suppressed: Counter[str] = Counter()
         self._links = settings.links
-        self._budgets = Budgets(settings.alert_budget)
 
     def matters(self, anomaly: Anomaly) -> bool:
         """Whether the anomaly is enough for an alert, and so keeps its incident open."""
         return matters(anomaly, self.threshold)
 
-    def decide(self, incident: Incident, budgets: Budgets | None = None) -> Alert | None:
+    def decide(self, incident: Incident, budgets: Budgets) -> Alert | None:
         """The alert that the incident's change calls for, if any. Called once for each snapshot, in order.
 
-        `budgets` are those of the partition that the incident is of; its own, where there is only one.
+        `budgets` are those of the partition that the incident is of.
         """
         told = incident.told
         if incident.state is State.RESOLVED:
             over = told.change and self._say(incident, What.RESOLVE, Severity(told.severity), self._ended(incident), "")
             return over or None
-        judged = self._judge(incident, (budgets or self._budgets).of(incident.environment, incident.group))
+        judged = self._judge(incident, budgets.of(incident.environment, incident.group))
         return self._again(incident, judged) if told.change else self._first(incident, judged)
 
     def _first(self, incident: Incident, judged: Verdict | None) -> Alert | None:

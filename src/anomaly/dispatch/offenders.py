@@ -54,8 +54,7 @@ def number(*who: object) -> int:
 
 def who(anomaly: Anomaly) -> int:
     """The series of an anomaly, whatever its seed."""
-    a = anomaly
-    return number(a.environment, a.group, a.metric, a.quantity, a.labels, None if a.aggregate else a.instance)
+    return number(*anomaly.key)
 
 
 class Offenders:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -10,12 +9,10 @@ from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.dispatch.budget import Reading
 from anomaly.dispatch.budgets import Budgets
-from anomaly.engine import Engine
-from anomaly.host.embedded import Together
+from anomaly.host.embedded import as_kept
 from anomaly.host.stages_alerts import remembered
 from anomaly.host.state_command import stores
-from anomaly.host.state_folder import StateFolder
-from anomaly.host.statelog import put, unpack
+from anomaly.host.statelog import unpack
 from anomaly.host.topics import Names
 
 NOTHING = 3
@@ -67,9 +64,7 @@ def once(threshold: float) -> str:
 async def kept(settings: Settings, specs: Sequence[ModelSpec]) -> AsyncIterator[Budgets]:
     """The budgets of each partition."""
     if settings.kafka is None:
-        engine, found = Engine(settings, specs), await StateFolder(Path(settings.checkpoint.directory or ".")).read()
-        if found is not None:
-            put(found, Together(engine))
+        if engine := await as_kept(settings, specs):
             yield engine.budgets(0)
         return
     anomalies = Names.of(settings.kafka.topics.prefix).anomalies

@@ -32,7 +32,7 @@ from anomaly.host.health import Health
 from anomaly.host.inprocess import OTLP, InProcess, Judged
 from anomaly.host.otlp_http import PATH, serve
 from anomaly.host.state_folder import StateFolder
-from anomaly.host.statelog import FRESH
+from anomaly.host.statelog import FRESH, put
 from anomaly.state import Layout, Part, Snapshot
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,15 @@ class Together:
         self.correlator.remember(read.memory)
         self.budgets.load(read.budgets)
         self.firing = {alert.dedup_key: alert for alert in read.firing}
+
+
+async def as_kept(settings: Settings, specs: Sequence[ModelSpec]) -> Engine | None:
+    """An engine as the newest checkpoint in the directory has it, for whoever wants to look; None where there is none."""
+    engine, found = Engine(settings, specs), await StateFolder(Path(settings.checkpoint.directory or ".")).read()
+    if found is None:
+        return None
+    put(found, Together(engine))
+    return engine
 
 
 _to_rest, _from_rest = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Rest).decode

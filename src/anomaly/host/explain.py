@@ -38,8 +38,9 @@ class Question(NamedTuple):
 def explain(past: Past, config: Config, question: Question, json: bool) -> int:
     """Print the explanations; the exit code."""
     moments, engine = Moments(question.fits, question.at), Engine(config.settings, config.specs)
+    moments.follow(engine.detector(0))
     try:
-        walk(past, engine, lambda engine: moments.follow(engine.detector(0)))
+        walk(past, engine)
     except (NoData, BadRecord) as error:
         print(f"anomaly: {error}", file=sys.stderr)
         return NO_DATA if isinstance(error, NoData) else FAILED

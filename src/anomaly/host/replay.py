@@ -6,7 +6,7 @@ The same history gives the same output, byte by byte; only the progress bar and 
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -89,10 +89,9 @@ def run(files: Sequence[str], settings: Settings, specs: Sequence[ModelSpec], en
     return walk(Files(files, encoding), Engine(settings, specs))
 
 
-def walk(past: Past, engine: Engine, look: Callable[[Engine], None] = lambda engine: None) -> History:
-    """All of the past, judged; whoever wants to watch may `look` at the engine before."""
+def walk(past: Past, engine: Engine) -> History:
+    """All of the past, judged."""
     history = History(past.names, past.stretch, engine.settings.threshold.alert)
-    look(engine)
     with progress() as bar:
         for blocks, dead in past.steps(engine, bar):
             history.heard(blocks)
@@ -117,12 +116,9 @@ def judge(history: History | None, labels: str | None) -> None:
 def draw(past: Past, history: History, config: Config, told: Difference | None) -> None:
     """Once more, to keep what those series did that the report shows: now it is known which."""
     tracks, engine = Tracks(wanted(history, told)), Engine(config.settings, config.specs, partitions(config.settings))
-
-    def look(engine: Engine) -> None:
-        for partition in range(engine.partitions):
-            tracks.follow(engine.detector(partition))
-
-    walk(past, engine, look)
+    for partition in range(engine.partitions):
+        tracks.follow(engine.detector(partition))
+    walk(past, engine)
     history.tracks = tracks.all()
 
 

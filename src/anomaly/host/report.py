@@ -18,7 +18,7 @@ from anomaly.host.difference import Change, Difference, Kind
 from anomaly.host.history import Case, History, duration, minute
 from anomaly.host.labelled import Verdict, ms
 from anomaly.host.plot import Mark, Span, plot
-from anomaly.host.tracks import Key, Seen, key_of
+from anomaly.host.tracks import Key, Seen
 
 AROUND = 3.0  # an incident is drawn with so many times its length on both sides
 LEAST = 40  # and at least so many points
@@ -37,7 +37,7 @@ KEY = (
 def wanted(history: History, told: Difference | None = None) -> Wanted:
     """Which series are drawn: those of the anomalies, and all of a group that has a label, for whatever was missed."""
     cases = [*history.cases.values(), *(c.case for c in (told.news() if told else ()))]
-    keys = {key_of(a) for case in cases for a in strongest(case)}
+    keys = {a.key for case in cases for a in strongest(case)}
     labelled = {w.group for w in history.verdicts.windows} if history.verdicts else set[str]()
 
     def is_wanted(subject: Subject) -> bool:
@@ -196,7 +196,7 @@ def telling(group: str, history: History) -> list[tuple[Key, Seen]]:
 
 def figure(key: Key, seen: Seen, cases: list[Case], windows: list[Verdict], history: History) -> str:
     """A whole series with everything that was said about it."""
-    own = [a for case in cases for a in case.incident.anomalies.values() if key_of(a) == key]
+    own = [a for case in cases for a in case.incident.anomalies.values() if a.key == key]
     marks = [Mark(ms(c.first.time), "trigger", f"{minute(c.first.time)} {c.first.title}") for c in cases]
     return drawing(seen, [*shaded(windows), *map(episode, own)], marks, caption(key), 170, history.threshold)
 
@@ -241,7 +241,7 @@ def told_of(case: Case, history: History, windows: list[Verdict], how: str = "")
 
 def close_up(anomaly: Anomaly, case: Case, history: History, windows: list[Verdict]) -> str:
     """An anomaly and what was before and after it."""
-    whole = history.tracks.get(key_of(anomaly))
+    whole = history.tracks.get(anomaly.key)
     seen = around(whole, anomaly) if whole else None
     if seen is None or seen.time.size < 2:
         return ""
@@ -249,7 +249,7 @@ def close_up(anomaly: Anomaly, case: Case, history: History, windows: list[Verdi
     shown = episode(anomaly)
     frozen = Span(shown.start, shown.end, "frozen", "usual range when it began", low, high)
     marks = [Mark(ms(a.time), a.event.value, f"{a.event.value} {minute(a.time)} {a.title}") for a in case.alerts]
-    name = caption(key_of(anomaly), anomaly.unit)
+    name = caption(anomaly.key, anomaly.unit)
     return drawing(seen, [*shaded(windows), shown, frozen], marks, name, 150, history.threshold)
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import msgspec
 
@@ -12,10 +11,8 @@ from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.detect.detector import Detector
 from anomaly.detect.listing import Listed
-from anomaly.engine import Engine
-from anomaly.host.embedded import Together
+from anomaly.host.embedded import as_kept
 from anomaly.host.state_command import stores
-from anomaly.host.state_folder import StateFolder
 from anomaly.host.statelog import put
 from anomaly.host.topics import Names
 
@@ -59,9 +56,7 @@ def line(listed: Listed) -> str:
 async def detectors(settings: Settings, specs: Sequence[ModelSpec]) -> AsyncIterator[Detector]:
     """The detector of each partition, as its newest checkpoint has it."""
     if settings.kafka is None:
-        engine, found = Engine(settings, specs), await StateFolder(Path(settings.checkpoint.directory or ".")).read()
-        if found is not None:
-            put(found, Together(engine))
+        if engine := await as_kept(settings, specs):
             yield engine.detector(0)
         return
     incidents = Names.of(settings.kafka.topics.prefix).anomalies

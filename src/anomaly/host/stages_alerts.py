@@ -130,7 +130,7 @@ class CorrelateStage:
         for reason, n in sorted((engine.dispatcher.suppressed - self._suppressed).items()):
             health.suppressed(reason, n)
         self._suppressed = Counter(engine.dispatcher.suppressed)
-        health.budgets([reading for partition in sorted(self._kept) for reading in engine.budgets(partition).readings()])
+        health.budgets(reading for partition in sorted(self._kept) for reading in engine.budgets(partition).readings())
 
     async def sent(self) -> None:
         """Alerts and incidents have arrived."""

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.detector import Detector
 from anomaly.detect.judge import HIGH, LOW, SCORE, Batch, Verdicts
 from anomaly.detect.watch import Chosen, Wanted, watch
@@ -63,9 +62,3 @@ class Tracks:
         """What each of them did, values that are none left out."""
         whole = {key: Seen.joined(parts) for key, parts in self._parts.items()}
         return {key: seen.part(np.isfinite(seen.value)) for key, seen in whole.items()}
-
-
-def key_of(anomaly: Anomaly) -> Key:
-    """The row that an anomaly is about."""
-    a = anomaly
-    return a.environment, a.group, a.metric, a.quantity, a.labels, None if a.aggregate else a.instance
