@@ -37,7 +37,7 @@ demo: setup  ## real services, a fault, the alert and its end, in two minutes; n
 	$(BIN)/anomaly demo
 
 test: setup kafka services  ## all tests, on a real Kafka and a real Alertmanager
-	$(BIN)/pytest -n 2 --dist loadfile  # they wait more than they work
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # they wait more than they work
 
 lint: setup  ## ruff and mypy, strict
 	$(BIN)/ruff check .

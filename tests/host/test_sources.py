@@ -34,6 +34,7 @@ class Recorder:
         self.topics = topics
         self.restored: list[Place] = []
         self.dropped: list[Place] = []
+        self.held: set[Place] = set()
         self.taken: list[tuple[Place, int, bytes]] = []
         self.fault: Callable[[Fetched], None] = lambda block: None
         self.work = 0.0
@@ -44,9 +45,11 @@ class Recorder:
 
     async def restore(self, places: Sequence[Place]) -> None:
         self.restored += places
+        self.held |= set(places)
 
     def drop(self, place: Place) -> None:
         self.dropped.append(place)
+        self.held.discard(place)
 
     async def take(self, block: Fetched) -> int:
         assert Place(block.source, block.partition) in self.restored
@@ -243,11 +246,11 @@ async def test_a_worker_with_a_name_comes_back_to_its_partitions_and_nobody_else
     async with Running(driver, bootstrap, group, stays, "a"):
         async with Running(driver, bootstrap, group, goes, "b"):
             async with asyncio.timeout(60):
-                while not (goes.restored and len(set(stays.restored) - set(stays.dropped)) == 1):
+                while not len(goes.held) == len(stays.held) == 1:
                     await asyncio.sleep(0.05)
                 while await members(bootstrap, group) != ("Stable", 2):  # no other rebalance is under way
                     await asyncio.sleep(0.05)
-            mine, before = set(goes.restored), (list(stays.restored), list(stays.dropped))
+            mine, before = set(goes.held), (list(stays.restored), list(stays.dropped))
         async with Running(driver, bootstrap, group, back, "b"):
             for p in (0, 1):
                 await produce(bootstrap, name, numbers(10), p)
