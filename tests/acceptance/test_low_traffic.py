@@ -15,6 +15,10 @@ from anomaly.config.load import load_specs
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.points import Kind
+from anomaly.detect.explain import Parts, recombined, recombined_ratio, with_loss
+from anomaly.detect.judge import LOW, SCORE, Batch, Judge, Verdicts
+from anomaly.detect.moment import Moment, family, moment
+from anomaly.detect.watch import watch
 from anomaly.dispatch.alert import Severity
 from anomaly.engine import Engine
 from anomaly.state import Layout, Part, Snapshot
@@ -160,3 +164,53 @@ def test_an_ordinary_day_pages_nobody():
     service = Service().on("fifth")
     service.live(LEARNED + DAY, ordinary)
     assert service.pages == []
+
+
+def moments_of(judge: Judge, since: int) -> list[tuple[Moment, float, Verdicts, int]]:
+    """What an explanation makes of each cell from a second on, as they come: with its row's fewest events, and beside what
+    the judge says of the very point."""
+    found: list[tuple[Moment, float, Verdicts, int]] = []
+    told: list[tuple[Moment, int]] = []
+
+    def before(batch: Batch) -> None:
+        told.clear()
+        for i in np.flatnonzero((batch.time >= (BEGIN + since) * 1000) & np.isfinite(batch.value)).tolist():
+            row = int(batch.row[i])
+            near = np.isin(batch.row, family(judge, row))
+            own = Batch._make(column[near] for column in batch)
+            told.append((moment(judge, row, own, int(near[:i].sum())), i))
+
+    def after(batch: Batch, verdicts: Verdicts) -> None:
+        found.extend((m, judge.specs[judge.table["spec"][batch.row[i]]].min_events, verdicts, i) for m, i in told)
+
+    watch(judge, before, after)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("minute", "begin", "end", "part"),
+    [
+        (silent(9 * HOUR, 9 * HOUR + 1800), 9 * HOUR, 9 * HOUR + 1800, "gone"),
+        (night(dict.fromkeys(AT[:5], 1)), 2 * HOUR + 1800, 3 * HOUR, "hours"),
+    ],
+    ids=["silence by day", "errors by night"],
+)
+def test_the_parts_of_an_explanation_make_the_score_of_little_traffic(minute: Minute, begin: int, end: int, part: str):
+    """To the bit, of each cell of each row: of the long cells that miss what always comes, and the hour's k of n."""
+    service = Service().on("fifth")
+    service.live(LEARNED + begin, minute)
+    found = moments_of(service.engine.detector(0).judge, LEARNED + begin)
+    service.live(LEARNED + end, minute)
+
+    decisive = 0
+    for m, fewest, verdicts, i in found:
+        said = verdicts.judged[i]
+        np.testing.assert_array_equal([m.score, m.low], said[[SCORE, LOW]])
+        if isinstance(m.parts, Parts):
+            score, low, high = with_loss(m.parts, m.loss) if m.loss else (recombined(m.parts), m.low, m.high)
+            np.testing.assert_array_equal([score, low, high], [m.score, m.low, m.high])
+            decisive += part == "gone" and m.loss is not None and m.loss.gone == m.score > 4.0
+        else:
+            np.testing.assert_array_equal(recombined_ratio(m.parts, fewest), m.score)
+            decisive += part == "hours" and m.parts.hours == 1.0 and m.score > 4.0
+    assert decisive > 0

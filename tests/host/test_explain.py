@@ -78,8 +78,32 @@ def test_failing_requests_and_slow_ones_of_a_service_are_explained_each_in_its_w
     assert {p["what"] for p in by["error ratio"]["contributed"]} >= {"expected", "cell", "five minutes", "bad level"}
     assert by["error ratio"]["score"] > 10.0
     assert "held" in {p["what"] for p in by["p95"]["reduced"]}
-    assert by["p95"]["follows"][-1].startswith("an anomaly lasts, since 2026-01-01 00:05:")
+    assert by["p95"]["follows"][0].startswith("an anomaly lasts, since 2026-01-01 00:05:")
     assert by["rate"]["follows"][-1] == "there is no anomaly"
+
+
+def test_what_people_were_told_of_it_is_said_and_that_the_budget_held_it_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Of two series that jump on a day, where one page a month may be statistics' fault."""
+    models, config = tmp_path / "own.yaml", tmp_path / "anomaly.yaml"
+    models.write_text("specs: [{name: mine, match: [{metric: ['*']}], pages: true}]\n")
+    config.write_text("models: [own.yaml]\nalert_budget: 1 per month\n")
+    files = []
+    for name, begin in (("early", 2000), ("late", 2300)):
+        values = noise(2880, begin)
+        values[begin : begin + 60] = [v + 80.0 for v in values[begin : begin + 60]]
+        files.append(write(tmp_path, name, values))
+    asks = *files, "--config", str(config)
+    _, (first,) = asked(capsys, *asks, "--series", "early", "--at", "2024-03-02T09:30")
+    _, (second,) = asked(capsys, *asks, "--series", "late", "--at", "2024-03-02T14:30")
+
+    assert "budget" not in {p["what"] for p in first["reduced"]}
+    assert any(": critical, because service-level" in line for line in first["follows"])
+    assert "budget" in {p["what"] for p in second["reduced"]}
+    told = [line for line in second["follows"] if line.startswith("its incident was told at 2024-03-02 1")]
+    assert ": warning, because " in told[0]
+    assert ": over, because " in told[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""A score taken apart: what each statistic of the default model says, and what holds it back; and k of n likewise.
+"""A score taken apart: what each statistic of the default model says, and what holds it back; what the absence of traffic
+says beside; and k of n likewise.
 
 `part_point` reads a row as `layout` has it and calls what `adaptive.judge_point` calls, in its order; it changes nothing.
 `recombined` puts the parts together in plain Python, and a test holds the sum against the score that the kernel gives, on
@@ -138,6 +139,32 @@ def leading(p: Parts) -> tuple[str, float]:
     return max(says, key=lambda each: each[1])
 
 
+class Loss(NamedTuple):
+    """What the absence of traffic says beside the statistics of a rate; 0 and NaN where it says nothing."""
+
+    lost: float  # of what is usual by the band
+    gone: float  # of what always comes at this time of day
+    low: float  # the rates that are usual then
+    high: float
+    cell: float  # seconds that the rate speaks for
+
+
+@kernel
+def gone_part(state, row, neighbour, time, value):  # type: ignore[no-untyped-def]
+    """What stays away at this time of day: the score, the usual rates (low, high), and the seconds that count."""
+    s = state[row]
+    cell = min((time - s.last) / 1000.0, 1.5 * s.interval)
+    score, low, high = counts.gone(state[neighbour], time, value, cell)
+    return score, low, high, cell
+
+
+def with_loss(p: Parts, loss: Loss) -> tuple[float, float, float]:
+    """(score, low, high) of a rate of events, whichever part says more."""
+    score, low, high = recombined(p), *((p.low, p.high) if is_known(p) else (math.nan, math.nan))
+    score = max(score, loss.lost)  # NaN, where the first is
+    return (loss.gone, loss.low, loss.high) if loss.gone > score else (score, low, high)
+
+
 class RatioParts(NamedTuple):
     """What makes the score of k errors of n events, of which some may have waited in cells before."""
 
@@ -145,29 +172,36 @@ class RatioParts(NamedTuple):
     events: float
     usual: float  # share of errors
     worth: float  # events that what was learned is worth
-    cell: float  # what the cell says
-    errors_5min: float
-    events_5min: float
-    window: float  # what about five minutes say
+    cell: float  # what these errors say
+    errors_longer: float
+    events_longer: float
+    window: float  # what a longer time says
+    hours: float  # 1: five minutes bring too few events, and both are the last hour or two
     bad: float  # 1: the share is a fault whatever was usual
 
 
 @kernel
-def ratio_part(ratios, slot, time, k, n, bad, bad_events):  # type: ignore[no-untyped-def]
+def ratio_part(ratios, slot, time, k, n, fewest, bad, bad_events):  # type: ignore[no-untyped-def]
     """The parts of the score that a cell would get now; changes the row, as judging does: for a copy."""
     row = ratios[slot]
-    k_all, n_all = counts.take(row, time, k, n)
-    faulty = counts.is_bad(row, k, n, bad, bad_events)
-    k_all = min(k_all, n_all)
     a, b = counts.believed(row)
-    cell, window = counts.surprise(k_all, n_all, a, b), counts.surprise(min(row.k5, row.n5), row.n5, a, b)
-    return k_all, n_all, a / (a + b), a + b, cell, row.k5, row.n5, window, 1.0 if faulty else 0.0
+    if time <= row.last or n <= 0.0:  # it says nothing
+        return 0.0, 0.0, a / (a + b), a + b, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    counts.take(row, time, k, n)
+    faulty = counts.is_bad(row, k, n, bad, bad_events)
+    hours = row.n5 < fewest <= row.n60
+    k, n, longer_k, longer_n = counts.evidence(row, fewest)
+    a, b = counts.believed(row)
+    cell, window = counts.surprise(k, n, a, b), counts.surprise(longer_k, longer_n, a, b)
+    return (
+        k, n, a / (a + b), a + b, cell, longer_k, longer_n, window, 1.0 if hours else 0.0, 1.0 if faulty else 0.0
+    )  # fmt: skip
 
 
 def ratio_parts_of(
-    ratios: NDArray[np.void], slot: int, cell: tuple[int, float, float], limits: tuple[float, float]
+    ratios: NDArray[np.void], slot: int, cell: tuple[int, float, float], limits: tuple[float, float, float]
 ) -> RatioParts:
-    """The parts of the score of a cell that is newer than the row's last; `limits`: bad, of how many."""
+    """The parts of the score of a cell; `limits`: fewest events, bad, of how many."""
     return RatioParts(*ratio_part(ratios[slot : slot + 1].copy(), 0, *cell, *limits))
 
 

@@ -1,7 +1,7 @@
 """A judged row as it stood right before a point, and what was said of the point: for whoever has to explain it.
 
-A row depends on no other one, so that a copy of it that is given the row's points alone comes to stand where the row itself
-will; the detector goes on as if nobody had looked.
+A row depends on no other one but its neighbour, the same sum in shorter cells, where it has one; so that a copy of the two
+that is given their points alone comes to stand where they will; the detector goes on as if nobody had looked.
 """
 
 from typing import NamedTuple
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detect.detector import Detector
-from anomaly.detect.episode import CALM, LIVE
-from anomaly.detect.explain import Parts, RatioParts, parts_of, ratio_parts_of
-from anomaly.detect.judge import HIGH, LEARNED, LONGEST, LOW, SCORE, Batch, Judge, lost
+from anomaly.detect.episode import LIVE, OPEN, PENDING
+from anomaly.detect.explain import Loss, Parts, RatioParts, gone_part, is_known, parts_of, ratio_parts_of
+from anomaly.detect.judge import HIGH, LEARNED, LONGEST, LOW, NEIGHBOUR, SCORE, Batch, Judge, lost
 from anomaly.detect.subject import Subject
 from anomaly.detect.watch import Chosen, Wanted, watch
 
@@ -20,8 +20,8 @@ from anomaly.detect.watch import Chosen, Wanted, watch
 class Moment(NamedTuple):
     """A point, what was said of it, and why. `value` as judged; score, low, high NaN while not known; `learned` seconds.
 
-    `parts` of the score; `loss` what the absence of nearly all traffic says beside, 0: nothing. `before` and `after`: the
-    row's episode (`episode.LIVE`), its phase CALM where there is none.
+    `parts` of the score; `loss` what the absence of traffic says beside, None: this is no traffic. `before` and `after`:
+    the row's episode (`episode.LIVE`), its phase CALM where there is none.
     """
 
     time: int
@@ -32,7 +32,7 @@ class Moment(NamedTuple):
     learned: float
     bad: bool
     parts: Parts | RatioParts
-    loss: float
+    loss: Loss | None
     before: NDArray[np.void]
     after: NDArray[np.void]
 
@@ -51,7 +51,7 @@ class Moments:
 
         def before(batch: Batch) -> None:
             for row in chosen.among(batch.row):
-                self._meet(detector, row, Batch._make(column[batch.row == row] for column in batch))
+                self._meet(detector, row, batch)
 
         watch(detector.judge, before)
 
@@ -59,44 +59,53 @@ class Moments:
         """What was found, by who it is about."""
         return [self._found[key] for key in sorted(self._found, key=repr)]
 
-    def _meet(self, detector: Detector, row: int, own: Batch) -> None:
+    def _meet(self, detector: Detector, row: int, batch: Batch) -> None:
         subject = detector.register.subjects[row]
         if subject.key in self._found:
             return
-        late = np.flatnonzero((own.time >= self.at) & np.isfinite(own.value))
-        self.newest[subject.key] = int(
-            own.time[: late[0] if late.size else None].max(initial=self.newest.get(subject.key, 0))
-        )
-        if late.size:
-            self._found[subject.key] = subject, moment(detector.judge, row, own, int(late[0]))
+        judge = detector.judge
+        own = Batch._make(column[np.isin(batch.row, family(judge, row))] for column in batch)
+        mine, late = own.row == row, own.time >= self.at
+        spoken = own.time[mine & ~late].max(initial=self.newest.get(subject.key, 0))
+        self.newest[subject.key] = int(spoken)
+        asked = np.flatnonzero(mine & late & np.isfinite(own.value))
+        if asked.size:
+            self._found[subject.key] = subject, moment(judge, row, own, int(asked[0]))
+
+
+def family(judge: Judge, row: int) -> list[int]:
+    """The row, and its neighbour if it has one."""
+    slot = int(judge.table["slot"][row])
+    return [row] if slot > NEIGHBOUR else [row, NEIGHBOUR - slot]
 
 
 def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
-    """What is said of point `i` of a row's own points, of which none has been taken yet."""
+    """What is said of point `i` of those of a row and its neighbour, of which none has been taken yet."""
     copy = copied(judge, row)
-    own = own._replace(row=np.zeros_like(own.row), mark=np.full_like(own.mark, -1))
+    own = own._replace(row=(own.row != row).astype(np.int32), mark=np.full_like(own.mark, -1))
     copy.judge(Batch._make(column[:i] for column in own))
     time, value, total = int(own.time[i]), float(own.value[i]), float(own.total[i])
-    before, parts, seconds = episode(copy), _parts(copy, time, value, total), (time - copy.bank.state["last"][0]) / 1000.0
+    before, parts = episode(copy), _parts(copy, time, value, total)
+    loss = _loss(copy, parts, time, value, before) if isinstance(parts, Parts) and copy.table["traffic"][0] else None
     said = copy.judge(Batch._make(column[i : i + 1] for column in own))
     score, low, high, learned = (float(said.judged[0, column]) for column in (SCORE, LOW, HIGH, LEARNED))
-    loss = 0.0
-    if copy.table["traffic"][0]:
-        usual = (before["low"], before["high"]) if before["phase"] != CALM else (low, high)
-        loss = float(lost(value, *map(float, usual), min(seconds, LONGEST)))
     numbers = float(said.value[0]), score, low, high, learned
     return Moment(time, *numbers, bool(said.bad[0]), parts, loss, before, episode(copy))
 
 
 def copied(judge: Judge, row: int) -> Judge:
-    """A judge of that row alone, as row 0."""
-    what, copy = judge.table[row], Judge(judge.specs, 0)
-    slot = int(what["slot"])
-    copy.give(0, int(what["spec"]), slot >= 0, bool(what["traffic"]))
-    copy.bank.put([0], judge.bank.take([row]))
-    copy.episodes.put([0], judge.episodes.take([row]))
+    """A judge of that row as row 0, and of its neighbour as row 1."""
+    copy = Judge(judge.specs, 0)
+    for at, each in enumerate(family(judge, row)):
+        what = judge.table[each]
+        copy.give(at, int(what["spec"]), int(what["slot"]) >= 0, bool(what["traffic"]))
+        copy.bank.put([at], judge.bank.take([each]))
+        copy.episodes.put([at], judge.episodes.take([each]))
+    slot = int(judge.table["slot"][row])
     if slot >= 0:
         copy.ratios.put([0], judge.ratios.take([slot]))
+    if slot <= NEIGHBOUR:
+        copy.table["slot"][0] = NEIGHBOUR - 1
     return copy
 
 
@@ -111,5 +120,17 @@ def _parts(judge: Judge, time: int, value: float, total: float) -> Parts | Ratio
     spec = judge.specs[int(judge.table["spec"][0])]
     if int(judge.table["slot"][0]) < 0:
         return parts_of(judge.bank.state, 0, time, value, spec.season)
-    limits = (np.inf if spec.bad is None else spec.bad), spec.bad_events
+    limits = spec.min_events, (np.inf if spec.bad is None else spec.bad), spec.bad_events
     return ratio_parts_of(judge.ratios.state, 0, (time, value, total), limits)
+
+
+def _loss(judge: Judge, parts: Parts, time: int, value: float, before: NDArray[np.void]) -> Loss:
+    state, what = judge.bank.state, judge.table[0]
+    usual = (parts.low, parts.high) if is_known(parts) else (np.nan, np.nan)
+    if before["phase"] in (OPEN, PENDING):
+        usual = float(before["low"]), float(before["high"])
+    seconds = (time - int(state["last"][0])) / 1000.0
+    gone = 0.0, np.nan, np.nan, seconds
+    if judge.specs[int(what["spec"])].season:
+        gone = gone_part(state, 0, 1 if what["slot"] <= NEIGHBOUR else 0, time, value)
+    return Loss(float(lost(value, *usual, min(seconds, LONGEST))), *map(float, gone))

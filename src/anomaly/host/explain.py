@@ -11,11 +11,13 @@ import msgspec
 
 from anomaly.decode.identity import Series
 from anomaly.decode.records import BadRecord
-from anomaly.detect.moment import Moments
+from anomaly.detect.episode import OPEN
+from anomaly.detect.moment import Moment, Moments
 from anomaly.detect.subject import Subject
 from anomaly.engine import Engine
 from anomaly.host.explain_words import explained, lines
 from anomaly.host.files import NoData
+from anomaly.host.history import Case, History
 from anomaly.host.labelled import iso
 from anomaly.host.past import Past
 from anomaly.host.replay import FAILED, NO_DATA, Config, walk
@@ -40,19 +42,29 @@ def explain(past: Past, config: Config, question: Question, json: bool) -> int:
     moments, engine = Moments(question.fits, question.at), Engine(config.settings, config.specs)
     moments.follow(engine.detector(0))
     try:
-        walk(past, engine)
+        history = walk(past, engine)
     except (NoData, BadRecord) as error:
         print(f"anomaly: {error}", file=sys.stderr)
         return NO_DATA if isinstance(error, NoData) else FAILED
     found = moments.found()
     for subject, moment in found[:MOST]:
-        told = explained(subject, moment, config.specs[subject.spec], config.settings.threshold.alert)
+        case = case_of(history, subject, moment)
+        told = explained(subject, moment, config.specs[subject.spec], config.settings.threshold.alert, case)
         print(msgspec.json.encode(told).decode() if json else "\n".join([*lines(told), ""]))
     if len(found) > MOST:
         print(f"anomaly: {len(found) - MOST} more series fit {question.match}; ask for fewer", file=sys.stderr)
     if not found:
         print(f"anomaly: {ignored(engine, question) or nothing(moments, question)}", file=sys.stderr)
     return 0 if found else NO_DATA
+
+
+def case_of(history: History, subject: Subject, moment: Moment) -> Case | None:
+    """The incident that the anomaly of that moment came to be part of, if people were told of it."""
+    if moment.after["phase"] != OPEN:
+        return None
+    who = subject.key, int(moment.after["started"])
+    cases = (*history.cases.values(), *history.before.values())
+    return next((c for c in cases if any((a.key, a.started) == who for a in c.incident.anomalies.values())), None)
 
 
 def ignored(engine: Engine, question: Question) -> str:

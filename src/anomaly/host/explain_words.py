@@ -18,7 +18,9 @@ from anomaly.detect.episodes import OPEN_AT
 from anomaly.detect.explain import STATISTICS, Parts, RatioParts, is_known, leading, recombined
 from anomaly.detect.moment import Moment
 from anomaly.detect.subject import Subject
+from anomaly.dispatch.alert import Alert, What
 from anomaly.dispatch.amounts import amount, band, span, unit_of
+from anomaly.host.history import Case
 from anomaly.host.labelled import iso
 
 SHOWN = 0.05  # of a score: less is not spoken of
@@ -59,8 +61,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     follows: list[str]
 
 
-def explained(subject: Subject, m: Moment, spec: ModelSpec, threshold: float) -> Explanation:
-    """The parts of a moment in words; `threshold` is what an alert needs."""
+def explained(subject: Subject, m: Moment, spec: ModelSpec, threshold: float, case: Case | None = None) -> Explanation:
+    """The parts of a moment in words; `threshold` is what an alert needs, `case` the incident that was alerted about it."""
     s = subject
     unit = unit_of(s.unit, s.metric, s.quantity)
     if isinstance(m.parts, Parts):
@@ -71,11 +73,18 @@ def explained(subject: Subject, m: Moment, spec: ModelSpec, threshold: float) ->
         reduced.append(
             Part("held", None, f"an episode has begun at {when(m.before)}: the value teaches little of what is usual")
         )
+    follow = list(follows(m, spec, threshold, unit))
+    if case:
+        follow += map(alerted, case.alerts)
+        reduced += [
+            Part("budget", None, why.removeprefix("budget: "))
+            for why in dict.fromkeys(w for a in case.alerts for w in a.reduced_by)
+        ]
     return Explanation(
         environment=s.environment, group=s.group, metric=s.metric, quantity=s.quantity,
         labels=dict((*s.labels, *(s.instance or ()))), unit=s.unit, spec=spec.name, time=iso(m.time), value=m.value,
         expected=(told(m.low), told(m.high)), score=told(m.score), learned_s=m.learned, contributed=contributed,
-        reduced=reduced, follows=list(follows(m, spec, threshold, unit)),
+        reduced=reduced, follows=follow,
     )  # fmt: skip
 
 
@@ -104,8 +113,11 @@ def made(p: Parts, m: Moment, unit: str) -> Iterator[Part]:
     yield Part("together", score, f"{which}, weighed, {'say' if ' and ' in which else 'says'} most")
     if p.run > SHOWN:
         yield Part("run", p.run, "the values before lie on the same side")
-    if m.loss > SHOWN:
-        yield Part("loss", m.loss, "nearly all of the traffic is gone; counts if it is more than all of the above")
+    if m.loss and m.loss.lost > SHOWN:
+        yield Part("loss", m.loss.lost, "nearly all of the traffic is gone; counts if it is more than all of the above")
+    if m.loss and m.loss.gone > SHOWN:
+        usual = f"{band(m.loss.low, m.loss.high, unit)} always come at this time of day, by the season alone"
+        yield Part("gone", m.loss.gone, f"{usual}; counts if it is more than all of the above")
 
 
 def held_back(p: Parts, unit: str) -> Iterator[Part]:
@@ -135,8 +147,13 @@ def held_back(p: Parts, unit: str) -> Iterator[Part]:
 def made_of_ratio(p: RatioParts) -> Iterator[Part]:
     """What k of n is surprising by."""
     yield Part("expected", None, f"{100 * p.usual:.2g} % of events, as learned of what is worth {p.worth:,.0f} events")
-    yield Part("cell", p.cell, f"{p.errors:,.0f} of {p.events:,.0f} events")
-    yield Part("five minutes", p.window, f"{p.errors_5min:,.1f} of {p.events_5min:,.1f} events, older ones counting less")
+    if p.hours:
+        many = f"{p.errors:,.1f} of {p.events:,.1f} events, older ones counting less"
+        yield Part("hour or two", p.cell, f"{many}: five minutes bring too few")
+    else:
+        yield Part("cell", p.cell, f"{p.errors:,.0f} of {p.events:,.0f} events")
+        many = f"{p.errors_longer:,.1f} of {p.events_longer:,.1f} events, older ones counting less"
+        yield Part("five minutes", p.window, many)
     if p.bad:
         yield Part("bad level", None, "a fault whatever was usual")
 
@@ -144,7 +161,11 @@ def made_of_ratio(p: RatioParts) -> Iterator[Part]:
 def held_back_ratio(p: RatioParts, spec: ModelSpec) -> Iterator[Part]:
     """What makes it less surprising."""
     if p.events < spec.min_events and not p.bad:
-        yield Part("few events", None, f"{p.events:,.0f} events say nothing; {spec.min_events:g} are put together first")
+        yield Part(
+            "few events",
+            None,
+            f"{p.events:,.0f} event{'s' * (round(p.events) != 1)} say nothing; {spec.min_events:g} are put together first",
+        )
     if p.cell <= 0.0 < p.window:
         yield Part("over", -p.window, "the cell itself has no more errors than is usual")
     elif max(p.cell, p.window) > counts.SUREST:
@@ -163,6 +184,12 @@ def follows(m: Moment, spec: ModelSpec, threshold: float, unit: str) -> Iterator
     yield phase(m, spec)
     if m.after["phase"] == OPEN and not m.after["bad"] and m.after["score"] < threshold:
         yield f"no alert: its greatest score so far is {m.after['score']:.1f}, and one needs {threshold:g} (threshold.alert)"
+
+
+def alerted(alert: Alert) -> str:
+    """What people were told of its incident, when, and by which row of the table."""
+    how = "over" if alert.event is What.RESOLVE else alert.severity.value
+    return f"its incident was told at {alert.time[:19].replace('T', ' ')}: {how}, because {alert.why}"
 
 
 def small(m: Moment, spec: ModelSpec, unit: str) -> Iterator[str]:
