@@ -1,6 +1,7 @@
 """What an alert says and in which shape."""
 
 import math
+from datetime import datetime
 from typing import Any
 
 import jsonschema
@@ -16,6 +17,7 @@ from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.alert import Alert, cloudevent, decode, encode, published_schema
 from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.decide import Dispatcher
+from anomaly.dispatch.words import clock
 
 SCHEMA = orjson.loads(published_schema())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -91,6 +93,27 @@ def test_the_title_says_who_what_how_far_and_since_when(kind: dict[str, object],
     assert trigger(kind).title == title
 
 
+@pytest.mark.parametrize(
+    ("since", "now", "said"),
+    [
+        ("2026-01-01T09:03:20", "2026-01-01T09:05:00", "09:03:20"),
+        ("2026-01-01T09:03:00", "2026-01-01T09:05:00", "09:03"),
+        ("2025-12-31T23:55:00", "2026-01-01T00:10:00", "2025-12-31 23:55"),
+    ],
+)
+def test_since_when_has_its_date_where_that_is_not_today_s(since: str, now: str, said: str):
+    """A trouble of last night is not one of tonight."""
+    assert clock(*(round(datetime.fromisoformat(f"{t}Z").timestamp() * 1000) for t in (since, now))) == said
+
+
+def test_a_bound_that_is_nothing_beside_the_value_is_zero():
+    """Two megabytes where 4.6e-12 bytes were the most: not so many digits, nor a factor of them."""
+    alert = trigger(QUEUE, observed=2e6, current=0.0, expected=(0.0, 4.6e-12))
+    assert "(usual 0)" in alert.title
+    assert "e-12" not in alert.text
+    assert "times" not in alert.text
+
+
 def test_a_title_keeps_its_time_however_long_the_names_are():
     title = trigger(LATENCY, group="g" * 300, metric="m" * 300).title
     assert len(title) <= 100
@@ -131,9 +154,10 @@ def test_only_the_most_telling_are_shown_and_the_others_are_counted():
     ("kind", "sure"),
     [
         (LATENCY, "high: learned 14 days"),
-        (LATENCY | {"learned": 3 * 3600.0}, "medium: learned 3 h"),
-        (LATENCY | {"learned": 240.0}, "low: learned 4 min"),
-        (LATENCY | {"score": 6.5}, "low: learned 14 days"),
+        (LATENCY | {"learned": 3 * 3600.0}, "medium: learned only 3 h"),
+        (LATENCY | {"learned": 240.0}, "low: learned only 4 min"),
+        (LATENCY | {"score": 6.5}, "low: hardly above the threshold; learned 14 days"),
+        (LATENCY | {"score": 8.0}, "medium: not far above the threshold; learned 14 days"),
         (ERRORS | {"bad": True, "learned": 85.0}, "high: 212 of 684 requests; learned 1 min 25 s"),
         (ERRORS | {"events": (212.0, 5104.0)}, "high: 212 of 5,104 requests; learned 14 days"),
         (SILENCE, "high: nothing heard 52 times as long as usual"),

@@ -87,7 +87,7 @@ def test_what_people_were_told_of_it_is_said_and_that_the_budget_held_it_back(
 ):
     """Of two series that jump on a day, where one page a month may be statistics' fault."""
     models, config = tmp_path / "own.yaml", tmp_path / "anomaly.yaml"
-    models.write_text("specs: [{name: mine, match: [{metric: ['*']}], pages: true}]\n")
+    models.write_text("specs: [{name: mine, match: [{metric: [early, late]}], pages: true}]\n")
     config.write_text("models: [own.yaml]\nalert_budget: 1 per month\n")
     files = []
     for name, begin in (("early", 2000), ("late", 2300)):

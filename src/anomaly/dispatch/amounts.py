@@ -25,6 +25,7 @@ BYTE_STEPS = (
 )
 PLAIN_STEPS = ((1e10, 1e9, " G"), (1e6, 1e6, " M"), (1e5, 1e3, " k"), (0.0, 1.0, ""))
 SPANS = ((86_400.0, "d", 3600.0, "h"), (3600.0, "h", 60.0, "min"), (60.0, "min", 1.0, "s"))
+NOTHING = 1e-6  # of a value
 BARS = "▁▂▃▄▅▆▇█"
 
 Bound = float | None
@@ -41,11 +42,17 @@ def unit_of(unit: str, metric: str, quantity: str) -> str:
 
 def compared(value: float, low: Bound, high: Bound, unit: str) -> tuple[str, str]:
     """A value and its band, with as many digits as it takes to tell the value from the bounds."""
+    low, high = beside(low, value), beside(high, value)
     for more in range(4):
         shown = amount(value, unit, more)
         if all(shown != amount(b, unit, more) for b in (low, high) if known(b) and b != value):
             break
     return shown, band(low, high, unit, more)
+
+
+def beside(bound: Bound, value: float) -> Bound:
+    """The bound, 0 where it is nothing beside the value: nobody reads 4.6e-12 bytes."""
+    return 0.0 if bound is not None and abs(bound) < NOTHING * abs(value) else bound
 
 
 def amount(value: Bound, unit: str, more: int = 0) -> str:

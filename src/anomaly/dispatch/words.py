@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import Anomaly
-from anomaly.dispatch.amounts import amount, band, compared, known, plain, span, sparkline, unit_of
+from anomaly.dispatch.amounts import amount, band, beside, compared, known, plain, span, sparkline, unit_of
 from anomaly.dispatch.severity import REMOVED, is_silence
 
 TITLE = 100  # characters: one line of a phone
@@ -17,6 +17,7 @@ SHOWN = 5  # anomalies in the text and the evidence
 NAME = 48  # characters of a name within a sentence
 MISSED = 10  # usual intervals without a sign of life that leave little doubt
 DAY, YOUNG = 86_400.0, 600.0  # seconds of learning from which on we are sure of a daily rhythm, and under which of little
+HARDLY, SURE = 1.2, 1.5  # times the threshold
 
 PHRASES = {"value": "{metric}", "rate": "rate of {metric}"}
 
@@ -27,13 +28,20 @@ def rfc3339(time: int) -> str:
     return moment.isoformat(timespec="milliseconds" if time % 1000 else "seconds").replace("+00:00", "Z")
 
 
+def clock(time: int, now: int) -> str:
+    """`09:03:20`, `09:03` on the minute, and with its date where that is not today's."""
+    moment = datetime.fromtimestamp(time / 1000, UTC)
+    today = moment.date() == datetime.fromtimestamp(now / 1000, UTC).date()
+    return moment.strftime(("" if today else "%Y-%m-%d ") + ("%H:%M:%S" if moment.second else "%H:%M"))
+
+
 def title(incident: Incident, leading: Anomaly, since: int) -> str:
     """One line: who, what, compared with what, since when."""
     group = plain(incident.group, NAME)
     if incident.state is State.RESOLVED:
         lasted = span(((incident.quiet_since or incident.time) - since) / 1000)
         return plain(f"{group}: {outcome(incident)} after {lasted} (was: {finding(leading)})", TITLE)
-    tail = f" since {datetime.fromtimestamp(since / 1000, UTC):%H:%M:%S} UTC"
+    tail = f" since {clock(since, incident.time)} UTC"
     return plain(f"{group}: {finding(leading)}", TITLE - len(tail)) + tail
 
 
@@ -79,6 +87,8 @@ def outcome(incident: Incident) -> str:
 def how_far(anomaly: Anomaly) -> str:
     """The distance from the usual band, where a factor says more than the numbers."""
     low, high = anomaly.expected
+    if not beside(high, anomaly.observed):
+        return ""  # no factor of nothing
     if known(high) and high > 0 and anomaly.observed >= 1.5 * high:
         return f"{times(anomaly.observed / high)} the most that is usual"
     if known(low) and low > 0 and 0 <= anomaly.observed < low:
@@ -96,13 +106,17 @@ def confidence(leading: Anomaly, threshold: float) -> str:
     if is_silence(leading):
         missed = leading.observed / max(leading.expected[1], 1.0)
         return f"{'high' if missed >= MISSED else 'medium'}: nothing heard {missed:,.0f} times as long as usual"
-    surprise = leading.score / threshold
-    if leading.bad or (leading.learned >= DAY and surprise >= 1.5):
-        level = "high"
+    surprise, learned = leading.score / threshold, span(leading.learned)
+    if leading.bad or (leading.learned >= DAY and surprise >= SURE):
+        level, but = "high", ""
+    elif surprise < HARDLY:
+        level, but = "low", "hardly above the threshold; "
     else:
-        level = "low" if leading.learned < YOUNG or surprise < 1.2 else "medium"
+        level = "low" if leading.learned < YOUNG else "medium"
+        but = "not far above the threshold; " if surprise < SURE else ""
+        learned = f"only {learned}" if leading.learned < DAY else learned
     events = f"{leading.events[0]:,.0f} of {leading.events[1]:,.0f} requests; " if leading.events else ""
-    return f"{level}: {events}learned {span(leading.learned)}"
+    return f"{level}: {events}{but}learned {learned}"
 
 
 def line(anomaly: Anomaly) -> str:
@@ -127,11 +141,12 @@ def body(
     leading = telling[0]
     over = incident.state is State.RESOLVED
     lead = f"It is over: {outcome(incident)}. It was: {finding(leading)}." if over else f"{finding(leading)}."
-    lasted = span(((incident.quiet_since or incident.time) - since) / 1000)
+    seconds = ((incident.quiet_since or incident.time) - since) / 1000
+    lasted = f"lasted {span(seconds)}" if over else f"for {span(seconds)}" if seconds >= 1.0 else "just begun"
     head = [
         f"{plain(incident.group, NAME)} ({plain(incident.environment, NAME)}): {lead}",
         "",
-        f"since     {rfc3339(since)}, {'lasted' if over else 'for'} {lasted}",
+        f"since     {rfc3339(since)}, {lasted}",
         *([f"how far   {far}"] if (far := how_far(leading)) else []),
         *([] if over else [f"now       {now(leading)}"]),
         f"how sure  {sure}",
@@ -147,7 +162,8 @@ def now(anomaly: Anomaly) -> str:
     unit = unit_of(anomaly.unit, anomaly.metric, anomaly.quantity)
     if is_silence(anomaly):
         return f"nothing heard for {span(anomaly.current)}"
-    return f"{amount(anomaly.current, unit)}, usual {band(*anomaly.expected, unit)}"
+    low, high = (beside(bound, anomaly.observed) for bound in anomaly.expected)
+    return f"{amount(anomaly.current, unit)}, usual {band(low, high, unit)}"
 
 
 def evidence(incident: Incident, telling: Sequence[Anomaly]) -> list[str]:

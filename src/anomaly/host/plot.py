@@ -77,7 +77,7 @@ def plot(
     band: Band | None = None,
     level: float | None = None,
 ) -> str:
-    """The drawing; `marks` are alerts, `level` a value to draw a line at. `name` is read aloud in its place."""
+    """The drawing; `marks` are alerts, `level` the score that an alert needs. `name` is read aloud in its place."""
     times, values = finite(track)
     usual = known(band)
     frame = framed(times, values, [*edges(spans), *bulk(usual), *([level] if level is not None else [])], height)
@@ -86,7 +86,7 @@ def plot(
         *(f'<polygon class="band" points="{area}"/>' for area in areas(usual, frame)),
         *(shade(s, frame) for s in spans if s.end >= frame.start and s.start <= frame.end),
         *axes(frame),
-        *([f'<path class="level" d="M{LEFT} {frame.y(level):.1f}H{WIDTH - RIGHT}"/>'] if level is not None else []),
+        *(threshold(level, frame) if level is not None else []),
         *(f'<polyline class="line" points="{run}"/>' for run in runs(times, values, frame)),
         *(mark(m, frame) for m in marks if frame.start <= m.time <= frame.end),
         "</svg>",
@@ -162,6 +162,16 @@ def axes(frame: Frame) -> list[str]:
         anchor = "end" if x > WIDTH - 40 else "middle"
         parts.append(f'<text class="tick" x="{x:.1f}" y="{frame.height - 6}" text-anchor="{anchor}">{label}</text>')
     return parts
+
+
+def threshold(level: float, frame: Frame) -> list[str]:
+    """The line of a score from which on there may be an alert, and what it is."""
+    y = frame.y(level)
+    return [
+        f'<path class="level" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>',
+        f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(level)}</text>',
+        f'<text class="tick" x="{LEFT + 4}" y="{y - 4:.1f}">score</text>',
+    ]
 
 
 def time_ticks(start: int, end: int) -> list[int]:

@@ -98,18 +98,21 @@ def windows_table(history: History) -> str:
     """Labelled windows, and whether they were found."""
     if not history.verdicts or not history.verdicts.windows:
         return ""
-    rows = "".join(window_row(w) for w in history.verdicts.windows)
-    return f"<table><tr><th>labelled from (UTC)<th>to<th>group<th>result<th>after</tr>{rows}</table>"
+    judged = {key[1] for key in history.tracks}
+    rows = "".join(window_row(w, w.group in judged) for w in history.verdicts.windows)
+    return (
+        f"<h2>Labelled windows</h2><table><tr><th>labelled from (UTC)<th>to<th>group<th>result<th>after</tr>{rows}</table>"
+    )
 
 
-def window_row(window: Verdict) -> str:
-    """One labelled window."""
-    found = window.found is not None
-    chip = f'<span class="chip {"found" if found else "missed"}">{"found" if found else "missed"}</span>'
+def window_row(window: Verdict, judged: bool) -> str:
+    """One labelled window; of a group that no spec judges nothing could be found."""
+    look = "found" if window.found is not None else "missed"
+    chip = f'<span class="chip {look}">{look if judged else f"{look}: not judged"}</span>'
     delay = duration((window.found - window.start) / 1000) if window.found is not None else ""
     start, end = (minute(str(np.datetime64(t, "ms"))) for t in (window.start, window.end))
     link = f'<a href="#{anchor(window.group)}">{escape(window.group)}</a>'
-    return f'<tr><td class="time">{start}<td class="time">{end}<td>{link}<td>{chip}<td class="long">{delay}</tr>'
+    return f'<tr><td class="time">{start}<td class="time until">{end}<td>{link}<td>{chip}<td class="long after">{delay}</tr>'
 
 
 def table(history: History) -> str:
@@ -117,7 +120,7 @@ def table(history: History) -> str:
     if not history.cases:
         return "<p>Nothing would have been alerted.</p>"
     head = '<tr><th>when (UTC)<th>severity<th>group<th>what<th class="long">how long<th>how sure</tr>'
-    return f"<table>{head}{''.join(row(case) for case in history.cases.values())}</table>"
+    return f"<h2>Incidents</h2><table>{head}{''.join(row(case) for case in history.cases.values())}</table>"
 
 
 def row(case: Case) -> str:
@@ -125,8 +128,8 @@ def row(case: Case) -> str:
     first = case.first
     link = f'<a href="#{anchor(first.dedup_key)}">{escape(case.what)}</a>'
     return (
-        f'<tr><td class="time">{minute(first.time)}<td>{chip(case)}<td>{escape(first.group)}<td>{link}'
-        f'<td class="long">{case.lasted}<td>{escape(first.confidence)}</tr>'
+        f'<tr><td class="time">{minute(first.time)}<td>{chip(case)}<td>{escape(first.group)}<td class="what">{link}'
+        f'<td class="long">{case.lasted}<td class="sure">{escape(first.confidence)}</tr>'
     )
 
 
@@ -154,7 +157,7 @@ def change_row(change: Change) -> str:
     link = f'<a href="#{anchor(first.dedup_key)}">{escape(change.case.what)}</a>'
     return (
         f'<tr><td class="long">{change.kind.value}<td class="time">{minute(first.time)}'
-        f'<td class="{change.case.worst.value}">{change.severity}<td>{escape(first.group)}<td>{link}'
+        f'<td class="{change.case.worst.value}">{change.severity}<td>{escape(first.group)}<td class="what">{link}'
         f'<td class="long">{escape(change.how)}</tr>'
     )
 
@@ -209,7 +212,8 @@ def drawing(seen: Seen, spans: list[Span], marks: list[Mark], name: str, height:
     tall = [Span(s.start, s.end, s.look, s.say) for s in spans if s.look != "frozen"]
     whole = Span(int(seen.time[0]), int(seen.time[0]), "none", low=0.0, high=max(LEAST_SCORE, 1.2 * threshold))
     scores = plot((seen.time, score), [*tall, whole], [], f"score of {name}", SCORES, level=threshold)
-    return f"<figure>{series}{scores}<figcaption>{escape(name)}</figcaption></figure>"
+    first, last = (minute(str(np.datetime64(int(seen.time[at]), "ms"))) for at in (0, -1))
+    return f"<figure>{series}{scores}<figcaption>{escape(name)}, {first} to {last} UTC</figcaption></figure>"
 
 
 def caption(key: Key, unit: str = "") -> str:
