@@ -230,8 +230,11 @@ async def alerted(bootstrap: str, settings: Settings, names: Names) -> Verdict:
         assert found is not None
         remembered: list[bytes] = []
         statelog.put(found, statelog.Whole(bytes, remembered.append))
-        memory = msgspec.msgpack.decode(remembered[-1], type=Remembered).memory
-        assert digest(memory) == digest(engine.correlator(partition).memory()), (
+        kept = msgspec.msgpack.decode(remembered[-1], type=Remembered)
+        assert kept.budgets == engine.budgets(partition).dump(), (
+            f"partition {partition}: the alert budgets are not what one pass gives"
+        )
+        assert digest(kept.memory) == digest(engine.correlator(partition).memory()), (
             f"partition {partition}: what correlate remembers is not what one pass gives"
         )
     return compare(said, expected)

@@ -24,6 +24,7 @@ from anomaly.detect.convert import passed
 from anomaly.detect.evict import Evict
 from anomaly.detect.judge import Judge
 from anomaly.detect.listing import Listed, listing
+from anomaly.detect.looks import Idle, are_idle
 from anomaly.detect.migrate import Side, as_named, move
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
@@ -274,7 +275,13 @@ class Detector:
             points, rows = points.take(~unknown), rows[~unknown]
         through = self.inputs.number(block.source, block.partition)
         found: list[Anomaly] = []
-        for part, time in self._between_looks(points, block):
+        looks = self._between_looks(points, block)
+        if not self.withhold.any and are_idle(looks, points, self.register.tables, self.absence):
+            idle = Idle(looks, self.register.tables, source)
+            found = self.score.judge(points, rows, through)
+            idle.note(points, rows, block, self.inputs, self.absence)
+            return found
+        for part, time in looks:
             if part.stop > part.start:
                 found += self.score.judge(points.take(part), rows[part], through)
             if time:
