@@ -144,6 +144,18 @@ def test_the_text_is_what_a_person_needs_at_night():
     ]
 
 
+def test_what_lasts_and_became_normal_is_not_said_to_have_come_back():
+    """The queue is as long as it was; nobody goes on being told of it."""
+    queue = opened("a", 0, kind=QUEUE)
+    alert = alerts(queue, closed(queue, 60, "new normal"), tick(1000), end=False)[-1]
+    lines = alert.text.splitlines()
+    assert lines[0].startswith(
+        "checkout (prod): It lasts, and is taken as normal from now on. It was: pod-3, queue.depth is 900"
+    )
+    assert "why       it has lasted so long that this is the new normal" in lines
+    assert "come back" not in alert.text
+
+
 def test_only_the_most_telling_are_shown_and_the_others_are_counted():
     alert = alerts(*(opened(f"a{i}", 0, kind=QUEUE | {"score": 7.0 + i}) for i in range(9)), opened("l", 1), end=False)[-1]
     assert len(alert.evidence) == 5

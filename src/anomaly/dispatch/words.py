@@ -19,6 +19,7 @@ MISSED = 10  # usual intervals without a sign of life that leave little doubt
 DAY, YOUNG = 86_400.0, 600.0  # seconds of learning from which on we are sure of a daily rhythm, and under which of little
 HARDLY, SURE = 1.2, 1.5  # times the threshold
 
+LASTS = "lasts, now taken as normal,"  # how an incident may end
 PHRASES = {"value": "{metric}", "rate": "rate of {metric}"}
 
 
@@ -80,7 +81,7 @@ def outcome(incident: Incident) -> str:
     if reasons and all(r == REMOVED for r in reasons):
         return "its series were removed"
     if reasons and all(r in ("new normal", REMOVED) for r in reasons):
-        return "lasts, now taken as normal,"
+        return LASTS
     return "back to normal"
 
 
@@ -140,7 +141,11 @@ def body(
     """The whole message, a block of lines."""
     leading = telling[0]
     over = incident.state is State.RESOLVED
-    lead = f"It is over: {outcome(incident)}. It was: {finding(leading)}." if over else f"{finding(leading)}."
+    lasts = over and outcome(incident) == LASTS
+    lead = f"{finding(leading)}."
+    if over:
+        how = "It lasts, and is taken as normal from now on" if lasts else f"It is over: {outcome(incident)}"
+        lead, why = f"{how}. It was: {lead}", "it has lasted so long that this is the new normal" if lasts else why
     seconds = ((incident.quiet_since or incident.time) - since) / 1000
     lasted = f"lasted {span(seconds)}" if over else f"for {span(seconds)}" if seconds >= 1.0 else "just begun"
     head = [
@@ -148,8 +153,7 @@ def body(
         "",
         f"since     {rfc3339(since)}, {lasted}",
         *([f"how far   {far}"] if (far := how_far(leading)) else []),
-        *([] if over else [f"now       {now(leading)}"]),
-        f"how sure  {sure}",
+        *([] if over else [f"now       {now(leading)}", f"how sure  {sure}"]),
         f"why       {why}",
         *([f"changed   {news}"] if news else []),
         "",
