@@ -9,6 +9,8 @@ from tests.host.shop import telemetry
 from tests.host.test_replay import START, noise, write
 
 from anomaly.cli import main
+from anomaly.detect.explain import Loss, RatioParts
+from anomaly.host.explain_words import made_of_loss, made_of_ratio
 
 
 @pytest.fixture
@@ -104,6 +106,22 @@ def test_what_people_were_told_of_it_is_said_and_that_the_budget_held_it_back(
     told = [line for line in second["follows"] if line.startswith("its incident was told at 2024-03-02 1")]
     assert ": warning, because " in told[0]
     assert ": over, because " in told[-1]
+
+
+def test_of_traffic_that_stays_away_is_said_which_part_decides():
+    """What always comes at this time of day, where that is more than the band says; as a judge takes the greater one."""
+    loss = Loss(lost=2.0, gone=6.78, low=0.002, high=0.078, cell=600.0)
+    lost, gone = made_of_loss(loss, 6.78, "/s")
+    assert (lost.what, lost.score, gone.what, gone.score) == ("loss", 2.0, "gone", 6.78)
+    assert "does not decide" in lost.text
+    assert gone.text == "0.002–0.078/s always come at this time of day, by the season alone; this decides"
+
+
+def test_the_errors_of_an_hour_are_not_said_to_be_those_of_a_cell():
+    parts = RatioParts(4.0, 8.5, 0.0004, 2000.0, 10.2, 4.0, 8.5, 10.2, 1.0, 0.0)
+    told = {p.what: p.text for p in made_of_ratio(parts)}
+    assert set(told) == {"expected", "hour or two"}
+    assert told["hour or two"] == "4.0 of 8.5 events, older ones counting less: five minutes bring too few"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from anomaly.decode.records import BadRecord
 from anomaly.detect.episode import OPEN
 from anomaly.detect.moment import Moment, Moments
 from anomaly.detect.subject import Subject
+from anomaly.dispatch.amounts import amount, band, span, unit_of
 from anomaly.engine import Engine
-from anomaly.host.explain_words import explained, lines
+from anomaly.host.explain_words import Explanation, Part, explained
 from anomaly.host.files import NoData
 from anomaly.host.history import Case, History
 from anomaly.host.labelled import iso
@@ -80,3 +81,30 @@ def nothing(moments: Moments, question: Question) -> str:
         return f"no judged series fits {question.match}: name a metric, a group, or group/metric; * stands for anything"
     newest = iso(max(moments.newest.values()))[:19].replace("T", " ")
     return f"{question.match} has no value at {iso(question.at)[:19].replace('T', ' ')} or later; the last is of {newest}"
+
+
+def lines(e: Explanation) -> list[str]:
+    """For a person."""
+    named = ", ".join(f"{k}={v}" for k, v in e.labels.items())
+    unit = unit_of(e.unit, e.metric, e.quantity)
+    score = "not known yet" if e.score is None else f"{e.score:.2f}"
+    head = [
+        f"{e.group}: {e.metric if e.quantity == 'value' else f'{e.quantity} of {e.metric}'}"
+        + (f" [{named}]" if named else ""),
+        f"  at        {e.time[:19].replace('T', ' ')} UTC, spec {e.spec}, learned {span(e.learned_s)}",
+        f"  value     {amount(e.value, unit, 1)}, usual {band(*e.expected, unit, 1)}",
+        f"  score     {score}",
+    ]
+    return (
+        head
+        + listed("made of", e.contributed)
+        + listed("reduced by", e.reduced)
+        + ["  so"]
+        + [f"    {f}" for f in e.follows]
+    )
+
+
+def listed(name: str, parts: list[Part]) -> list[str]:
+    """A line each."""
+    rows = [f"    {p.what:13} {'' if p.score is None else f'{p.score:.2f}':>7}  {p.text}" for p in parts]
+    return [f"  {name}", *rows] if rows else []

@@ -15,7 +15,7 @@ from anomaly.config.models import Direction, ModelSpec
 from anomaly.detect import adaptive, counts
 from anomaly.detect.episode import ACCEPTED, CALM, OPEN, PENDING, TOLERATED
 from anomaly.detect.episodes import OPEN_AT
-from anomaly.detect.explain import STATISTICS, Parts, RatioParts, is_known, leading, recombined
+from anomaly.detect.explain import STATISTICS, Loss, Parts, RatioParts, is_known, leading, recombined
 from anomaly.detect.moment import Moment
 from anomaly.detect.subject import Subject
 from anomaly.dispatch.alert import Alert, What
@@ -113,11 +113,18 @@ def made(p: Parts, m: Moment, unit: str) -> Iterator[Part]:
     yield Part("together", score, f"{which}, weighed, {'say' if ' and ' in which else 'says'} most")
     if p.run > SHOWN:
         yield Part("run", p.run, "the values before lie on the same side")
-    if m.loss and m.loss.lost > SHOWN:
-        yield Part("loss", m.loss.lost, "nearly all of the traffic is gone; counts if it is more than all of the above")
-    if m.loss and m.loss.gone > SHOWN:
-        usual = f"{band(m.loss.low, m.loss.high, unit)} always come at this time of day, by the season alone"
-        yield Part("gone", m.loss.gone, f"{usual}; counts if it is more than all of the above")
+    if m.loss:
+        yield from made_of_loss(m.loss, m.score, unit)
+
+
+def made_of_loss(loss: Loss, score: float, unit: str) -> Iterator[Part]:
+    """What the absence of traffic says beside."""
+    usual = f"{band(loss.low, loss.high, unit, 1)} always come at this time of day, by the season alone"
+    for what, says, text in (("loss", loss.lost, "nearly all of the traffic is gone"), ("gone", loss.gone, usual)):
+        if says > SHOWN:
+            yield Part(
+                what, says, f"{text}; {'this decides' if says == score else 'does not decide, for it is not the most'}"
+            )
 
 
 def held_back(p: Parts, unit: str) -> Iterator[Part]:
@@ -222,30 +229,3 @@ def phase(m: Moment, spec: ModelSpec) -> str:
 def when(episode: "np.ndarray[tuple[()], np.dtype[np.void]]") -> str:
     """When an episode began."""
     return iso(int(episode["started"]))[:19].replace("T", " ")
-
-
-def lines(e: Explanation) -> list[str]:
-    """For a person."""
-    named = ", ".join(f"{k}={v}" for k, v in e.labels.items())
-    unit = unit_of(e.unit, e.metric, e.quantity)
-    score = "not known yet" if e.score is None else f"{e.score:.2f}"
-    head = [
-        f"{e.group}: {e.metric if e.quantity == 'value' else f'{e.quantity} of {e.metric}'}"
-        + (f" [{named}]" if named else ""),
-        f"  at        {e.time[:19].replace('T', ' ')} UTC, spec {e.spec}, learned {span(e.learned_s)}",
-        f"  value     {amount(e.value, unit, 1)}, usual {band(*e.expected, unit, 1)}",
-        f"  score     {score}",
-    ]
-    return (
-        head
-        + listed("made of", e.contributed)
-        + listed("reduced by", e.reduced)
-        + ["  so"]
-        + [f"    {f}" for f in e.follows]
-    )
-
-
-def listed(name: str, parts: list[Part]) -> list[str]:
-    """A line each."""
-    rows = [f"    {p.what:13} {'' if p.score is None else f'{p.score:.2f}':>7}  {p.text}" for p in parts]
-    return [f"  {name}", *rows] if rows else []
