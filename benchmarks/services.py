@@ -153,11 +153,15 @@ def run(options: argparse.Namespace, said: Callable[[str], None]) -> dict[str, A
     engine = Engine(settings, load_specs([]))
     life, pages, tickets, points, spent = Life(fleet, busy, options.seed), list[Page](), 0, 0, 0.0
     paged: set[str] = set()
+    day = T0 // 86_400_000
     for block in blocks(fleet, last, options.at_once, life):
         began = time.process_time()
         alerts = [alert for _, alert in engine.judge([(0, block)]) if alert]
         spent += time.process_time() - began
         points += len(block.points)
+        if fleet.time // 86_400_000 > day:  # it takes minutes, and is not to be taken for dead
+            day = fleet.time // 86_400_000
+            print(f"{when(fleet.time)} {points:,} points, {len(pages)} pages", file=sys.stderr, flush=True)
         tickets += sum(a.severity is not Severity.CRITICAL and a.event.value == "trigger" for a in alerts)
         for alert in alerts:
             if alert.severity is Severity.CRITICAL and alert.dedup_key not in paged:
