@@ -2,11 +2,12 @@
 
 Every series has a point each ten seconds, a level with Gaussian noise of 5 %, in batches of 65,536; after a warm-up each
 round is a point of every series, in the order of the rows or in a random one, the latter also without asking memory ahead,
-and where every point is the first of its half-hour.
+and where every point is the first of its half-hour. Where series are few, a batch holds several points of each, one after
+the other, LEAST_BATCH at least: a call for a single point would be all that is measured.
 Beside it, in the same rounds, a plain exponential average (mean and variance, 16 bytes a row, asked ahead) as a light one.
 Nanoseconds per point, the least of the rounds, of CPU time; then the bytes that a row takes, by part.
 
-    python benchmarks/bank.py [--series 1000 10000 100000 1000000] [--json]
+    python benchmarks/bank.py [--series 1 1000 10000 100000 1000000] [--json]
 """
 
 import argparse
@@ -24,7 +25,7 @@ from anomaly.config.models import Match, ModelSpec
 from anomaly.detect.judge import AHEAD, Batch, Judge
 
 BEGIN, EVERY = 1_767_225_600_000, 10_000  # ms
-BATCH = 65_536
+BATCH, LEAST_BATCH = 65_536, 4_096
 WARM, ROUNDS, LEAST_POINTS = 40, 7, 2_000_000  # rounds of warm-up; measured; points to measure at least
 HALF_HOUR = 1_800_000  # ms: then a point also leaves one bucket of its season and enters another
 KINDS = ("in order", "random", "random, not ahead", "new half-hour", "light")
@@ -55,15 +56,17 @@ class Rows:
             self.judge.add(0, False)
         self.light = np.zeros(series, np.dtype([("mean", "f8"), ("variance", "f8")]))
         self.level = self.rng.uniform(10.0, 1000.0, series)
+        self.each = max(1, LEAST_BATCH // series)  # points of a series in a round
         self.order = np.arange(series, dtype=np.int32)
 
     def batches(self, shuffled: bool, later: int = EVERY) -> list[Batch]:
-        """The next point of every series."""
-        self.now += later
-        row = self.rng.permutation(self.order) if shuffled else self.order
-        value = self.level[row] * (1.0 + 0.05 * self.rng.standard_normal(self.series))
-        cuts = [slice(a, a + BATCH) for a in range(0, self.series, BATCH)]
-        time_, none = np.full(self.series, self.now), np.zeros(self.series)
+        """The next points of every series."""
+        row = np.concatenate([self.rng.permutation(self.order) if shuffled else self.order for _ in range(self.each)])
+        time_ = np.repeat(self.now + later * np.arange(1, self.each + 1), self.series)
+        self.now += later * self.each
+        value = self.level[row] * (1.0 + 0.05 * self.rng.standard_normal(row.size))
+        cuts = [slice(a, a + BATCH) for a in range(0, row.size, BATCH)]
+        none = np.zeros(row.size)
         return [Batch(at := np.arange(row[c].size), row[c], time_[c], value[c], none[c], at) for c in cuts]
 
     def judged(self, batches: list[Batch], ahead: int) -> None:
@@ -88,7 +91,7 @@ class Rows:
             "new half-hour": lambda: self._timed(self.batches(True, HALF_HOUR), lambda b: self.judged(b, AHEAD)),
             "light": lambda: self._timed(self.batches(True), self.averaged),
         }
-        rounds = max(ROUNDS, LEAST_POINTS // self.series)
+        rounds = max(ROUNDS, LEAST_POINTS // (self.series * self.each))
         best = {kind: min(run() for _ in range(2)) for kind, run in runs.items()}  # compiles
         for _ in range(rounds):
             best = {kind: min(best[kind], run()) for kind, run in runs.items()}
@@ -97,7 +100,7 @@ class Rows:
     def _timed(self, batches: list[Batch], work: Callable[[list[Batch]], None]) -> float:
         begun = time.process_time_ns()
         work(batches)
-        return (time.process_time_ns() - begun) / self.series
+        return (time.process_time_ns() - begun) / (self.series * self.each)
 
 
 def bytes_a_row() -> dict[str, int]:
@@ -117,7 +120,7 @@ def bytes_a_row() -> dict[str, int]:
 def main() -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--series", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--series", type=int, nargs="+", default=[1, 1_000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--json", action="store_true", help="last line: one JSON object")
     options = parser.parse_args()
     print(f"{'ns per point':>12}" + "".join(f"{kind:>18}" for kind in KINDS) + f"{'full / light':>14}{'points/s':>14}")

@@ -152,6 +152,13 @@ def finds(fault: Fault, cases: Sequence[Case]) -> Case | None:
     return min(mine, key=lambda c: ms(c.first.time), default=None)
 
 
+def open_then(fault: Fault, cases: Sequence[Case]) -> Case | None:
+    """An incident of its service that was alerted before and lasts: nobody is told of the new trouble."""
+    first = fault.span[0]
+    mine = (c for c in cases if c.first.group.split("/")[-1] == fault.service and ms(c.first.time) < first)
+    return next((c for c in mine if (c.span[1] or sys.maxsize) > fault.onset), None)
+
+
 def clean(time: int, labelled: Sequence[Fault], unsure: Sequence[tuple[str, Span]]) -> bool:
     """Whether nothing is wrong at this ms, for certain."""
     sure = any(ms(a) <= time <= ms(b) for a, b in CLEAN)
@@ -175,6 +182,8 @@ def main() -> int:
     for fault, case in hits:
         at = f"{datetime.fromtimestamp(fault.onset / 1000, UTC):%m-%d %H:%M:%S}"
         told = f"{(ms(case.first.time) - fault.onset) / 1000:8.0f}  {case.what}" if case else f"{'-':>8}"
+        if not case and (before := open_then(fault, cases)):
+            told += f"  open since {before.first.time}: {before.what}"
         print(f"{at:18}{fault.service:30}{fault.type:16}{told}")
     false = [case for case in cases if clean(ms(case.first.time), labelled, unsure)]
     for case in false:
