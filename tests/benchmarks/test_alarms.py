@@ -3,7 +3,7 @@
 import numpy as np
 from benchmarks.alarms import QUIET_MS, alarms, lowest
 from benchmarks.recall import Count, Labelled, counted
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 MINUTE = 60_000
@@ -18,6 +18,7 @@ def test_an_alarm_begins_after_an_hour_without_one():
     assert alarms(time, score, 5.0, 2).tolist() == [80 * MINUTE, 141 * MINUTE]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(0, 12))
 def test_the_threshold_raises_no_more_than_asked(levels, most):
     """And where alarms stand apart, so that none merge, no lower one would do."""
