@@ -29,6 +29,7 @@ from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.score import Score
 from anomaly.detect.text import to_text
+from anomaly.detect.together import Together
 from anomaly.detect.waiting import Waiting
 from anomaly.detect.withhold import Withhold
 from anomaly.state import Layout, Part, Snapshot
@@ -72,7 +73,8 @@ class Detector:
         self.register, self.judge = register, judge
         self.report = Report(self.specs, register.subjects, judge)
         self.withhold = Withhold(register, judge, self.report)
-        self.score = Score(register, judge, self.report, self.withhold, self.counts)
+        self.together = Together(self.specs, register, judge, self.report)
+        self.score = Score(register, judge, self.report, self.withhold, self.together, self.counts)
         self._evict, self._keep = Evict(register, judge), keep.Keep(register, judge, self.beside)
 
     @property
@@ -97,7 +99,7 @@ class Detector:
 
     def restore(self, anomalies: Iterable[Anomaly]) -> None:
         """Take over anomalies that were open before a restart: no second opening, and the frozen band decides the end."""
-        self.report.restore(anomalies)
+        self.report.restore(self.together.restore(anomalies))
         self._reopen()
 
     def layouts(self) -> Mapping[str, Layout]:
@@ -126,6 +128,7 @@ class Detector:
         self._keep.settle(read.tables, read.beside)
         self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
+        self.together.settle(read.together)
         self.withhold.settle()
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
@@ -168,7 +171,7 @@ class Detector:
         return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases)
 
     def _parts(self) -> keep.Parts:
-        small = self.inputs, self.absence, self.waiting, self.report, self.sources, self.counts
+        small = self.inputs, self.absence, self.waiting, self.report, self.together, self.sources, self.counts
         return keep.Parts(*small, self.said, self.swept, self.freed)
 
     def detect(self, block: Block) -> list[Anomaly | Tick]:
@@ -211,7 +214,10 @@ class Detector:
         never, self.swept = self.swept == NEVER_SWEPT, self.inputs.time // every * every
         if never:
             return []
-        return self._release(self._evict.idle(self.swept, self._idle)) + self.withhold.give_up(self.swept, self._idle)
+        found = self._release(self._evict.idle(self.swept, self._idle)) + self.withhold.give_up(self.swept, self._idle)
+        found += self.together.end(self.swept)
+        self.together.sweep()
+        return found
 
     def _release(self, rows: NDArray[np.int32]) -> list[Anomaly]:
         """Forget series; their open anomalies end."""
@@ -323,7 +329,7 @@ class Detector:
                 patience = max(ENDED_AFTER_MARKER if row["stale"] else ENDED, int(10.0 * row["interval"]))
                 if row["last"] > 0 and heard - row["last"] > patience:
                     found.append(self.report.ended(judged, int(row["last"]) + patience))
-        return found
+        return found + self.together.end(self.inputs.time)
 
     def _tick(self, found: list[Anomaly]) -> list[Tick]:
         """How far time went on, unless something else said so lately."""
