@@ -7,7 +7,6 @@ from msgspec import Struct
 from anomaly.config.models import Direction, Signal
 from anomaly.decode.identity import Labels
 
-
 AMONG = " among peers"  # behind the quantity in which an instance is compared with its peers
 GOLDEN = "golden signals"  # quantity of the joint judgement of a group's golden signals
 

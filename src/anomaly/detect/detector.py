@@ -215,7 +215,7 @@ class Detector:
         if never:
             return []
         found = self._release(self._evict.idle(self.swept, self._idle)) + self.withhold.give_up(self.swept, self._idle)
-        found += self.together.end(self.swept)
+        found += self.together.end(self.swept, self._has_left)
         self.together.sweep()
         return found
 
@@ -225,7 +225,7 @@ class Detector:
 
         def end(judged: int) -> None:
             if judged in self.report.open:
-                found.append(self.report.ended(judged, self.inputs.time))
+                found.extend(self.together.ended(judged, self.inputs.time))
 
         self._evict.release(rows, end)
         return found
@@ -324,12 +324,15 @@ class Detector:
             row = tables.aggregates["aggregate"][of] if whole else rows[of]
             heard = int(groups["last"][row["group"]])
             if self.absence.has_left(heard, self.inputs.time):
-                found.append(self.report.ended(judged, self.inputs.time))
+                found += self.together.ended(judged, self.inputs.time)
             elif not whole:
                 patience = max(ENDED_AFTER_MARKER if row["stale"] else ENDED, int(10.0 * row["interval"]))
                 if row["last"] > 0 and heard - row["last"] > patience:
-                    found.append(self.report.ended(judged, int(row["last"]) + patience))
-        return found + self.together.end(self.inputs.time)
+                    found += self.together.ended(judged, int(row["last"]) + patience)
+        return found + self.together.end(self.inputs.time, self._has_left)
+
+    def _has_left(self, heard: int) -> bool:
+        return bool(self.absence.has_left(heard, self.inputs.time))
 
     def _tick(self, found: list[Anomaly]) -> list[Tick]:
         """How far time went on, unless something else said so lately."""

@@ -5,7 +5,7 @@ peers has the quantity of what was compared and AMONG behind it, so that it is n
 past.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -78,7 +78,7 @@ class Fleets:
         self.open.clear()
         self.known.clear()
 
-    def end(self, time: int) -> list[Anomaly]:
+    def end(self, time: int, has_left: Callable[[int], bool]) -> list[Anomaly]:
         """End what is open of instances that are not compared any more."""
         if not self.open:
             return []
@@ -89,6 +89,7 @@ class Fleets:
             group = int(t.aggregates["aggregate"]["group"][fleet["agg"]])
             heard = int(t.groups["group"]["last"][group])
             is_left = fleet["key"] != peers["of"][p] or t.aggregates["aggregate"]["key"][fleet["agg"]] != fleet["key"]
+            is_left |= has_left(heard)
             if is_left or heard - max(int(peers["looked"][p]), self.open[p].started) > UNHEARD:
                 found.append(_over(self.open.pop(p), time))
                 peers["phase"][p], t.peers.touched[p] = CALM, 1

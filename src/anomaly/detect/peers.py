@@ -11,8 +11,8 @@ it was like its peers for QUIET.
 State is rows of `rows.PEER` and `rows.FLEET`; y has no unit, NaN does not occur. What an instance is too young or too little
 asked to say (`is_heard_enough`) is not compared, nor are fewer than FEWEST instances.
 Sources: F. Hampel, "The influence curve and its role in robust estimation" (1974): the median deviation; C. Croux and P.
-Rousseeuw, "Time-efficient algorithms for two highly robust estimators of scale" (1992): its small-sample factors; F. Anscombe,
-"The transformation of Poisson, binomial and negative-binomial data" (1948).
+Rousseeuw, "Time-efficient algorithms for two highly robust estimators of scale" (1992): its small-sample factors;
+F. Anscombe, "The transformation of Poisson, binomial and negative-binomial data" (1948).
 Weak where more than a third of the instances are odd in the same way: then nobody knows which ones are.
 """
 
@@ -25,8 +25,25 @@ from anomaly.decode.index import slot_of
 from anomaly.decode.wire import hash_bytes, mix
 from anomaly.detect import gain, tail
 from anomaly.detect.book import taken
-from anomaly.detect.episode import ACCEPTED, CALM, CLOSE_AFTER, CLOSED, DEVIATION, DURATION, NEW_NORMAL, NEW_NORMAL_AFTER
-from anomaly.detect.episode import BACK_TO_NORMAL, NOTHING, OPEN, OPENED, PENDING, RECORD, RELATIVE, SIDE, is_record
+from anomaly.detect.episode import (
+    ACCEPTED,
+    BACK_TO_NORMAL,
+    CALM,
+    CLOSE_AFTER,
+    CLOSED,
+    DEVIATION,
+    DURATION,
+    NEW_NORMAL,
+    NEW_NORMAL_AFTER,
+    NOTHING,
+    OPEN,
+    OPENED,
+    PENDING,
+    RECORD,
+    RELATIVE,
+    SIDE,
+    is_record,
+)
 from anomaly.detect.portable import LOG10_E, faded, log10
 from anomaly.detect.rows import DISTRIBUTION, ERROR, MEAN, RATIO
 from anomaly.detect.text import after
@@ -43,16 +60,16 @@ USUAL, LEAST = (2.75, 0.45), (2.2, 0.37)  # tail before anything is known, and a
 TAIL_HALF = 86_400.0  # s: a fleet shows in a day how far its instances usually are off
 OPENS, LEAVES = 4.0, 2.5  # scores: half as odd as what would be told is what ends it
 SUREST = 30.0
-LASTS, CALMS, QUIET = 60.0, 120.0, 21_600.0  # s, at least: odd before it is told, like its peers until it is over or forgotten
+LASTS, CALMS, QUIET = 60.0, 120.0, 21_600.0  # s: odd before it is told, and like its peers until it is over, or forgotten
 TINY = 1e-12
 LN10 = 1.0 / LOG10_E
 
 # What happened to a peer's episode, as in `episodes.EVENT`; `peers`: with how many others it was compared, `now` its value.
 TOLD_OF = np.dtype(
     [
-        ("point", "i8"), ("time", "i8"), ("started", "i8"), ("score", "f8"), ("observed", "f8"), ("now", "f8"), ("low", "f8"),
-        ("high", "f8"), ("centre", "f8"), ("known", "f8"), ("k", "f8"), ("n", "f8"), ("peer", "i4"), ("peers", "i4"),
-        ("event", "i1"), ("side", "i1"), ("reason", "i1"),
+        ("point", "i8"), ("time", "i8"), ("started", "i8"), ("score", "f8"), ("observed", "f8"), ("now", "f8"),
+        ("low", "f8"), ("high", "f8"), ("centre", "f8"), ("known", "f8"), ("k", "f8"), ("n", "f8"), ("peer", "i4"),
+        ("peers", "i4"), ("event", "i1"), ("side", "i1"), ("reason", "i1"),
     ]
 )  # fmt: skip
 
@@ -114,13 +131,13 @@ def is_heard_enough(one, reading, fewest):  # type: ignore[no-untyped-def]
     """Whether an instance can be compared."""
     if one.known < YOUNG:
         return False
-    return one.a >= max(REQUESTS * fewest, 1.0) if reading == DISTRIBUTION or reading == RATIO else one.w > 0.0
+    return one.a >= max(REQUESTS * fewest, 1.0) if reading in (DISTRIBUTION, RATIO) else one.w > 0.0
 
 
 @inlined
 def value_of(one, reading):  # type: ignore[no-untyped-def]
     """What an instance said: a mean of its observations, a ratio, a value."""
-    if reading == DISTRIBUTION or reading == RATIO:
+    if reading in (DISTRIBUTION, RATIO):
         return float(one.b) / float(one.a)
     return float(one.a) / float(one.w)
 
@@ -322,7 +339,8 @@ def compare(shown, n, state, judged, specs, limits, known, peers, fleets, touche
     """Compare the instances of each aggregate in what members have `shown`; returns how many events were written to `out`.
 
     `judged` (rows that judge an aggregate, their table), `specs` (specs, episode.PARAMETERS), `limits` (specs, 3), `known`
-    (labels, their text, seed), `touched` and `counts` of (peers, fleets), `index` of peers by key, `scratch` (rows, y, along).
+    (labels, their text, seed), `touched` and `counts` of (peers, fleets), `index` of peers by key,
+    `scratch` (rows, y, along).
     """
     rows, y, along = scratch
     i, m = 0, 0

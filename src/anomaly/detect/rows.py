@@ -34,16 +34,16 @@ scope      an environment, or a metric in one (`above` is then the environment's
            limit. `key` 0: free, and `above` the next free one.
 subject    what a judged row is about: `of` the row of a series, or of an aggregate if `whole`; `quantity` of QUANTITIES;
            `withheld`: not learned yet.
-fleet      the instances of an aggregate: `key` the aggregate's, `agg` its row; `quantile` and `excess` the tail (`tail`) of how
-           far one of them is off its peers.
+fleet      the instances of an aggregate: `key` the aggregate's, `agg` its row; `quantile` and `excess` the tail (`tail`) of
+           how far one of them is off its peers.
 peer       one instance of a fleet (`of` the fleet's key): `a`, `b` what it said of late (`peers`), `w` the seconds for
            which, both fading; `known` seconds that it was heard, `last` ms when; `looked` ms when it was last compared. Its
            episode: `started` ms, `score` greatest so far, of which it was spoken at `spoken`, `observed` the value there,
            `lasted` and `calm` seconds, `phase`, `side`. `row` one of its series.
-golden     the golden signals of a group (`joint`): `key` the group's; by signal `z` its signed surprise in the cell that ends
-           at `end`, NaN where it said nothing, `at` ms when it last did, `beyond` the share of what must be felt; `scale`
-           mean square and `along` mean products, of `seen` seconds; `quantile` and `excess` of their joint distance. Its
-           episode as a peer's.
+golden     the golden signals of a group (`joint`): `key` the group's, `minute` the number of the one under way; by signal
+           `z` the signed surprises of its values added up, `n` how many, `beyond` how far each is in what must be felt;
+           `past` the mean of the minute before; `scale` mean squares and `along` mean products of such means, of `seen`
+           seconds; `quantile` and `excess` the tail of their joint distance. Its episode as a peer's.
 
 Times are int64 ms since the epoch, spacings ms, amounts in the unit of the series. A `key` is a seeded 64-bit hash of who a
 thing is; 0 in a row that is free.
@@ -121,11 +121,12 @@ PEER = np.dtype(
     ]
 )  # fmt: skip
 SIGNALS = 4  # latency, traffic, errors, saturation
+PAIRS = SIGNALS * (SIGNALS - 1) // 2
 GOLDEN = np.dtype(
     [
-        ("key", "u8"), ("end", "i8"), ("at", "i8", (SIGNALS,)), ("z", "f4", (SIGNALS,)), ("beyond", "f4", (SIGNALS,)),
-        ("scale", "f4", (SIGNALS,)), ("along", "f4", (SIGNALS * (SIGNALS - 1) // 2,)), ("seen", "f4"), ("quantile", "f4"),
-        ("excess", "f4"), ("chain", "i4"), ("explained", "f4"), ("pad", "u4"), *TOLD,
+        ("key", "u8"), ("minute", "i8"), ("z", "f4", (SIGNALS,)), ("n", "f4", (SIGNALS,)), ("beyond", "f4", (SIGNALS,)),
+        ("past", "f4", (SIGNALS,)), ("scale", "f4", (SIGNALS,)), ("along", "f4", (PAIRS,)), ("seen", "f4"),
+        ("quantile", "f4"), ("excess", "f4"), ("chain", "i4"), *TOLD,
     ]
 )  # fmt: skip
 SCOPE = np.dtype([("key", "u8"), ("text_at", "i8"), ("text_len", "i4"), ("above", "i4"), ("rows", "i4"), ("refused", "i4")])
@@ -207,7 +208,8 @@ class Cells(NamedTuple):
 # `point` of the batch.
 SHOWN = np.dtype(
     [
-        ("end", "i8"), ("point", "i8"), ("gained", "f8"), ("summed", "f8"), ("seconds", "f8"), ("agg", "i4"), ("member", "i4"),
+        ("end", "i8"), ("point", "i8"), ("gained", "f8"), ("summed", "f8"), ("seconds", "f8"), ("agg", "i4"),
+        ("member", "i4"),
     ]
 )  # fmt: skip
 

@@ -52,7 +52,7 @@ def is_service_level(anomaly: Anomaly) -> bool:
     if anomaly.signal in (Signal.OTHER, Signal.SATURATION):
         return anomaly.pages
     felt = anomaly.signal in (Signal.ERRORS, Signal.LATENCY) and anomaly.direction is Direction.ABOVE
-    return anomaly.pages and anomaly.aggregate and (felt or is_loss(anomaly))
+    return anomaly.pages and (anomaly.aggregate or anomaly.peers > 0) and (felt or is_loss(anomaly))
 
 
 def is_statistical(anomaly: Anomaly) -> bool:

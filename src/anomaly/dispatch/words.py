@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
-from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.anomaly import AMONG, Anomaly
 from anomaly.dispatch.amounts import amount, band, compared, known, plain, span, sparkline, unit_of
 from anomaly.dispatch.severity import REMOVED, is_silence
 
@@ -39,23 +39,50 @@ def title(incident: Incident, leading: Anomaly, since: int) -> str:
 
 def finding(anomaly: Anomaly) -> str:
     """What is wrong with one series, in a sentence without a full stop."""
-    unit = unit_of(anomaly.unit, anomaly.metric, anomaly.quantity)
+    unit = unit_of(anomaly.unit, anomaly.metric, what(anomaly))
     if is_silence(anomaly):
         return f"silent for {span(anomaly.observed)} (usually heard every {span(anomaly.expected[1])})"
     value, usual = compared(anomaly.observed, *anomaly.expected, unit)
-    return f"{subject(anomaly)}{value}{' of requests fail' if anomaly.quantity == 'error ratio' else ''} (usual {usual})"
+    if anomaly.peers:
+        return f"{subject(anomaly)}{value}{of_requests(anomaly)}, {against(anomaly, unit)}"
+    return f"{subject(anomaly)}{value}{of_requests(anomaly)} (usual {usual}){breadth(anomaly)}"
+
+
+def of_requests(anomaly: Anomaly) -> str:
+    """What a share is of."""
+    return " of requests fail" if what(anomaly) == "error ratio" else ""
+
+
+def what(anomaly: Anomaly) -> str:
+    """The quantity, of an instance among its peers as of any."""
+    return anomaly.quantity.removesuffix(AMONG)
+
+
+def against(anomaly: Anomaly, unit: str) -> str:
+    """`3.2 times its 11 peers (60–200 ms)`."""
+    middle, usual = anomaly.middle, band(*anomaly.expected, unit)
+    if middle > 0 and anomaly.observed >= 1.5 * middle:
+        return f"{times(anomaly.observed / middle)} its {anomaly.peers} peers ({usual})"
+    if middle > 0 and 0 <= anomaly.observed < middle:
+        return f"{100 * (1 - anomaly.observed / middle):.0f} % below its {anomaly.peers} peers ({usual})"
+    return f"unlike its {anomaly.peers} peers ({usual})"
+
+
+def breadth(anomaly: Anomaly) -> str:
+    """`, 27 of 30 instances`, of what a group has in common."""
+    return f", {anomaly.breadth[0]} of {anomaly.breadth[1]} instances" if anomaly.breadth else ""
 
 
 def subject(anomaly: Anomaly) -> str:
     """What is measured, and where if it is not the whole group; the value follows."""
     where = place(anomaly)
-    if anomaly.quantity == "error ratio":
+    if what(anomaly) == "error ratio":
         return where
-    if anomaly.signal is Signal.TRAFFIC and anomaly.quantity == "rate":
+    if anomaly.signal is Signal.TRAFFIC and what(anomaly) == "rate":
         return f"{where}traffic "
-    if anomaly.quantity == "value" and anomaly.metric == anomaly.group:
+    if what(anomaly) == "value" and anomaly.metric == anomaly.group:
         return where  # a file of one column: its name has been said
-    phrase = PHRASES.get(anomaly.quantity, f"{plain(anomaly.quantity, NAME)} of {{metric}}")
+    phrase = PHRASES.get(what(anomaly), f"{plain(what(anomaly), NAME)} of {{metric}}")
     return f"{where}{phrase.format(metric=plain(anomaly.metric, NAME))} is "
 
 
@@ -78,6 +105,8 @@ def outcome(incident: Incident) -> str:
 
 def how_far(anomaly: Anomaly) -> str:
     """The distance from the usual band, where a factor says more than the numbers."""
+    if anomaly.peers:
+        return ""  # has been said
     low, high = anomaly.expected
     if known(high) and high > 0 and anomaly.observed >= 1.5 * high:
         return f"{times(anomaly.observed / high)} the most that is usual"
@@ -144,7 +173,7 @@ def body(
 
 def now(anomaly: Anomaly) -> str:
     """The value when this was written."""
-    unit = unit_of(anomaly.unit, anomaly.metric, anomaly.quantity)
+    unit = unit_of(anomaly.unit, anomaly.metric, what(anomaly))
     if is_silence(anomaly):
         return f"nothing heard for {span(anomaly.current)}"
     return f"{amount(anomaly.current, unit)}, usual {band(*anomaly.expected, unit)}"
