@@ -70,7 +70,7 @@ class Golden:
         self._index = Index()
         self._signals = np.array([signal_of(spec) for spec in specs], np.int8)
         self._latency = {i for i, spec in enumerate(specs) if signal_of(spec) == 0}
-        self._work = np.zeros((SIGNALS + 1, SIGNALS + 1)), np.zeros(SIGNALS)
+        self._work = np.zeros((SIGNALS, SIGNALS + 1)), np.zeros(SIGNALS), np.zeros(SIGNALS, np.int64)
 
     def take(self, batch: Batch, verdicts: Verdicts, said: Sequence[Anomaly]) -> tuple[list[Anomaly], list[Said]]:
         """What is said of single series, of latency less where traffic explains it; and what is said of groups."""
@@ -236,11 +236,13 @@ def parts_of(e: np.void) -> tuple[tuple[str, float], ...]:
 
 def unexplained(score: float, standing: np.void) -> float:
     """The score that is left of a latency where it stands so to the traffic, as usual up to now."""
-    r, traffic, size = (float(standing[name]) for name in ("r", "u", "size"))
+    r, traffic, latency = (float(standing[name]) for name in ("r", "u", "latency"))
     if r <= 0.0 or traffic <= 0.0:
         return score
-    left = max(deviations(score) / size - r * traffic, 0.0) / math.sqrt(1.0 - r * r) * size
-    return min(score, score_of(left))
+    if math.isnan(latency):
+        latency = deviations(score) / float(standing["size"])
+    share = max(latency - r * traffic, 0.0) / (math.sqrt(1.0 - r * r) * max(latency, r * traffic))
+    return min(score, score_of(share * deviations(score)))
 
 
 def score_of(z: float) -> float:

@@ -5,7 +5,8 @@ minute of them is a signal's part. Four such parts u, over their usual size, hav
 correlation as learned so far, shrunk towards none while little is known; sqrt(2 D^2) - sqrt(2 d - 1) of d signals is about
 Gaussian, and the group's own tail says how surprising it is. So what is odd only jointly (latency up while traffic falls) is
 found, and a latency that went as far as it usually goes with such traffic is not.
-A part is not counted twice: what a signal adds is the distance less that of the others alone; the one that adds most drives.
+What does no harm is no oddness, but it explains: the distance is that of the harmful parts, given the others. What a signal
+adds is the distance less that without it; the one that adds most drives.
 State is rows of `rows.GOLDEN`, one a group; parts have no unit, a signal that said nothing in a minute is left out of it.
 Scored first, learned afterwards, with little weight where it is odd; memories in seconds.
 Sources: P. Mahalanobis, "On the generalised distance in statistics" (1936); R. Fisher's normal approximation of chi-square
@@ -30,7 +31,7 @@ LATENCY, TRAFFIC, ERRORS, SATURATION = range(SIGNALS)
 HARM = (1.0, -1.0, 1.0, 1.0)  # to which side each is a fault
 MINUTE = 60_000  # ms
 MEMORY = 604_800.0  # half-life in seconds of what is usual
-SHRUNK = 21_600.0  # seconds that no correlation is worth
+SHRUNK = 7_200.0  # seconds that no correlation is worth
 YOUNG = 3_600.0  # seconds before which nothing is said of a group
 LEAST_SCALE, USUAL_SCALE = 0.25, 1.0
 CLOSEST = 0.95  # correlation: what is nearer would make a distance of nothing
@@ -50,11 +51,14 @@ JOINT = np.dtype(
         ("event", "i1"), ("reason", "i1"),
     ]
 )  # fmt: skip
-# How a group's latency stands to its traffic: `u` of the traffic, their correlation `r`, the usual `size` of the latency. At
-# a place `at` of the batch that was asked about, or -1: at the end of a minute.
+# How a group's latency stands to its traffic: `u` of the traffic, their correlation `r`, the usual `size` of the latency,
+# and its part of the minute that ends; where a place `at` of the batch was asked about (else -1), NaN.
 BESIDE = np.dtype(
-    [("point", "i8"), ("time", "i8"), ("at", "i8"), ("golden", "i4"), ("u", "f4"), ("r", "f4"), ("size", "f4")]
-)
+    [
+        ("point", "i8"), ("time", "i8"), ("at", "i8"), ("golden", "i4"), ("u", "f4"), ("r", "f4"), ("size", "f4"),
+        ("latency", "f4"),
+    ]
+)  # fmt: skip
 
 
 @bare
@@ -81,32 +85,66 @@ def correlation(g, i, j):  # type: ignore[no-untyped-def]
 
 
 @bare
-def distance(g, u, left_out, work):  # type: ignore[no-untyped-def]
-    """D^2 of the parts that are known (not NaN), without one of them, -1: of all; by elimination in `work` (5, 4)."""
-    n = 0
-    for i in range(SIGNALS):
-        if i != left_out and not math.isnan(u[i]):
-            work[SIGNALS, n] = i
-            n += 1
-    for a in range(n):
-        i = int(work[SIGNALS, a])
-        for b in range(n):
-            j = int(work[SIGNALS, b])
-            work[a, b] = 1.0 if a == b else correlation(g, i, j)
+def distance(g, u, order, n, given, work):  # type: ignore[no-untyped-def]
+    """D^2 of the first n signals of `order`, less that of the first `given` of them: of the others, given these.
+
+    By Cholesky's factor of R, row by row in `work` (4, 5); its last column is each part's residual, given those before it.
+    """
     total = 0.0
-    for a in range(n):  # Cholesky's factor row by row, and along with it the solution
+    for a in range(n):
         for b in range(a + 1):
-            rest = work[a, b]
+            rest = 1.0 if a == b else correlation(g, order[a], order[b])
             for k in range(b):
                 rest -= work[a, k] * work[b, k]
             work[a, b] = math.sqrt(max(rest, 1.0 - CLOSEST)) if a == b else rest / work[b, b]
-    for a in range(n):
-        rest = u[int(work[SIGNALS, a])]
+        rest = u[order[a]]
         for k in range(a):
             rest -= work[a, k] * work[k, SIGNALS]
         work[a, SIGNALS] = rest / work[a, a]
-        total += work[a, SIGNALS] * work[a, SIGNALS]
+        total += work[a, SIGNALS] * work[a, SIGNALS] if a >= given else 0.0
     return total
+
+
+@bare
+def arrange(g, u, order, work):  # type: ignore[no-untyped-def]
+    """Put the known signals in order, those first that do no harm: (how many there are, and of these first ones).
+
+    Nor does one that is off to the side of harm, but no further than the first ones let expect.
+    """
+    n = 0
+    for i in range(SIGNALS):
+        if not math.isnan(u[i]) and HARM[i] * u[i] <= 0.0:
+            order[n] = i
+            n += 1
+    given, end = n, n
+    for i in range(SIGNALS):
+        if not math.isnan(u[i]) and HARM[i] * u[i] > 0.0:
+            order[end] = i
+            end += 1
+    for place in range(n, end):
+        i = order[place]
+        order[place] = order[given]
+        order[given] = i
+        distance(g, u, order, given + 1, given, work)
+        if HARM[i] * work[given, SIGNALS] <= 0.0:
+            given += 1
+        else:
+            order[given] = order[place]
+            order[place] = i
+    return end, given
+
+
+@bare
+def adds(g, u, order, n, given, place, whole, work):  # type: ignore[no-untyped-def]
+    """What the signal at a place of `order` adds to the distance; `order` is as before then."""
+    i = order[place]
+    for k in range(place, n - 1):
+        order[k] = order[k + 1]
+    without = distance(g, u, order, n - 1, given, work)
+    for k in range(n - 1, place, -1):
+        order[k] = order[k - 1]
+    order[place] = i
+    return whole - without
 
 
 @bare
@@ -122,7 +160,6 @@ def learn(g, u, weight):  # type: ignore[no-untyped-def]
             if not math.isnan(u[j]):
                 y = min(max(u[j], -CLIP), CLIP) * math.sqrt(max(g.scale[j], LEAST_SCALE))
                 g.along[pair(i, j)] += step * (x * y - g.along[pair(i, j)])
-        g.past[i] = u[i]
     for i in range(SIGNALS):
         if not math.isnan(u[i]):
             x = min(max(u[i], -CLIP), CLIP)
@@ -131,21 +168,27 @@ def learn(g, u, weight):  # type: ignore[no-untyped-def]
 
 
 @bare
-def turn(g, row, point, work, u, out, m):  # type: ignore[no-untyped-def]
-    """A minute is over: judge it, learn it, forget its values; returns how many events were written."""
-    d, felt = 0, 0.0
+def part(g, u):  # type: ignore[no-untyped-def]
+    """The parts of the minute, into `u`; how far they are in what must be felt, together."""
+    felt = 0.0
     for i in range(SIGNALS):
         u[i] = math.nan
         if g.n[i] > 0.0:
             u[i] = g.z[i] / g.n[i] / math.sqrt(max(g.scale[i], LEAST_SCALE))
             felt += min(max(g.beyond[i] / g.n[i], 0.0), 1.0)
-            d += 1
-    time = (g.minute + 1) * MINUTE
-    whole = distance(g, u, -1, work)
+    return felt
+
+
+@bare
+def turn(g, row, point, work, out, m):  # type: ignore[no-untyped-def]
+    """A minute is over: judge it, learn it, forget its values; returns how many events were written."""
+    square, u, order = work
+    felt, time, before = part(g, u), (g.minute + 1) * MINUTE, g.phase
+    n, given = arrange(g, u, order, square)
+    whole, d = distance(g, u, order, n, given, square), n - given
     v = max(math.sqrt(2.0 * whole) - math.sqrt(2.0 * d - 1.0), 0.0) if d > 0 else 0.0
     score = min(tail.surprise(v, g.quantile, g.excess, LEAST), SUREST) if g.seen >= YOUNG else 0.0
-    odd = score >= OPENS and felt >= 1.0 and d > 1
-    before = g.phase
+    odd = score >= OPENS and felt >= 1.0 and n > 1
     event, reason = follow(g, 60.0, time, v, score, 1, odd, (LASTS, CALMS), NEW)
     if event != NOTHING:
         e = out[m]
@@ -153,15 +196,15 @@ def turn(g, row, point, work, u, out, m):  # type: ignore[no-untyped-def]
         e.score, e.observed, e.now, e.seen = g.score, g.observed, v, g.seen
         e.band = tail.reach(LEAVES, g.quantile, g.excess, LEAST)
         for i in range(SIGNALS):
-            e.u[i] = u[i]
-            e.adds[i] = 0.0 if math.isnan(u[i]) else whole - distance(g, u, i, work)
+            e.u[i], e.adds[i] = u[i], 0.0
+        for place in range(given, n):
+            e.adds[order[place]] = adds(g, u, order, n, given, place, whole, square)
         m += 1
     weight = HELD if odd or before != CALM else 1.0
     share = weight * max(gain.share(60.0, MEMORY), 60.0 / (g.seen + 60.0 * tail.PRIOR + YOUNG))
     g.quantile, g.excess = tail.learn(v, share, g.quantile, g.excess, LEAST)
-    for i in range(SIGNALS):
-        g.past[i] = 0.0
     learn(g, u, weight)
+    g.past = u[TRAFFIC] if g.n[TRAFFIC] > 0.0 else 0.0
     for i in range(SIGNALS):
         g.z[i] = g.n[i] = g.beyond[i] = 0.0
     return m
@@ -169,11 +212,8 @@ def turn(g, row, point, work, u, out, m):  # type: ignore[no-untyped-def]
 
 @inlined
 def traffic_of(g):  # type: ignore[no-untyped-def]
-    """The part of the traffic: in this minute, or in the one before if that is more."""
-    now = 0.0
-    if g.n[TRAFFIC] > 0.0:
-        now = g.z[TRAFFIC] / g.n[TRAFFIC] / math.sqrt(max(g.scale[TRAFFIC], LEAST_SCALE))
-    return max(now, g.past[TRAFFIC])
+    """The part of the traffic: its newest value in this minute, or the minute before, if that is more."""
+    return max(g.newest / math.sqrt(max(g.scale[TRAFFIC], LEAST_SCALE)) if g.n[TRAFFIC] > 0.0 else 0.0, g.past)
 
 
 @bare
@@ -182,6 +222,7 @@ def beside(g, row, point, time, at, out, m):  # type: ignore[no-untyped-def]
     one = out[m]
     one.point, one.time, one.at, one.golden = point, time, at, row
     one.u, one.r, one.size = traffic_of(g), correlation(g, LATENCY, TRAFFIC), math.sqrt(max(g.scale[LATENCY], LEAST_SCALE))
+    one.latency = g.z[LATENCY] / g.n[LATENCY] / one.size if at < 0 else math.nan
     return m + 1
 
 
@@ -209,7 +250,10 @@ def put(g, signal, score, value, low, high, spec):  # type: ignore[no-untyped-de
     middle = 0.5 * (low + high)
     off = value - middle
     z = deviations(score)
-    g.z[signal] += z if off >= 0.0 else -z
+    z = z if off >= 0.0 else -z
+    g.z[signal] += z
+    if signal == TRAFFIC:
+        g.newest = z
     g.n[signal] += 1.0
     needed = max(spec[DEVIATION], spec[RELATIVE] * abs(middle))
     g.beyond[signal] += HARM[signal] * (off / needed if needed > 0.0 else math.copysign(1.0, off))
@@ -221,7 +265,7 @@ def combine(batch, verdicts, asked, rows, known, golden, touched, count, index, 
 
     `verdicts` values and what was judged; `asked` places of the batch at which the standing is wanted, rising; `rows`
     judged, subjects, aggregates and groups; `known` by spec which golden signal it tells, -1: none, and its parameters;
-    `work` (5, 5) and u.
+    `work` (4, 5), u, and their order.
     """
     point, row, time, mark = batch
     seen, judged = verdicts
@@ -232,25 +276,26 @@ def combine(batch, verdicts, asked, rows, known, golden, touched, count, index, 
         if mark[i] >= 0:
             continue
         r = row[i]
-        spec = table[r].spec
-        signal, one = signals[spec], subjects[r]
-        if signal >= 0 and one.whole != 0 and aggregates[one.of].least == 0 and aggregates[one.of].instanced == 0:
-            at = golden_of(one.of, signal, aggregates, groups, golden, count, index)
-            if at >= 0:
-                g, minute = golden[at], (time[i] - 1) // MINUTE
-                touched[at] = 1
-                if minute > g.minute:
-                    if g.minute >= 0:
-                        high = g.n[LATENCY] > 0.0 and g.z[LATENCY] >= TOLD_AT * g.n[LATENCY]
-                        if high:
-                            k = beside(g, at, point[i], (g.minute + 1) * MINUTE, -1, out[1], k)
-                        m = turn(g, at, point[i], work[0], work[1], out[0], m)
-                    g.minute = minute
-                score = judged[i, SCORE]
-                if not math.isnan(score) and not math.isnan(seen[i]):
-                    put(g, signal, score, seen[i], judged[i, LOW], judged[i, HIGH], specs[spec])
-                while next_asked < asked.size and asked[next_asked] < i:
-                    next_asked += 1
-                if next_asked < asked.size and asked[next_asked] == i:
-                    k = beside(g, at, point[i], time[i], i, out[1], k)
+        spec, one = table[r].spec, subjects[r]
+        if signals[spec] < 0 or one.whole == 0 or aggregates[one.of].instanced != 0:
+            continue
+        signal, at = signals[spec], golden_of(one.of, signals[spec], aggregates, groups, golden, count, index)
+        if at < 0:
+            continue
+        g, minute = golden[at], (time[i] - 1) // MINUTE
+        if aggregates[one.of].least == 0:
+            touched[at] = 1
+            if minute > g.minute:
+                if g.minute >= 0:
+                    if g.n[LATENCY] > 0.0 and g.z[LATENCY] >= TOLD_AT * g.n[LATENCY]:
+                        k = beside(g, at, point[i], (g.minute + 1) * MINUTE, -1, out[1], k)
+                    m = turn(g, at, point[i], work, out[0], m)
+                g.minute = minute
+            score = judged[i, SCORE]
+            if not math.isnan(score) and not math.isnan(seen[i]):
+                put(g, signal, score, seen[i], judged[i, LOW], judged[i, HIGH], specs[spec])
+        while next_asked < asked.size and asked[next_asked] < i:
+            next_asked += 1
+        if next_asked < asked.size and asked[next_asked] == i:
+            k = beside(g, at, point[i], time[i], i, out[1], k)
     return m, k

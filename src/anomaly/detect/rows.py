@@ -42,8 +42,9 @@ peer       one instance of a fleet (`of` the fleet's key): `a`, `b` what it said
            `lasted` and `calm` seconds, `phase`, `side`. `row` one of its series.
 golden     the golden signals of a group (`joint`): `key` the group's, `minute` the number of the one under way; by signal
            `z` the signed surprises of its values added up, `n` how many, `beyond` how far each is in what must be felt;
-           `past` the mean of the minute before; `scale` mean squares and `along` mean products of such means, of `seen`
-           seconds; `quantile` and `excess` the tail of their joint distance. Its episode as a peer's.
+           `newest` of them of the traffic, `past` its part of the minute before; `scale` mean squares and `along` mean
+           products of such parts, of `seen` seconds; `quantile` and `excess` the tail of their joint distance. Its episode
+           as a peer's.
 
 Times are int64 ms since the epoch, spacings ms, amounts in the unit of the series. A `key` is a seeded 64-bit hash of who a
 thing is; 0 in a row that is free.
@@ -125,7 +126,7 @@ PAIRS = SIGNALS * (SIGNALS - 1) // 2
 GOLDEN = np.dtype(
     [
         ("key", "u8"), ("minute", "i8"), ("z", "f4", (SIGNALS,)), ("n", "f4", (SIGNALS,)), ("beyond", "f4", (SIGNALS,)),
-        ("past", "f4", (SIGNALS,)), ("scale", "f4", (SIGNALS,)), ("along", "f4", (PAIRS,)), ("seen", "f4"),
+        ("scale", "f4", (SIGNALS,)), ("along", "f4", (PAIRS,)), ("newest", "f4"), ("past", "f4"), ("seen", "f4"),
         ("quantile", "f4"), ("excess", "f4"), ("chain", "i4"), *TOLD,
     ]
 )  # fmt: skip

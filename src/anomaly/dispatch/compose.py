@@ -40,7 +40,7 @@ def compose(
         impact={"slo": None, "groups": [plain(incident.group, NAME)], "victims": []},
         evidence=tuple(shown(a) for a in telling[: words.SHOWN]),
         links=links,
-        reduced_by=reduced_by,
+        reduced_by=(*reduced_by, *dict.fromkeys(why for a in telling[: words.SHOWN] for why in a.reduced_by)),
     )
 
 

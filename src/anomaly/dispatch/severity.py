@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from anomaly.config.models import Direction, Signal
-from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.anomaly import GOLDEN, Anomaly
 from anomaly.dispatch.alert import Severity
 from anomaly.dispatch.budget import HELD, PAGED, UNDER, UNLIMITED, Standing
 
@@ -105,6 +105,8 @@ def reason(row: Row, anomaly: Anomaly, threshold: float) -> str:
 
 def kind(anomaly: Anomaly) -> str:
     """The kind of trouble in a word or two."""
+    if anomaly.quantity == GOLDEN:
+        return "change of the golden signals together"
     if anomaly.signal is Signal.TRAFFIC:
         return "loss of traffic" if is_loss(anomaly) else "a rise of traffic"
     return "a change" if anomaly.signal is Signal.OTHER else anomaly.signal.value

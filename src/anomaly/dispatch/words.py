@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
-from anomaly.detect.anomaly import AMONG, Anomaly
+from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly
 from anomaly.dispatch.amounts import amount, band, compared, known, plain, span, sparkline, unit_of
 from anomaly.dispatch.severity import REMOVED, is_silence
 
@@ -16,6 +16,7 @@ TITLE = 100  # characters: one line of a phone
 SHOWN = 5  # anomalies in the text and the evidence
 NAME = 48  # characters of a name within a sentence
 MISSED = 10  # usual intervals without a sign of life that leave little doubt
+AWRY = 1.0  # usual deviations from which on a golden signal is spoken of
 DAY, YOUNG = 86_400.0, 600.0  # seconds of learning from which on we are sure of a daily rhythm, and under which of little
 
 PHRASES = {"value": "{metric}", "rate": "rate of {metric}"}
@@ -42,10 +43,21 @@ def finding(anomaly: Anomaly) -> str:
     unit = unit_of(anomaly.unit, anomaly.metric, what(anomaly))
     if is_silence(anomaly):
         return f"silent for {span(anomaly.observed)} (usually heard every {span(anomaly.expected[1])})"
+    if anomaly.quantity == GOLDEN:
+        return together(anomaly)
     value, usual = compared(anomaly.observed, *anomaly.expected, unit)
     if anomaly.peers:
         return f"{subject(anomaly)}{value}{of_requests(anomaly)}, {against(anomaly, unit)}"
     return f"{subject(anomaly)}{value}{of_requests(anomaly)} (usual {usual}){breadth(anomaly)}"
+
+
+def together(anomaly: Anomaly) -> str:
+    """`latency up (4.2 usual deviations) while traffic down (3.1): unusual together`; what drives it first."""
+    odd = [(name, far) for name, far in anomaly.parts if abs(far) >= AWRY] or list(anomaly.parts[:1])
+    said = [f"{name} {'up' if far > 0 else 'down'} ({abs(far):.1f}{'' if i else ' usual deviations'})" for i, (name, far) in
+            enumerate(odd)]  # fmt: skip
+    opposed = len(odd) > 1 and (odd[0][1] > 0) != (odd[1][1] > 0)
+    return f"{(' while ' if opposed else ' and ').join(said)}{': unusual together' if len(said) > 1 else ''}"
 
 
 def of_requests(anomaly: Anomaly) -> str:
@@ -105,7 +117,7 @@ def outcome(incident: Incident) -> str:
 
 def how_far(anomaly: Anomaly) -> str:
     """The distance from the usual band, where a factor says more than the numbers."""
-    if anomaly.peers:
+    if anomaly.peers or anomaly.quantity == GOLDEN:
         return ""  # has been said
     low, high = anomaly.expected
     if known(high) and high > 0 and anomaly.observed >= 1.5 * high:
@@ -137,7 +149,8 @@ def confidence(leading: Anomaly, threshold: float) -> str:
 def line(anomaly: Anomaly) -> str:
     """One anomaly as evidence: what, where in full, how far, and since when or how long."""
     labels = ", ".join(f"{plain(k, NAME)}={plain(v, NAME)}" for k, v in (*anomaly.labels, *anomaly.instance))
-    metric = "" if is_silence(anomaly) or subject(anomaly).endswith("is ") else f" — {plain(anomaly.metric, NAME)}"
+    named = is_silence(anomaly) or anomaly.quantity == GOLDEN or subject(anomaly).endswith("is ")
+    metric = "" if named else f" — {plain(anomaly.metric, NAME)}"
     lasted = f", over after {span((anomaly.ended - anomaly.started) / 1000)}" if anomaly.ended is not None else ""
     parts = [f"{finding(anomaly)}{metric}", how_far(anomaly), f"since {rfc3339(anomaly.started)}{lasted}"]
     return "; ".join(p for p in parts if p) + (f" [{plain(labels, 160)}]" if labels else "")
@@ -176,6 +189,8 @@ def now(anomaly: Anomaly) -> str:
     unit = unit_of(anomaly.unit, anomaly.metric, what(anomaly))
     if is_silence(anomaly):
         return f"nothing heard for {span(anomaly.current)}"
+    if anomaly.quantity == GOLDEN:
+        return f"{anomaly.current:.1f} from what is usual together, seldom over {anomaly.expected[1]:.1f}"
     return f"{amount(anomaly.current, unit)}, usual {band(*anomaly.expected, unit)}"
 
 
