@@ -143,7 +143,7 @@ class Detector:
 
     def _migrate(self, read: keep.Rest, own: list[tuple[str, str]]) -> None:
         """Go on with what the specs of then learned, under those of now, as far as it is about the same."""
-        old, opened = Side(self.register, self.judge), self.report
+        old, opened, together = Side(self.register, self.judge), self.report, self.together
         self._wire(*self._empty())
         other_seed = read.seed != self.register.seed
         renames = self._renamed(read, old.register)
@@ -153,6 +153,7 @@ class Detector:
             {rows[r]: a for r, a in opened.open.items() if r in rows}, opened.silent.values(), opened.known()
         )
         self._over = [opened.over(a, self.inputs.time) for r, a in opened.open.items() if r not in rows]
+        self._over += [opened.over(a, self.inputs.time) for a in self.together.take_over(together, rows)]
         before, now = dict(read.specs), dict(own)
         said = [f"spec {name}: new" for name in now if name not in before]
         said += [f"spec {name}: gone" for name in before if name not in now]
@@ -215,7 +216,7 @@ class Detector:
         if never:
             return []
         found = self._release(self._evict.idle(self.swept, self._idle)) + self.withhold.give_up(self.swept, self._idle)
-        found += self.together.end(self.swept, self._has_left)
+        found += self.together.end(self.swept, self._has_left) + self.together.give_up(self.swept, self._idle)
         self.together.sweep()
         return found
 

@@ -110,6 +110,31 @@ class Fleets:
             t.peers.release(left)
             self.settle()
 
+    def take_over(self, old: "Fleets") -> list[Anomaly]:
+        """Go on with what others know of instances whose aggregates are here; what was open of the rest, which is over."""
+        theirs, t = old.register.tables, self.register.tables
+        used, ours = theirs.fleets["fleet"][: theirs.fleets.used], t.aggregates["aggregate"]
+        at = self.register.index.aggregates.find(used["key"], ours["key"])
+        peers, left = theirs.peers["peer"][: theirs.peers.used], dict(old.open)
+        rows = self.register.find(theirs.rows["row"]["key"][peers["row"]])
+        for f in np.flatnonzero((used["key"] != 0) & (at >= 0)).tolist():
+            if ours["fleet"][at[f]] >= 0:
+                continue  # not compared any more
+            to = t.fleets.new()
+            t.fleets["fleet"][to] = used[f]
+            t.fleets["fleet"]["agg"][to], ours["fleet"][at[f]] = at[f], to + 1
+            ours["compared"][at[f]] = theirs.aggregates["aggregate"]["compared"][used["agg"][f]]
+            t.aggregates.touched[at[f]] = 1
+            for p in np.flatnonzero((peers["of"] == used["key"][f]) & (peers["key"] != 0) & (rows >= 0)).tolist():
+                one = t.peers.new()
+                t.peers["peer"][one] = peers[p]
+                t.peers["peer"]["fleet"][one], t.peers["peer"]["row"][one] = to, rows[p]
+                if p in left:
+                    self.open[one] = left.pop(p)
+        self.known |= old.known
+        self.settle()
+        return [left[p] for p in sorted(left)]
+
     def settle(self) -> None:
         """Know the instances by their keys."""
         self._index.build(self.register.tables.peers.used, self.register.tables.peers["peer"]["key"])

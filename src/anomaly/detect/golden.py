@@ -112,6 +112,22 @@ class Golden:
         """Know the groups by their keys."""
         self._index.build(self.register.tables.golden.used, self.register.tables.golden["golden"]["key"])
 
+    def take_over(self, old: "Golden", rows: dict[int, int]) -> list[Anomaly]:
+        """Go on with what others know of groups that are here; what was open of other groups, which is over."""
+        theirs, table, left = old.register.tables.golden, self.register.tables.golden, dict(old.open)
+        used, moved = theirs["golden"][: theirs.used], dict[int, int]()
+        here = (used["key"] != 0) & (self.register.find_groups(used["key"]) >= 0)
+        for g in np.flatnonzero(here).tolist():
+            to = moved[g] = table.new()
+            table["golden"][to] = used[g]
+            if g in left:
+                self.open[to] = left.pop(g)
+        kept = {rows[r]: each for r, each in old.reduced.items() if r in rows and each.golden in moved}
+        self.reduced |= {row: each._replace(golden=moved[each.golden]) for row, each in kept.items()}
+        self.known |= old.known
+        self.settle()
+        return [left[g] for g in sorted(left)]
+
     def calm(self) -> None:
         """Nothing is open."""
         table = self.register.tables.golden

@@ -96,6 +96,13 @@ class Shift:
         self.moved = {row: Moved(folded, told) for row, folded, told in memory.moved}
         self.follow()
 
+    def take_over(self, old: "Shift", rows: dict[int, int]) -> None:
+        """Go on with what another one knows of rows that are others here."""
+        for ours, theirs in ((self.held, old.held), (self.folded, old.folded)):
+            ours |= {rows[r]: (rows[whole], a) for r, (whole, a) in theirs.items() if r in rows and whole in rows}
+        self.moved |= {rows[whole]: moved for whole, moved in old.moved.items() if whole in rows}
+        self.follow()
+
     def follow(self) -> None:
         """Know the sums of which something lasts."""
         rows = self.register.tables.subjects["subject"]

@@ -79,6 +79,27 @@ class Together:
         self.golden.meet()
         return others
 
+    def take_over(self, old: "Together", rows: dict[int, int]) -> list[Anomaly]:
+        """Go on with what another one knows, by the rows that its judged rows have here; what was open and is over."""
+        self.shift.take_over(old.shift, rows)
+        return self.fleets.take_over(old.fleets) + self.golden.take_over(old.golden, rows)
+
+    def opened(self) -> list[Anomaly]:
+        """What is open of things judged together."""
+        return [*self.fleets.open.values(), *self.golden.open.values()]
+
+    def quiet(self) -> set[int]:
+        """Judged rows whose anomaly is open, and not told."""
+        return {*self.shift.held, *self.shift.folded}
+
+    def give_up(self, time: int, idle: int) -> list[Anomaly]:
+        """Anomalies from before a restart of those who did not come again for so long, ms: they end."""
+        found = []
+        for known in (self.fleets.known, self.golden.known):
+            for key in sorted((key for key, a in known.items() if time - a.time > idle), key=repr):
+                found.append(Report.over(known.pop(key), time))
+        return found
+
     def memory(self) -> Memory:
         """What is small."""
         known = sorted(self.fleets.known.values(), key=lambda a: a.id)
