@@ -36,6 +36,7 @@ YOUNG = 3_600.0  # seconds before which nothing is said of a group
 LEAST_SCALE, USUAL_SCALE = 0.25, 1.0
 CLOSEST = 0.95  # correlation: what is nearer would make a distance of nothing
 EDGE, ALONG = 2.2, 0.85  # deviations at the tail's quantile, and a decade further
+AWRY = 1.0  # usual sizes from which on a signal is one of those that are odd together
 CLIP = 3.5  # usual sizes that one minute may teach
 HELD = 0.03  # weight of a minute that is odd
 USUAL, LEAST = (2.2, 0.5), (1.9, 0.4)  # tail before anything is known, and a Gaussian's, the least
@@ -169,14 +170,23 @@ def learn(g, u, weight):  # type: ignore[no-untyped-def]
 
 @bare
 def part(g, u):  # type: ignore[no-untyped-def]
-    """The parts of the minute, into `u`; how far they are in what must be felt, together."""
+    """The parts of the minute, into `u`; how far they are in what must be felt, together. Saturation is felt by half."""
     felt = 0.0
     for i in range(SIGNALS):
         u[i] = math.nan
         if g.n[i] > 0.0:
             u[i] = g.z[i] / g.n[i] / math.sqrt(max(g.scale[i], LEAST_SCALE))
-            felt += min(max(g.beyond[i] / g.n[i], 0.0), 1.0)
+            felt += (0.5 if i == SATURATION else 1.0) * min(max(g.beyond[i] / g.n[i], 0.0), 1.0)
     return felt
+
+
+@inlined
+def awry(u, order, n, given):  # type: ignore[no-untyped-def]
+    """How many signals do harm: what is wrong with one alone, that one tells."""
+    found = 0
+    for place in range(given, n):
+        found += abs(u[order[place]]) >= AWRY
+    return found
 
 
 @bare
@@ -188,7 +198,7 @@ def turn(g, row, point, work, out, m):  # type: ignore[no-untyped-def]
     whole, d = distance(g, u, order, n, given, square), n - given
     v = max(math.sqrt(2.0 * whole) - math.sqrt(2.0 * d - 1.0), 0.0) if d > 0 else 0.0
     score = min(tail.surprise(v, g.quantile, g.excess, LEAST), SUREST) if g.seen >= YOUNG else 0.0
-    odd = score >= OPENS and felt >= 1.0 and n > 1
+    odd = score >= OPENS and felt >= 1.0 and awry(u, order, n, given) > 1
     event, reason = follow(g, 60.0, time, v, score, 1, odd, (LASTS, CALMS), NEW)
     if event != NOTHING:
         e = out[m]

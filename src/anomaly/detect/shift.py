@@ -141,7 +141,7 @@ class Shift:
         self._sums.pop(row, None)
         self.moved.pop(row, None)
         free = sorted(r for r, (whole, _) in self.folded.items() if whole == row)
-        return [a, *(self.folded.pop(r)[1] for r in free)]
+        return [a, *(spoken(self.folded.pop(r)[1], a.time) for r in free)]
 
     def _asked(self, row: int, time: int, moves: Direction | None) -> list[Anomaly]:
         """A cell of a sum is judged: who waits for it speaks, waits on, or is folded."""
@@ -151,7 +151,7 @@ class Shift:
             same = moves is a.direction or (row in self._sums and self._sums[row].direction is a.direction)
             is_due = time - step >= a.started if not same else time - a.time > self._patience(row)
             if is_due:
-                told.append(self.held.pop(r)[1])
+                told.append(spoken(self.held.pop(r)[1], time))
         return [*told, *self._fold(row, time)]
 
     def _fold(self, row: int, time: int) -> list[Anomaly]:
@@ -206,6 +206,11 @@ class Shift:
         """Milliseconds for which a member waits for a sum that moves."""
         spec = self.specs[int(self.report.judge.table["spec"][row])]
         return int(spec.min_duration * 1000) + CELLS * self._step(row)
+
+
+def spoken(a: Anomaly, time: int) -> Anomaly:
+    """An anomaly that is said only now."""
+    return msgspec.structs.replace(a, time=max(a.time, time))
 
 
 def side(verdicts: Verdicts, at: int) -> Direction | None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly
+from anomaly.detect.joint import AWRY
 from anomaly.dispatch.amounts import amount, band, compared, known, plain, span, sparkline, unit_of
 from anomaly.dispatch.severity import REMOVED, is_silence
 
@@ -16,7 +17,7 @@ TITLE = 100  # characters: one line of a phone
 SHOWN = 5  # anomalies in the text and the evidence
 NAME = 48  # characters of a name within a sentence
 MISSED = 10  # usual intervals without a sign of life that leave little doubt
-AWRY = 1.0  # usual deviations from which on a golden signal is spoken of
+NEARLY_NONE = 0.2  # share of the most that is usual
 DAY, YOUNG = 86_400.0, 600.0  # seconds of learning from which on we are sure of a daily rhythm, and under which of little
 
 PHRASES = {"value": "{metric}", "rate": "rate of {metric}"}
@@ -71,8 +72,10 @@ def what(anomaly: Anomaly) -> str:
 
 
 def against(anomaly: Anomaly, unit: str) -> str:
-    """`3.2 times its 11 peers (60–200 ms)`."""
-    middle, usual = anomaly.middle, band(*anomaly.expected, unit)
+    """`3.2 times its 11 peers (60–200 ms)`; where their middle is next to nothing, a factor of it says nothing."""
+    middle, high, usual = anomaly.middle, anomaly.expected[1], band(*anomaly.expected, unit)
+    if 0 < middle < NEARLY_NONE * high < NEARLY_NONE * anomaly.observed:
+        return f"{times(anomaly.observed / high)} the most of its {anomaly.peers} peers ({usual})"
     if middle > 0 and anomaly.observed >= 1.5 * middle:
         return f"{times(anomaly.observed / middle)} its {anomaly.peers} peers ({usual})"
     if middle > 0 and 0 <= anomaly.observed < middle:
