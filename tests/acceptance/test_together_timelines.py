@@ -195,6 +195,22 @@ def test_a_latency_that_the_traffic_explains_is_not_paged(times: float, pages: b
     assert len({a.dedup_key for a in shop.alerts}) <= 1
 
 
+def test_latency_up_while_traffic_falls_is_found_though_neither_is_a_fault_alone():
+    """Half the requests, 1.7 times as slow: no signal has the evidence of an alert, together they have."""
+    shop = learned()
+    shop.alerts.clear()
+    shop.said.clear()
+    shop.rate[:], shop.slow[:] = 15.0, 0.085
+    shop.live(1500)
+
+    assert max(a.score for a in shop.said if a.quantity != GOLDEN) < 6.0
+    assert len(shop.paged()) == len(shop.alerts) == 1
+    joint = next(a for a in shop.said if a.quantity == GOLDEN)
+    assert [name for name, _ in joint.parts][:2] == ["latency", "traffic"]
+    assert "latency is up" in shop.alerts[0].text
+    assert "while traffic is down" in shop.alerts[0].text
+
+
 def test_when_the_traffic_goes_and_the_latency_stays_the_page_comes():
     """What explained it is gone."""
     shop = learned()

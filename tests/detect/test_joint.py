@@ -98,7 +98,8 @@ def test_a_correlation_is_learned_from_the_past_and_believed_the_more_the_longer
     seen = float(g["seen"][0])
 
     assert seen == 2 * 86_400
-    assert joint.correlation(g[0], 0, 1) == pytest.approx(np.asarray(np.corrcoef(z.T))[0, 1] * seen / (seen + SHRUNK), abs=0.05)
+    numpys = float(np.asarray(np.corrcoef(z.T))[0, 1])
+    assert joint.correlation(g[0], 0, 1) == pytest.approx(numpys * seen / (seen + SHRUNK), abs=0.05)
     assert joint.correlation(g[0], 0, 2) == 0.0
 
 

@@ -53,12 +53,12 @@ def finding(anomaly: Anomaly) -> str:
 
 
 def together(anomaly: Anomaly) -> str:
-    """`latency up (4.2 usual deviations) while traffic down (3.1): unusual together`; what drives it first."""
+    """`latency is up (4.2) while traffic is down (3.1), usual deviations: odd together`; what drives it first."""
     odd = [(name, far) for name, far in anomaly.parts if abs(far) >= AWRY] or list(anomaly.parts[:1])
-    said = [f"{name} {'up' if far > 0 else 'down'} ({abs(far):.1f}{'' if i else ' usual deviations'})" for i, (name, far) in
-            enumerate(odd)]  # fmt: skip
+    said = [f"{name} is {'up' if far > 0 else 'down'} ({abs(far):.1f} usual deviations)" for name, far in odd]
     opposed = len(odd) > 1 and (odd[0][1] > 0) != (odd[1][1] > 0)
-    return f"{(' while ' if opposed else ' and ').join(said)}{': unusual together' if len(said) > 1 else ''}"
+    whole = " and ".join(said).replace(" usual deviations", "").replace(" and ", " while " if opposed else " and ", 1)
+    return f"{whole}, usual deviations: odd together" if len(odd) > 1 else said[0]
 
 
 def of_requests(anomaly: Anomaly) -> str:
