@@ -16,8 +16,10 @@ from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.points import Kind, Points
 from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly, Event
+from anomaly.detect.moment import Moments
 from anomaly.dispatch.alert import Alert, Severity
 from anomaly.engine import Engine
+from anomaly.host.explain_words import explained
 
 HOUR, DAY = 3_600, 86_400
 BOUNDS = np.array([0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5])
@@ -229,3 +231,16 @@ def test_a_healthy_week_of_a_fleet_gives_nothing():
 
     assert fleet.told() == []
     assert [a for a in fleet.said if a.quantity.endswith(AMONG) or a.quantity == GOLDEN] == []
+
+
+def test_an_explanation_of_the_service_says_which_instance_is_odd():
+    """Two hours in, of the mean latency of the whole service."""
+    shop = Cluster(1, 12, 30)
+    shop.slow[0, 4] *= 5.0
+    moments = Moments(lambda s: s.quantity == "mean" and not s.labels, T0 + 2 * HOUR * 1000)
+    moments.follow(shop.engine.detector(0))
+    shop.live(2 * HOUR + 300)
+
+    ((subject, moment),) = moments.found()
+    told = explained(subject, moment, shop.engine.specs[subject.spec], 6.0)
+    assert any(p.what == "peers" and "pod-0-4" in p.text and "times its 11 peers" in p.text for p in told.contributed)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.detector import Detector
 from anomaly.detect.episode import CALM, LIVE
 from anomaly.detect.explain import Parts, RatioParts, parts_of, ratio_parts_of
@@ -21,7 +22,8 @@ class Moment(NamedTuple):
     """A point, what was said of it, and why. `value` as judged; score, low, high NaN while not known; `learned` seconds.
 
     `parts` of the score; `loss` what the absence of nearly all traffic says beside, 0: nothing. `before` and `after`: the
-    row's episode (`episode.LIVE`), its phase CALM where there is none.
+    row's episode (`episode.LIVE`), its phase CALM where there is none. `beside`: what was open of what is judged together
+    with it, and `reduced` what made its anomaly count for less, both as last known then.
     """
 
     time: int
@@ -35,6 +37,8 @@ class Moment(NamedTuple):
     loss: float
     before: NDArray[np.void]
     after: NDArray[np.void]
+    beside: tuple[Anomaly, ...] = ()
+    reduced: tuple[str, ...] = ()
 
 
 class Moments:
@@ -68,7 +72,9 @@ class Moments:
             own.time[: late[0] if late.size else None].max(initial=self.newest.get(subject.key, 0))
         )
         if late.size:
-            self._found[subject.key] = subject, moment(detector.judge, row, own, int(late[0]))
+            beside, reduced = detector.together.beside(subject, row)
+            told = moment(detector.judge, row, own, int(late[0]))
+            self._found[subject.key] = subject, told._replace(beside=beside, reduced=reduced)
 
 
 def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from anomaly.config.models import ModelSpec
 from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly
 from anomaly.detect.fleets import Fleets
-from anomaly.detect.golden import Golden, HasLeft
+from anomaly.detect.golden import Golden, HasLeft, explained
 from anomaly.detect.golden import Memory as GoldenMemory
 from anomaly.detect.judge import Batch, Judge, Verdicts
 from anomaly.detect.register import Register
@@ -20,6 +20,7 @@ from anomaly.detect.report import Report
 from anomaly.detect.rows import Cells
 from anomaly.detect.shift import Memory as ShiftMemory
 from anomaly.detect.shift import Shift
+from anomaly.detect.subject import Subject
 
 
 class Memory(Struct, frozen=True):
@@ -87,6 +88,14 @@ class Together:
     def opened(self) -> list[Anomaly]:
         """What is open of things judged together."""
         return [*self.fleets.open.values(), *self.golden.open.values()]
+
+    def beside(self, who: Subject, row: int) -> tuple[tuple[Anomaly, ...], tuple[str, ...]]:
+        """What is open beside a judged row, of instances among their peers and of its group; what reduces its evidence."""
+        place = who.environment, who.group
+        same = [a for a in self.opened() if (a.environment, a.group) == place and (not a.peers or a.metric == who.metric)]
+        mine = tuple(a for a in same if not a.peers or who.instance in (None, a.instance))
+        reduced = self.golden.reduced.get(row)
+        return mine, (explained(reduced.whole.score, reduced.told),) if reduced else ()
 
     def quiet(self) -> set[int]:
         """Judged rows whose anomaly is open, and not told."""

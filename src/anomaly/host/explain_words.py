@@ -19,6 +19,7 @@ from anomaly.detect.explain import STATISTICS, Parts, RatioParts, is_known, lead
 from anomaly.detect.moment import Moment
 from anomaly.detect.subject import Subject
 from anomaly.dispatch.amounts import amount, band, span, unit_of
+from anomaly.dispatch.words import finding
 from anomaly.host.labelled import iso
 
 SHOWN = 0.05  # of a score: less is not spoken of
@@ -71,6 +72,8 @@ def explained(subject: Subject, m: Moment, spec: ModelSpec, threshold: float) ->
         reduced.append(
             Part("held", None, f"an episode has begun at {when(m.before)}: the value teaches little of what is usual")
         )
+    contributed += [Part("peers" if a.peers else "together", a.score, finding(a)) for a in m.beside]
+    reduced += [Part("explained", None, why) for why in m.reduced]
     return Explanation(
         environment=s.environment, group=s.group, metric=s.metric, quantity=s.quantity,
         labels=dict((*s.labels, *(s.instance or ()))), unit=s.unit, spec=spec.name, time=iso(m.time), value=m.value,
