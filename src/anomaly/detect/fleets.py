@@ -161,6 +161,7 @@ class Fleets:
                 one["phase"], one["started"], one["side"] = OPEN, a.started, 1 if a.direction is Direction.ABOVE else -1
                 one["score"] = one["spoken"] = a.score
                 one["observed"], self.open[p] = a.observed, a
+                t.peers.touched[p] = 1
 
     def _who(self, p: int) -> Subject:
         """What a peer's anomalies are about."""

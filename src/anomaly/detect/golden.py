@@ -157,7 +157,7 @@ class Golden:
             if a is not None:
                 one["phase"], one["started"], one["side"], one["observed"] = OPEN, a.started, 1, a.observed
                 one["score"] = one["spoken"] = a.score
-                self.open[g] = a
+                self.open[g], t.golden.touched[g] = a, 1
 
     def _combine(
         self, batch: Batch, verdicts: Verdicts, asked: NDArray[np.int64], cells: int

@@ -237,7 +237,7 @@ def beside(g, row, point, time, at, out, m):  # type: ignore[no-untyped-def]
 
 
 @bare
-def golden_of(a, signal, aggregates, groups, golden, count, index):  # type: ignore[no-untyped-def]
+def golden_of(a, signal, aggregates, groups, golden, touched, count, index):  # type: ignore[no-untyped-def]
     """The row of an aggregate's group; a new one knows nothing, and needs latency or errors to begin with. -1: none."""
     key = groups[aggregates[a].group].key
     slot = slot_of(index[0], golden.key, key)
@@ -245,7 +245,7 @@ def golden_of(a, signal, aggregates, groups, golden, count, index):  # type: ign
         if signal in (TRAFFIC, SATURATION):
             return np.int64(-1)
         row = taken(count, golden.chain)
-        g = golden[row]
+        g, touched[row] = golden[row], 1
         g.key, g.chain, g.minute = key, 0, -1
         g.quantile, g.excess = USUAL
         for i in range(SIGNALS):
@@ -289,7 +289,7 @@ def combine(batch, verdicts, asked, rows, known, golden, touched, count, index, 
         spec, one = table[r].spec, subjects[r]
         if signals[spec] < 0 or one.whole == 0 or aggregates[one.of].instanced != 0:
             continue
-        signal, at = signals[spec], golden_of(one.of, signals[spec], aggregates, groups, golden, count, index)
+        signal, at = signals[spec], golden_of(one.of, signals[spec], aggregates, groups, golden, touched, count, index)
         if at < 0:
             continue
         g, minute = golden[at], (time[i] - 1) // MINUTE

@@ -351,7 +351,7 @@ def compare(shown, n, state, judged, specs, limits, known, peers, fleets, touche
         if agg.fleet < 0:
             f = taken(counts[1], fleets.chain)
             fleets[f].key, fleets[f].agg, fleets[f].chain = agg.key, a, 0
-            agg.fleet, state.touched_aggregates[a] = f + 1, 1
+            agg.fleet, state.touched_aggregates[a], touched[1][f] = f + 1, 1, 1
         f = agg.fleet - 1
         fleet, found, dt = fleets[f], 0, shown[i].seconds
         while i < n and shown[i].agg == a and shown[i].end == end:
