@@ -5,6 +5,7 @@ gets. Every pod exports a request histogram by status code and a processor gauge
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from anomaly.detect.moment import Moments
 from anomaly.dispatch.alert import Alert, Severity
 from anomaly.engine import Engine
 from anomaly.host.explain_words import explained
+from anomaly.state import Layout, Snapshot
 
 HOUR, DAY = 3_600, 86_400
 BOUNDS = np.array([0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5])
@@ -169,8 +171,9 @@ def test_a_common_shift_is_one_anomaly_of_the_group_and_says_how_many_move():
     assert len(shop.told()) == 1
 
 
-def learned() -> Cluster:
-    """A service whose latency follows its load, after a day of it."""
+@cache
+def lived() -> tuple[Cluster, Snapshot, dict[str, Layout]]:
+    """A service whose latency follows its load, after a day of it, and all that was learned."""
     shop = Cluster(1, 2, 30, rate=30.0)
     wander = np.random.default_rng(2).normal(0.0, 0.15, DAY // 300 + 1)
 
@@ -178,15 +181,24 @@ def learned() -> Cluster:
         busy = np.exp(wander[second // 300])
         shop.rate[:], shop.slow[:] = 30.0 * busy, 0.05 * busy
 
-    return shop.live(DAY, vary)
+    detector = shop.live(DAY, vary).engine.detector(0)
+    return shop, detector.gather(1), dict(detector.layouts())
+
+
+def learned() -> Cluster:
+    """One that goes on from there."""
+    before, snapshot, layouts = lived()
+    shop = Cluster(1, 2, 30)
+    shop.at, shop._counts = before.at, before._counts.copy()
+    shop.engine.detector(0).put(1, snapshot.parts, layouts)
+    shop.engine.detector(0).settle(snapshot.rest)
+    return shop
 
 
 @pytest.mark.parametrize(("times", "pages"), [(3.0, False), (1.0, True)], ids=["with traffic", "without"])
 def test_a_latency_that_the_traffic_explains_is_not_paged(times: float, pages: bool):
     """Three times as slow: with three times the traffic it is what always was so, without it is a fault."""
     shop = learned()
-    shop.alerts.clear()
-    shop.said.clear()
     shop.rate[:], shop.slow[:] = 30.0 * times, 0.15
     shop.live(1500)
 
@@ -200,8 +212,6 @@ def test_a_latency_that_the_traffic_explains_is_not_paged(times: float, pages: b
 def test_latency_up_while_traffic_falls_is_found_though_neither_is_a_fault_alone():
     """Half the requests, 1.7 times as slow: no signal has the evidence of an alert, together they have."""
     shop = learned()
-    shop.alerts.clear()
-    shop.said.clear()
     shop.rate[:], shop.slow[:] = 15.0, 0.085
     shop.live(1500)
 
