@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from anomaly.config.check import Found, doubles
 from anomaly.config.mistake import shown
-from anomaly.config.models import DEFAULT, Model, ModelSpec
+from anomaly.config.models import DEFAULT, Model, ModelSpec, Peers, Sum
 
 KINDS = ("gauge", "counter", "histogram")
 
@@ -30,6 +30,8 @@ def spec_mistakes(spec: ModelSpec) -> Iterator[Found]:
             yield Found(f"errors.{name}", "is empty; no series would be an error")
     if spec.bad is not None and not (ratio and 0 < spec.bad <= 1):
         yield Found("bad", f"{spec.bad} must be a share (more than 0, at most 1) of a spec of model ratio")
+    if spec.peers is not Peers.NONE and spec.sum is Sum.NONE:
+        yield Found("peers", f"{spec.peers.value} needs a sum: instances or group; with sum: none nothing is put together")
     for name in ("min_deviation", "min_relative", "min_events", "bad_events"):
         if getattr(spec, name) < 0:
             yield Found(name, f"{getattr(spec, name)} is negative; write 0 for no minimum")

@@ -47,6 +47,14 @@ class Sum(StrEnum):
     NONE = "none"  # no aggregate: each series for itself
 
 
+class Peers(StrEnum):
+    """Whether the instances of a group are compared with one another, and what one that is odd among them comes to."""
+
+    NONE = "none"  # not compared: a load balancer that gives one of them less is no fault
+    WARNING = "warning"  # supports an incident, and pages nobody by itself
+    PAGES = "pages"  # as what the spec's other anomalies come to
+
+
 class Match(Frozen, frozen=True):
     """All of these hold: the metric's name fits one of `metric`; its unit is one of `unit`; each label fits its pattern."""
 
@@ -96,6 +104,12 @@ class ModelSpec(Frozen, frozen=True):
     bad: float | None = None  # at or past this the anomaly is a fault whatever was usual
     bad_events: float = 20.0  # of at least so many
     absence: bool = False  # the silence of a group that reports this is an anomaly
+    peers: Peers = Peers.NONE  # are the instances compared with one another
+
+    @property
+    def compares(self) -> bool:
+        """Whether instances are compared: there has to be an aggregate of theirs."""
+        return self.peers is not Peers.NONE and self.sum is not Sum.NONE
 
 
 DEFAULT = "default"  # the name of the spec that takes what no other one does

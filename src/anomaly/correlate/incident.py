@@ -25,6 +25,7 @@ class Told(Struct, kw_only=True):
     rank: int = 0  # how telling the leading evidence was, 0 the most (see dispatch.severity)
     groups: tuple[str, ...] = ()
     started: int = 0
+    named: bool = False  # instances that are odd among their peers
     reason: str = ""
     budget: str = ""  # what the incident is to the alert budget (see dispatch.budget)
     surprise: float = 0.0  # the greatest so far, in decades of a rate per week; counts from `reached` 1 on

@@ -7,6 +7,9 @@ from msgspec import Struct
 from anomaly.config.models import Direction, Signal
 from anomaly.decode.identity import Labels
 
+AMONG = " among peers"  # behind the quantity in which an instance is compared with its peers
+GOLDEN = "golden signals"  # quantity of the joint judgement of a group's golden signals
+
 
 class Event(StrEnum):
     """What happened to the episode."""
@@ -51,6 +54,11 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     bad: bool  # the spec's `bad` level was reached
     learned: float
     points: tuple[tuple[int, float], ...]
+    peers: int = 0  # of an instance among its peers: how many others it was compared with
+    middle: float = 0.0  # and their median
+    breadth: tuple[int, int] | None = None  # of a group: how many of how many series it is put together of do the same
+    parts: tuple[tuple[str, float], ...] = ()  # golden signals: by signal how far it is off, with its sign, the driver first
+    reduced_by: tuple[str, ...] = ()  # what made the score smaller
     reason: str = ""  # of a close: "back to normal", "new normal", "series ended", "heard again"
 
     @property

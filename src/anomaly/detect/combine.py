@@ -92,6 +92,8 @@ class Combine:
         if spec.signal is Signal.LATENCY:
             agg["fewest"] = spec.min_events
         agg["asked"] |= spec.signal is Signal.TRAFFIC
+        if spec.compares and agg["fleet"] == 0:
+            agg["fleet"] = -1
         for quantity in OF_SIGNAL.get(spec.signal, OF_OTHERS):
             if self.tables.aggregates["judged"][a, QUANTITIES.index(quantity)] < 0:
                 self._judge(a, quantity, spec, number)
@@ -115,6 +117,7 @@ class Combine:
         a, new = self._aggregate(self._key(rest, spec, "ratio"), row, rest, spec, RATIO, LANES, lateness)
         if new:
             self._judge(a, "error ratio", spec, number)
+            self.tables.aggregates["aggregate"]["fleet"][a] = -1 if spec.compares else 0
         self._join(row, a, ERROR if is_error(spec.errors, seen.labels + seen.instance) else TOTAL, 1)
 
     def _key(self, series: Series, spec: ModelSpec, what: str) -> int:

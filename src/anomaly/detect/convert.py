@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from anomaly.compiled import bare, fetch, inlined
 from anomaly.decode.points import Flag
-from anomaly.detect.grid import MOST_CLOSED, contribute
+from anomaly.detect.grid import MOST_CLOSED, MOST_SHOWN, contribute
 from anomaly.detect.writer import of_another
 
 # What became of a point: exactly one of these.
@@ -288,6 +288,8 @@ def convert(begin, points, state, through, outcome, values, used, closed, delta,
         if row.members >= 0:
             room = closed.agg.size - closed.used[0], closed.lanes.size - closed.used[1]
             if room[0] < MEMBERSHIPS * MOST_CLOSED or room[1] < MEMBERSHIPS * MOST_CLOSED * widest:
+                return i
+            if closed.shown.size - closed.used[2] < MEMBERSHIPS * MOST_SHOWN:
                 return i
         outcome[i] = CONVERTED
         kind = points.kind[i]

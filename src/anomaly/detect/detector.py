@@ -30,6 +30,7 @@ from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.score import Score
 from anomaly.detect.text import to_text
+from anomaly.detect.together import Together
 from anomaly.detect.waiting import Waiting
 from anomaly.detect.withhold import Withhold
 from anomaly.state import Layout, Part, Snapshot
@@ -73,7 +74,8 @@ class Detector:
         self.register, self.judge = register, judge
         self.report = Report(self.specs, register.subjects, judge)
         self.withhold = Withhold(register, judge, self.report)
-        self.score = Score(register, judge, self.report, self.withhold, self.counts)
+        self.together = Together(self.specs, register, judge, self.report)
+        self.score = Score(register, judge, self.report, self.withhold, self.together, self.counts)
         self._evict, self._keep = Evict(register, judge), keep.Keep(register, judge, self.beside)
 
     @property
@@ -98,7 +100,7 @@ class Detector:
 
     def restore(self, anomalies: Iterable[Anomaly]) -> None:
         """Take over anomalies that were open before a restart: no second opening, and the frozen band decides the end."""
-        self.report.restore(anomalies)
+        self.report.restore(self.together.restore(anomalies))
         self._reopen()
 
     def layouts(self) -> Mapping[str, Layout]:
@@ -127,6 +129,7 @@ class Detector:
         self._keep.settle(read.tables, read.beside)
         self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
+        self.together.settle(read.together)
         self.withhold.settle()
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
@@ -141,7 +144,7 @@ class Detector:
 
     def _migrate(self, read: keep.Rest, own: list[tuple[str, str]]) -> None:
         """Go on with what the specs of then learned, under those of now, as far as it is about the same."""
-        old, opened = Side(self.register, self.judge), self.report
+        old, opened, together = Side(self.register, self.judge), self.report, self.together
         self._wire(*self._empty())
         other_seed = read.seed != self.register.seed
         renames = self._renamed(read, old.register)
@@ -151,6 +154,7 @@ class Detector:
             {rows[r]: a for r, a in opened.open.items() if r in rows}, opened.silent.values(), opened.known()
         )
         self._over = [opened.over(a, self.inputs.time) for r, a in opened.open.items() if r not in rows]
+        self._over += [opened.over(a, self.inputs.time) for a in self.together.take_over(together, rows)]
         before, now = dict(read.specs), dict(own)
         said = [f"spec {name}: new" for name in now if name not in before]
         said += [f"spec {name}: gone" for name in before if name not in now]
@@ -169,7 +173,7 @@ class Detector:
         return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases)
 
     def _parts(self) -> keep.Parts:
-        small = self.inputs, self.absence, self.waiting, self.report, self.sources, self.counts
+        small = self.inputs, self.absence, self.waiting, self.report, self.together, self.sources, self.counts
         return keep.Parts(*small, self.said, self.swept, self.freed)
 
     def detect(self, block: Block) -> list[Anomaly | Tick]:
@@ -212,7 +216,10 @@ class Detector:
         never, self.swept = self.swept == NEVER_SWEPT, self.inputs.time // every * every
         if never:
             return []
-        return self._release(self._evict.idle(self.swept, self._idle)) + self.withhold.give_up(self.swept, self._idle)
+        found = self._release(self._evict.idle(self.swept, self._idle)) + self.withhold.give_up(self.swept, self._idle)
+        found += self.together.end(self.swept, self._has_left) + self.together.give_up(self.swept, self._idle)
+        self.together.sweep()
+        return found
 
     def _release(self, rows: NDArray[np.int32]) -> list[Anomaly]:
         """Forget series; their open anomalies end."""
@@ -220,7 +227,7 @@ class Detector:
 
         def end(judged: int) -> None:
             if judged in self.report.open:
-                found.append(self.report.ended(judged, self.inputs.time))
+                found.extend(self.together.ended(judged, self.inputs.time))
 
         self._evict.release(rows, end)
         return found
@@ -325,12 +332,15 @@ class Detector:
             row = tables.aggregates["aggregate"][of] if whole else rows[of]
             heard = int(groups["last"][row["group"]])
             if self.absence.has_left(heard, self.inputs.time):
-                found.append(self.report.ended(judged, self.inputs.time))
+                found += self.together.ended(judged, self.inputs.time)
             elif not whole:
                 patience = max(ENDED_AFTER_MARKER if row["stale"] else ENDED, int(10.0 * row["interval"]))
                 if row["last"] > 0 and heard - row["last"] > patience:
-                    found.append(self.report.ended(judged, int(row["last"]) + patience))
-        return found
+                    found += self.together.ended(judged, int(row["last"]) + patience)
+        return found + self.together.end(self.inputs.time, self._has_left)
+
+    def _has_left(self, heard: int) -> bool:
+        return bool(self.absence.has_left(heard, self.inputs.time))
 
     def _tick(self, found: list[Anomaly]) -> list[Tick]:
         """How far time went on, unless something else said so lately."""

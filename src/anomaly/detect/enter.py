@@ -71,7 +71,7 @@ PLAN = np.dtype(
     [
         ("key", "u8"), ("name", "u8"), ("ratio", "u8"), ("spec", "i2"), ("sum", "u1"), ("members", "u1"), ("averaged", "u1"),
         ("traffic", "u1"), ("ignored", "u1"), ("watched", "u1"), ("more", "u1"), ("over", "u1"), ("role", "u1"),
-        ("long", "u1"),
+        ("long", "u1"), ("compared", "u1"),
     ]
 )  # fmt: skip
 
@@ -182,6 +182,7 @@ def aggregate_of(key, row, plan, quantity, lateness, least, new, parts, state, b
     agg.key, agg.lateness, agg.head, agg.width, agg.group = key, lateness, -1, LANES, row.group
     agg.reading, agg.labelled = MEAN if plan.averaged != 0 else SUM, plan.sum == INSTANCES or least != 0
     agg.asked, agg.least = plan.traffic, least
+    agg.fleet = -1 if plan.compared != 0 and least == 0 else 0
     agg.text_at = described(new, parts, least, book)
     agg.text_len = book.used[AGGREGATE_TEXT][0] - agg.text_at
     agg.lanes_at, agg.lanes_len = book.used[LANE_PLACES][0], CELLS * LANES

@@ -35,6 +35,9 @@ MISSING = 3.0
 
 SLACK = 1.1  # an export "every 10 s" comes every 10.02 s
 
+# Members are compared so often at most, ms: what they have in common lasts longer. So many of one sum at most.
+COMPARED, MOST_SHOWN = 30_000, 4_096
+
 # A contribution reaches back over so many cells at most, which bounds what one point can close.
 REACH = 32
 MOST_CLOSED = REACH + 3 * CELLS
@@ -228,6 +231,25 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
             put(state, m, slot, held / span, gained, summed, seconds, delta, buckets, warming)
 
 
+@bare
+def show(state, a, cells, index):  # type: ignore[no-untyped-def]
+    """Hand out what each member last said, so that its instance can be compared with its peers."""
+    agg = state.aggregates[a]
+    end, m, left, n = agg.first * agg.step, agg.head, MOST_SHOWN, cells.used[2]
+    seconds = min((end - agg.compared) / 1000.0, MISSING * max(agg.step, COMPARED) / 1000.0)
+    agg.compared = end
+    while m >= 0 and left > 0:
+        member, row = state.members[m], state.rows[state.members[m].row]
+        heard = row.last > 0 and row.stale == 0 and end - row.last <= MISSING * pace(agg, row)
+        if heard and 0 < member.lane < LANES and not is_warming(state, row, row.last):
+            one = cells.shown[n]
+            one.end, one.point, one.agg, one.member = end, index, a, m
+            one.gained, one.summed, one.seconds = member.gained, member.summed, seconds
+            n, left = n + 1, left - 1
+        m = member.next_of_agg
+    cells.used[2] = n
+
+
 @inlined
 def contribute(state, m, base, time, gained, summed, delta, buckets, cells, index):  # type: ignore[no-untyped-def]
     """What a row gained over (base, time], as one of its memberships sees it; base 0: nothing is known to be gained."""
@@ -263,3 +285,5 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
         agg.pending -= 1
     if may_settle(agg):
         settle(state, a, cells, index)
+        if agg.fleet != 0 and agg.first * agg.step - agg.compared >= COMPARED:
+            show(state, a, cells, index)

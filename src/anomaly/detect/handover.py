@@ -45,6 +45,9 @@ def _reports(donor: Detector, to: Detector, rows: dict[int, int], names: set[tup
     opened = {rows[r]: a for r, a in donor.report.open.items() if r in rows}
     others = [a for a in (*donor.report.silent.values(), *donor.report.known()) if (a.environment, a.group) in names]
     to.report.open.update(opened)
+    before = {a.id for a in to.together.opened()}
+    to.together.take_over(donor.together, rows)
+    quiet, joint = to.together.quiet(), [a for a in to.together.opened() if a.id not in before]
     if others:
         to.report.restore(others)
-    return [*opened.values(), *others]
+    return [*(a for row, a in opened.items() if row not in quiet), *joint, *others]

@@ -167,7 +167,7 @@ class Judge:
         self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)  # 1: changed since somebody set it to 0
         never = math.inf
         limits = [(s.min_events, never if s.bad is None else s.bad, s.bad_events) for s in specs]
-        self._limits = np.array(limits, np.float64).reshape(-1, 3)
+        self.limits = np.array(limits, np.float64).reshape(-1, 3)
         self._season = np.array([s.season for s in specs], np.uint8)
         self.slots = 0
         self.free: list[int] = []  # slots to be used again
@@ -244,6 +244,6 @@ class Judge:
         out, events = (np.empty(n), np.empty((n, 4)), np.empty(n, np.uint8)), np.empty(n, EVENT)
         self.episodes.reserve(n)
         episodes = self.episodes.parameters, self.episodes.open_at, self.episodes.arrays
-        state = self.table, self._limits, self.bank.state, self.ratios.state, self.recent.rings
+        state = self.table, self.limits, self.bank.state, self.ratios.state, self.recent.rings
         m = walk(self.ahead, batch, *state, *episodes, self.touched, outcome, out, events)
         return Verdicts(*out, first(events, m))

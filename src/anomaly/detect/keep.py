@@ -22,6 +22,7 @@ from anomaly.detect.episode import EVER
 from anomaly.detect.judge import Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
+from anomaly.detect.together import Memory, Together
 from anomaly.detect.waiting import Waiting
 from anomaly.state import USED, Borrowed, Part, Table, ahead, gather, refuse_newer
 
@@ -51,6 +52,7 @@ class Rest(msgspec.Struct, kw_only=True):
     silent: list[Anomaly]
     known: list[Anomaly]
     epochs: list[tuple[str, int, list[int]]] = []
+    together: Memory = Memory()
     beside: str = ""  # the key of what is kept beside
     aliases: dict[str, str] = {}  # under which the labels have their names
     version: int = VERSION
@@ -131,7 +133,7 @@ class Keep:
     def settle(self, rests: Mapping[str, Sequence[int]], beside: str) -> None:
         """Take over what `Table.rest` gave, and make what follows from the rows; `beside` is the key of then."""
         for table in self._own:
-            table.settle(list(rests[table.name]))
+            table.settle(list(rests.get(table.name, (0, -1, 0))))  # a version before ours had no such table
         if self.beside and beside == self.beside.key:
             self.beside.table.settle(list(rests[self.beside.table.name]))
             self.beside.settle()
@@ -168,6 +170,7 @@ class Parts:
     absence: Absence
     waiting: Waiting
     report: Report
+    together: Together
     sources: dict[str, int]
     counts: Counter[str]
     said: int
@@ -198,6 +201,7 @@ def rest_of(p: Parts, seed: int, specs: Sequence[ModelSpec], kept: Keep) -> Rest
         open=sorted(p.report.open.items()),
         silent=[p.report.silent[key] for key in sorted(p.report.silent)],
         known=p.report.known(),
+        together=p.together.memory(),
     )
 
 

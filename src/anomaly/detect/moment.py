@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.detector import Detector
 from anomaly.detect.episode import LIVE, OPEN, PENDING
 from anomaly.detect.explain import Loss, Parts, RatioParts, gone_part, is_known, parts_of, ratio_parts_of
@@ -21,7 +22,8 @@ class Moment(NamedTuple):
     """A point, what was said of it, and why. `value` as judged; score, low, high NaN while not known; `learned` seconds.
 
     `parts` of the score; `loss` what the absence of traffic says beside, None: this is no traffic. `before` and `after`:
-    the row's episode (`episode.LIVE`), its phase CALM where there is none.
+    the row's episode (`episode.LIVE`), its phase CALM where there is none. `beside`: what was open of what is judged together
+    with it, and `reduced` what made its anomaly count for less, both as last known then.
     """
 
     time: int
@@ -35,6 +37,8 @@ class Moment(NamedTuple):
     loss: Loss | None
     before: NDArray[np.void]
     after: NDArray[np.void]
+    beside: tuple[Anomaly, ...] = ()
+    reduced: tuple[str, ...] = ()
 
 
 class Moments:
@@ -70,7 +74,9 @@ class Moments:
         self.newest[subject.key] = int(spoken)
         asked = np.flatnonzero(mine & late & np.isfinite(own.value))
         if asked.size:
-            self._found[subject.key] = subject, moment(judge, row, own, int(asked[0]))
+            beside, reduced = detector.together.beside(subject, row)
+            told = moment(judge, row, own, int(asked[0]))
+            self._found[subject.key] = subject, told._replace(beside=beside, reduced=reduced)
 
 
 def family(judge: Judge, row: int) -> list[int]:

@@ -135,6 +135,7 @@ class Plans:
             plan["spec"], plan["name"] = self._place[id(spec)], key_of(self.seed, spec.name)
             plan["sum"], plan["members"], plan["averaged"] = OVER[spec.sum], spec.members, is_averaged(seen)
             plan["traffic"] = spec.signal is Signal.TRAFFIC
+            plan["compared"] = spec.compares
             plan["long"] = plan["traffic"] and spec.pages and spec.sum is Sum.GROUP
 
     def place(self, spec: ModelSpec) -> int:

@@ -40,6 +40,7 @@ def _calm(detector: Detector) -> None:
     groups["open"] = 0
     table.touched[: table.used] = 1
     detector.report.silent.clear()
+    detector.together.calm()
 
 
 def _read(detector: Detector, source: str) -> None:

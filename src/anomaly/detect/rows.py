@@ -11,6 +11,7 @@ label      who a row is: its text (what `decode.identity.pack` wrote, without en
 histogram  `count` and the first `used` buckets of a histogram's last point; `row` whose it is.
 member     a row's part in an aggregate: `next_of_row` and `next_of_agg` chain them, -1 ends. `gained` and `summed` are its
            last contributions per second, which stand in for it while it is late. `role` says what it adds and where.
+           `peer` is 1 + the row of its instance among `peers.PEER`, 0: not looked up.
 aggregate  a group's sum on a time grid: `step` ms, 0 until the members' interval is known; `first` the number of the oldest
            open cell (cell c covers the milliseconds (c * step, (c + 1) * step]); `pending` members have not passed it yet.
            CELLS cells of `width` lanes are open at a time: seconds covered (of a distribution: observations that count in
@@ -18,7 +19,8 @@ aggregate  a group's sum on a time grid: `step` ms, 0 until the members' interva
            are those buckets' upper bounds, rising, and their lanes. `fewest` observations make a mean. Its text is that of a
            member; `labelled` and `instanced` say what of it holds for all. `least` ms that a cell has at least, 0: as its
            members come; `asked`: it counts requests; `unknown`: members whose gain is not known, since a cell was closed.
-           `judged` (4,) are the rows that judge it, by QUANTITIES, -1: none.
+           `judged` (4,) are the rows that judge it, by QUANTITIES, -1: none. `fleet`: its instances are compared with one
+           another, -1: from now on, else 1 + the row of `peers.FLEET`; `compared` ms when they last were.
 group      who is watched for silence: `last` ms, `arrivals` of separate moments, `alive` rows without a stale marker;
            `source` and `through` the numbers of the source and of the input that it came by; `seen` ms and `active` ms of
            the source's clock when it was last found to have been heard; `spread` not 0: a giant, of which other partitions
@@ -32,6 +34,17 @@ scope      an environment, or a metric in one (`above` is then the environment's
            limit. `key` 0: free, and `above` the next free one.
 subject    what a judged row is about: `of` the row of a series, or of an aggregate if `whole`; `quantity` of QUANTITIES;
            `withheld`: not learned yet.
+fleet      the instances of an aggregate: `key` the aggregate's, `agg` its row; `quantile` and `excess` the tail (`tail`) of
+           how far one of them is off its peers.
+peer       one instance of a fleet (`of` the fleet's key): `a`, `b` what it said of late (`peers`), `w` the seconds for
+           which, both fading; `known` seconds that it was heard, `last` ms when; `looked` ms when it was last compared. Its
+           episode: `started` ms, `score` greatest so far, of which it was spoken at `spoken`, `observed` the value there,
+           `lasted` and `calm` seconds, `phase`, `side`. `row` one of its series.
+golden     the golden signals of a group (`joint`): `key` the group's, `minute` the number of the one under way; by signal
+           `z` the signed surprises of its values added up, `n` how many, `beyond` how far each is in what must be felt;
+           `newest` of them of the traffic, `past` its part of the minute before; `scale` mean squares and `along` mean
+           products of such parts, of `seen` seconds; `quantile` and `excess` the tail of their joint distance. Its episode
+           as a peer's.
 
 Times are int64 ms since the epoch, spacings ms, amounts in the unit of the series. A `key` is a seeded 64-bit hash of who a
 thing is; 0 in a row that is free.
@@ -74,7 +87,7 @@ BUCKETS = np.dtype(
 MEMBER = np.dtype(
     [
         ("gained", "f8"), ("summed", "f8"), ("row", "i4"), ("agg", "i4"), ("next_of_row", "i4"), ("next_of_agg", "i4"),
-        ("lane", "i4"), ("role", "u1"), ("counted", "u1"), ("resolved", "u1"), ("spare", "u1"),
+        ("lane", "i4"), ("role", "u1"), ("counted", "u1"), ("resolved", "u1"), ("spare", "u1"), ("peer", "i4"),
     ]
 )  # fmt: skip
 AGGREGATE = np.dtype(
@@ -83,7 +96,7 @@ AGGREGATE = np.dtype(
         ("bounds_at", "i8"), ("text_at", "i8"), ("lanes_len", "i4"), ("bounds_len", "i4"), ("text_len", "i4"),
         ("width", "i4"), ("head", "i4"), ("pending", "i4"), ("group", "i4"), ("fewest", "f4"), ("reading", "u1"),
         ("cumulated", "u1"), ("delta", "u1"), ("labelled", "u1"), ("instanced", "u1"), ("asked", "u1"), ("unknown", "u2"),
-        ("least", "i8"),
+        ("least", "i8"), ("compared", "i8"), ("fleet", "i4"), ("spared", "u4"),
     ]
 )  # fmt: skip
 BOUND = np.dtype([("upper", "f8"), ("lane", "i4"), ("spare", "u4")])
@@ -97,6 +110,26 @@ GROUP = np.dtype(
 )  # fmt: skip
 FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("born", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
 SUBJECT = np.dtype([("of", "i4"), ("whole", "u1"), ("quantity", "u1"), ("withheld", "u1"), ("spare", "u1")])
+FLEET = np.dtype([("key", "u8"), ("agg", "i4"), ("chain", "i4"), ("quantile", "f4"), ("excess", "f4")])
+TOLD = [
+    ("started", "i8"), ("score", "f4"), ("spoken", "f4"), ("observed", "f4"), ("lasted", "f4"), ("calm", "f4"),
+    ("phase", "i1"), ("side", "i1"), ("rest", "u2"),
+]  # fmt: skip
+PEER = np.dtype(
+    [
+        ("key", "u8"), ("of", "u8"), ("last", "i8"), ("looked", "i8"), ("fleet", "i4"), ("row", "i4"), ("a", "f4"),
+        ("b", "f4"), ("w", "f4"), ("known", "f4"), *TOLD,
+    ]
+)  # fmt: skip
+SIGNALS = 4  # latency, traffic, errors, saturation
+PAIRS = SIGNALS * (SIGNALS - 1) // 2
+GOLDEN = np.dtype(
+    [
+        ("key", "u8"), ("minute", "i8"), ("z", "f4", (SIGNALS,)), ("n", "f4", (SIGNALS,)), ("beyond", "f4", (SIGNALS,)),
+        ("scale", "f4", (SIGNALS,)), ("along", "f4", (PAIRS,)), ("newest", "f4"), ("past", "f4"), ("seen", "f4"),
+        ("quantile", "f4"), ("excess", "f4"), ("chain", "i4"), *TOLD,
+    ]
+)  # fmt: skip
 SCOPE = np.dtype([("key", "u8"), ("text_at", "i8"), ("text_len", "i4"), ("above", "i4"), ("rows", "i4"), ("refused", "i4")])
 
 
@@ -140,12 +173,16 @@ class Tables:
         self.subjects = Table("subjects", {"subject": (SUBJECT, 0)}, (), ("subject", "of"))
         self.scope_text = Pool("text", "scope", np.uint8)
         self.scopes = Table("scopes", {"scope": (SCOPE, 0)}, (self.scope_text,), ("scope", "above"))
+        self.fleets = Table("fleets", {"fleet": (FLEET, 0)}, (), ("fleet", "chain"))
+        self.peers = Table("peers", {"peer": (PEER, 0)}, (), ("peer", "row"))
+        self.golden = Table("golden", {"golden": (GOLDEN, 0)}, (), ("golden", "chain"))
         self.refused = Table("refused", {"key": (np.uint64, 0)})  # series that were announced past a limit
 
     def all(self) -> tuple[Table, ...]:
         """Every table, in the order in which they are written."""
         whole = self.rows, self.labels, self.histograms, self.members, self.aggregates
-        return *whole, self.groups, self.families, self.subjects, self.scopes, self.refused
+        others = self.groups, self.families, self.subjects, self.scopes, self.refused
+        return *whole, *others, self.fleets, self.peers, self.golden
 
     def state(self) -> State:
         """The arrays as they are now."""
@@ -156,7 +193,8 @@ class Tables:
 
 
 class Cells(NamedTuple):
-    """Closed cells as the kernels hand them out; `used` is (cells, lanes)."""
+    """Closed cells as the kernels hand them out, and what members said where they are compared, a row each: `gained` and
+    `summed` as in `member`. `used` is (cells, lanes, members)."""
 
     agg: NDArray[np.int32]
     end: NDArray[np.int64]  # ms
@@ -164,15 +202,27 @@ class Cells(NamedTuple):
     at: NDArray[np.int64]
     lanes: NDArray[np.float64]
     used: NDArray[np.int64]
+    shown: NDArray[np.void]  # SHOWN
 
 
-def cells(count: int, lanes: int) -> Cells:
-    """Room for `count` closed cells of `lanes` lanes altogether."""
+# What a member said when its aggregate was compared, `seconds` after it last was: at the end of cell `end`, found at point
+# `point` of the batch.
+SHOWN = np.dtype(
+    [
+        ("end", "i8"), ("point", "i8"), ("gained", "f8"), ("summed", "f8"), ("seconds", "f8"), ("agg", "i4"),
+        ("member", "i4"),
+    ]
+)  # fmt: skip
+
+
+def cells(count: int, lanes: int, shown: int = 0) -> Cells:
+    """Room for `count` closed cells of `lanes` lanes altogether, and for `shown` members."""
     return Cells(
         np.zeros(count, np.int32),
         np.zeros(count, np.int64),
         np.zeros(count, np.int64),
         np.zeros(count, np.int64),
         np.zeros(lanes),
-        np.zeros(2, np.int64),
+        np.zeros(3, np.int64),
+        np.zeros(shown, SHOWN),
     )

@@ -8,24 +8,29 @@ from numpy.typing import NDArray
 from anomaly.decode.points import Kind, Points
 from anomaly.detect import quantile
 from anomaly.detect.anomaly import Anomaly
-from anomaly.detect.convert import OTHER_WRITER, OUTCOMES, WARMING, Columns, Values, convert, room
+from anomaly.detect.convert import MEMBERSHIPS, OTHER_WRITER, OUTCOMES, WARMING, Columns, Values, convert, room
+from anomaly.detect.grid import MOST_SHOWN
 from anomaly.detect.judge import Batch, Judge
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.rows import DISTRIBUTION, MEAN, RATIO, Cells, cells
+from anomaly.detect.together import Together
 from anomaly.detect.withhold import Withhold
 from anomaly.pool import grown
 
 CLOSED_CELLS = 4_096  # that the conversion may close before they are judged
+SHOWN_MEMBERS = 2 * MEMBERSHIPS * MOST_SHOWN  # that it may show before they are compared
 
 
 class Score:
     """Judges points by row, and counts what became of each."""
 
-    def __init__(self, register: Register, models: Judge, report: Report, withhold: Withhold, counts: Counter[str]) -> None:
+    def __init__(
+        self, register: Register, models: Judge, report: Report, withhold: Withhold, together: Together, counts: Counter[str]
+    ) -> None:
         self.register, self.models, self.report, self.counts = register, models, report, counts
-        self.withhold = withhold
-        self._closed = cells(CLOSED_CELLS, 1)
+        self.withhold, self.together = withhold, together
+        self._closed = cells(CLOSED_CELLS, 1, SHOWN_MEMBERS)
         self._delta = np.zeros(1)
         self.shared = np.zeros(0, np.bool_)  # by row: several wrote it since this process began; no state
 
@@ -55,7 +60,7 @@ class Score:
             self.register.reserve(rows[histograms], points.bucket_len[histograms])
             self._delta = grown(self._delta, int(points.bucket_len.max()))
         if self._closed.lanes.size < CLOSED_CELLS * self.register.widest:
-            self._closed = cells(CLOSED_CELLS, CLOSED_CELLS * self.register.widest)
+            self._closed = cells(CLOSED_CELLS, CLOSED_CELLS * self.register.widest, SHOWN_MEMBERS)
         p = points
         ends = p.bucket_at, p.bucket_len, p.buckets
         return Columns(rows, p.time, p.start, p.value, p.count, p.kind, p.flags, *ends, p.writer)
@@ -71,7 +76,8 @@ class Score:
             taken = ~self.withhold.are(batch.row)
             outcome[batch.mark[~taken & (batch.mark >= 0)]] = WARMING
             batch = Batch._make(column[taken] for column in batch)
-        return self.report.of(batch, self.models.judge(batch, outcome))
+        verdicts = self.models.judge(batch, outcome)
+        return self.together.take(batch, verdicts, self.report.of(batch, verdicts), closed)
 
     def _read(self, closed: Cells) -> list[Batch]:
         """The values of closed cells, by how their aggregates are read."""

@@ -40,8 +40,16 @@ def compose(
         impact={"slo": None, "groups": [plain(incident.group, NAME)], "victims": []},
         evidence=tuple(shown(a) for a in telling[: words.SHOWN]),
         links=links,
-        reduced_by=reduced_by,
+        reduced_by=(*reduced_by, *reasons(telling[: words.SHOWN])),
     )
+
+
+def reasons(telling: Iterable[Anomaly]) -> Iterable[str]:
+    """What made scores smaller, each kind once, of the most telling anomaly."""
+    kinds: dict[str, str] = {}
+    for why in (why for a in telling for why in a.reduced_by):
+        kinds.setdefault(why.partition(":")[0], why)
+    return kinds.values()
 
 
 def over(incident: Incident) -> bool:

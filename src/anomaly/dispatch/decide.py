@@ -90,6 +90,8 @@ class Dispatcher:
             news.append("more telling evidence leads now")
         if (incident.group,) != told.groups:
             news.append("other groups are concerned")
+        if judged.decisive.peers and not told.named:
+            news.append("an instance is odd among its peers")
         return ", ".join(news)
 
     def _judge(self, incident: Incident, budget: Budget | None) -> Verdict | None:
@@ -115,6 +117,7 @@ class Dispatcher:
     def _say(self, incident: Incident, what: What, severity: Severity, why: str, news: str) -> Alert:
         told = incident.told
         told.change += 1
+        told.named = told.named or any(a.peers and self.matters(a) for a in incident.anomalies.values())
         began = min((a.started for a in incident.anomalies.values() if self.matters(a)), default=incident.started)
         told.started = min(began, told.started or began)
         telling = most_telling(list(incident.anomalies.values()), self.threshold)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from anomaly.config.models import Direction, Signal
-from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.anomaly import GOLDEN, Anomaly
 from anomaly.dispatch.alert import Severity
 from anomaly.dispatch.budget import HELD, PAGED, UNDER, UNLIMITED, Standing
 
@@ -52,7 +52,7 @@ def is_service_level(anomaly: Anomaly) -> bool:
     if anomaly.signal in (Signal.OTHER, Signal.SATURATION):
         return anomaly.pages
     felt = anomaly.signal in (Signal.ERRORS, Signal.LATENCY) and anomaly.direction is Direction.ABOVE
-    return anomaly.pages and anomaly.aggregate and (felt or is_loss(anomaly))
+    return anomaly.pages and (anomaly.aggregate or anomaly.peers > 0) and (felt or is_loss(anomaly))
 
 
 def is_statistical(anomaly: Anomaly) -> bool:
@@ -105,6 +105,8 @@ def reason(row: Row, anomaly: Anomaly, threshold: float) -> str:
 
 def kind(anomaly: Anomaly) -> str:
     """The kind of trouble in a word or two."""
+    if anomaly.quantity == GOLDEN:
+        return "change of the golden signals together"
     if anomaly.signal is Signal.TRAFFIC:
         return "loss of traffic" if is_loss(anomaly) else "a rise of traffic"
     return "a change" if anomaly.signal is Signal.OTHER else anomaly.signal.value

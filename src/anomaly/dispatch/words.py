@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
-from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly
+from anomaly.detect.joint import AWRY
 from anomaly.dispatch.amounts import amount, band, beside, compared, known, plain, span, sparkline, unit_of
 from anomaly.dispatch.severity import REMOVED, is_silence
 
@@ -16,6 +17,7 @@ TITLE = 100  # characters: one line of a phone
 SHOWN = 5  # anomalies in the text and the evidence
 NAME = 48  # characters of a name within a sentence
 MISSED = 10  # usual intervals without a sign of life that leave little doubt
+NEARLY_NONE = 0.2  # share of the most that is usual
 DAY, YOUNG = 86_400.0, 600.0  # seconds of learning from which on we are sure of a daily rhythm, and under which of little
 HARDLY, SURE = 1.2, 1.5  # times the threshold
 
@@ -48,23 +50,63 @@ def title(incident: Incident, leading: Anomaly, since: int) -> str:
 
 def finding(anomaly: Anomaly) -> str:
     """What is wrong with one series, in a sentence without a full stop."""
-    unit = unit_of(anomaly.unit, anomaly.metric, anomaly.quantity)
+    unit = unit_of(anomaly.unit, anomaly.metric, what(anomaly))
     if is_silence(anomaly):
         return f"silent for {span(anomaly.observed)} (usually heard every {span(anomaly.expected[1])})"
+    if anomaly.quantity == GOLDEN:
+        return together(anomaly)
     value, usual = compared(anomaly.observed, *anomaly.expected, unit)
-    return f"{subject(anomaly)}{value}{' of requests fail' if anomaly.quantity == 'error ratio' else ''} (usual {usual})"
+    if anomaly.peers:
+        return f"{subject(anomaly)}{value}{of_requests(anomaly)}, {against(anomaly, unit)}"
+    return f"{subject(anomaly)}{value}{of_requests(anomaly)} (usual {usual}){breadth(anomaly)}"
+
+
+def together(anomaly: Anomaly) -> str:
+    """`latency is up (4.2) while traffic is down (3.1), usual deviations: odd together`; what drives it first."""
+    odd = [(name, far) for name, far in anomaly.parts if abs(far) >= AWRY] or list(anomaly.parts[:1])
+    said = [f"{name} is {'up' if far > 0 else 'down'} ({abs(far):.1f} usual deviations)" for name, far in odd]
+    opposed = len(odd) > 1 and (odd[0][1] > 0) != (odd[1][1] > 0)
+    whole = " and ".join(said).replace(" usual deviations", "").replace(" and ", " while " if opposed else " and ", 1)
+    return f"{whole}, usual deviations: odd together" if len(odd) > 1 else said[0]
+
+
+def of_requests(anomaly: Anomaly) -> str:
+    """What a share is of."""
+    return " of requests fail" if what(anomaly) == "error ratio" else ""
+
+
+def what(anomaly: Anomaly) -> str:
+    """The quantity, of an instance among its peers as of any."""
+    return anomaly.quantity.removesuffix(AMONG)
+
+
+def against(anomaly: Anomaly, unit: str) -> str:
+    """`3.2 times its 11 peers (60–200 ms)`; where their middle is next to nothing, a factor of it says nothing."""
+    middle, high, usual = anomaly.middle, anomaly.expected[1], band(*anomaly.expected, unit)
+    if 0 < middle < NEARLY_NONE * high < NEARLY_NONE * anomaly.observed:
+        return f"{times(anomaly.observed / high)} the most of its {anomaly.peers} peers ({usual})"
+    if middle > 0 and anomaly.observed >= 1.5 * middle:
+        return f"{times(anomaly.observed / middle)} its {anomaly.peers} peers ({usual})"
+    if middle > 0 and 0 <= anomaly.observed < middle:
+        return f"{100 * (1 - anomaly.observed / middle):.0f} % below its {anomaly.peers} peers ({usual})"
+    return f"unlike its {anomaly.peers} peers ({usual})"
+
+
+def breadth(anomaly: Anomaly) -> str:
+    """`, 27 of 30 instances`, of what a group has in common."""
+    return f", {anomaly.breadth[0]} of {anomaly.breadth[1]} instances" if anomaly.breadth else ""
 
 
 def subject(anomaly: Anomaly) -> str:
     """What is measured, and where if it is not the whole group; the value follows."""
     where = place(anomaly)
-    if anomaly.quantity == "error ratio":
+    if what(anomaly) == "error ratio":
         return where
-    if anomaly.signal is Signal.TRAFFIC and anomaly.quantity == "rate":
+    if anomaly.signal is Signal.TRAFFIC and what(anomaly) == "rate":
         return f"{where}traffic "
-    if anomaly.quantity == "value" and anomaly.metric == anomaly.group:
+    if what(anomaly) == "value" and anomaly.metric == anomaly.group:
         return where  # a file of one column: its name has been said
-    phrase = PHRASES.get(anomaly.quantity, f"{plain(anomaly.quantity, NAME)} of {{metric}}")
+    phrase = PHRASES.get(what(anomaly), f"{plain(what(anomaly), NAME)} of {{metric}}")
     return f"{where}{phrase.format(metric=plain(anomaly.metric, NAME))} is "
 
 
@@ -87,6 +129,8 @@ def outcome(incident: Incident) -> str:
 
 def how_far(anomaly: Anomaly) -> str:
     """The distance from the usual band, where a factor says more than the numbers."""
+    if anomaly.peers or anomaly.quantity == GOLDEN:
+        return ""  # has been said
     low, high = anomaly.expected
     if not beside(high, anomaly.observed):
         return ""  # no factor of nothing
@@ -123,7 +167,8 @@ def confidence(leading: Anomaly, threshold: float) -> str:
 def line(anomaly: Anomaly) -> str:
     """One anomaly as evidence: what, where in full, how far, and since when or how long."""
     labels = ", ".join(f"{plain(k, NAME)}={plain(v, NAME)}" for k, v in (*anomaly.labels, *anomaly.instance))
-    metric = "" if is_silence(anomaly) or subject(anomaly).endswith("is ") else f" — {plain(anomaly.metric, NAME)}"
+    named = is_silence(anomaly) or anomaly.quantity == GOLDEN or subject(anomaly).endswith("is ")
+    metric = "" if named else f" — {plain(anomaly.metric, NAME)}"
     lasted = f", over after {span((anomaly.ended - anomaly.started) / 1000)}" if anomaly.ended is not None else ""
     parts = [f"{finding(anomaly)}{metric}", how_far(anomaly), f"since {rfc3339(anomaly.started)}{lasted}"]
     return "; ".join(p for p in parts if p) + (f" [{plain(labels, 160)}]" if labels else "")
@@ -163,9 +208,11 @@ def body(
 
 def now(anomaly: Anomaly) -> str:
     """The value when this was written."""
-    unit = unit_of(anomaly.unit, anomaly.metric, anomaly.quantity)
+    unit = unit_of(anomaly.unit, anomaly.metric, what(anomaly))
     if is_silence(anomaly):
         return f"nothing heard for {span(anomaly.current)}"
+    if anomaly.quantity == GOLDEN:
+        return f"{anomaly.current:.1f} from what is usual together, seldom over {anomaly.expected[1]:.1f}"
     low, high = (beside(bound, anomaly.observed) for bound in anomaly.expected)
     return f"{amount(anomaly.current, unit)}, usual {band(low, high, unit)}"
 

@@ -20,6 +20,7 @@ from anomaly.detect.moment import Moment
 from anomaly.detect.subject import Subject
 from anomaly.dispatch.alert import Alert, What
 from anomaly.dispatch.amounts import amount, band, span, unit_of
+from anomaly.dispatch.words import finding
 from anomaly.host.history import Case
 from anomaly.host.labelled import iso
 
@@ -73,6 +74,8 @@ def explained(subject: Subject, m: Moment, spec: ModelSpec, threshold: float, ca
         reduced.append(
             Part("held", None, f"an episode has begun at {when(m.before)}: the value teaches little of what is usual")
         )
+    contributed += [Part("peers" if a.peers else "together", a.score, finding(a)) for a in m.beside]
+    reduced += [Part("explained", None, why) for why in m.reduced]
     follow = list(follows(m, spec, threshold, unit))
     if case:
         follow += map(alerted, case.alerts)
