@@ -1,6 +1,7 @@
 """Looks for silence that can find nothing are noted in one go: nobody can tell by what is said, or by the state."""
 
 from collections.abc import Iterable
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from tests.detect.feed import DEFAULT, Feed, P, series
 
 from anomaly.config.models import Match, ModelSpec
+from anomaly.decode.identity import Series
 from anomaly.decode.points import Flag
 from anomaly.detect import detector, looks
 from anomaly.detect.anomaly import Anomaly
@@ -19,7 +21,7 @@ SECOND, REQUESTS = series("other", service="s0"), series("requests", service="s1
 
 def told(points: Iterable[list[P]], idle: bool) -> tuple[list[Anomaly], int, int]:
     """What is said, the digest of the state, and how often looks were noted in one go (`idle`: where they can be)."""
-    taken, plain = 0, detector.are_idle
+    taken = 0
 
     def asked(*given: object) -> bool:
         nonlocal taken
@@ -27,14 +29,11 @@ def told(points: Iterable[list[P]], idle: bool) -> tuple[list[Anomaly], int, int
         taken += found
         return found
 
-    detector.are_idle = asked
-    try:
+    with mock.patch.object(detector, "are_idle", asked):
         feed = Feed((WATCHED, DEFAULT))
         for i, block in enumerate(points):
             feed.send(*block, partition=i % 2)
         return feed.said, feed.detector.digest(), taken
-    finally:
-        detector.are_idle = plain
 
 
 def sparse(n: int, odd: int = -1) -> list[P]:
@@ -56,7 +55,7 @@ def test_sparse_points_of_groups_that_nobody_watches_are_judged_as_one_piece():
 
 
 @pytest.mark.parametrize("other", [SECOND, REQUESTS])
-def test_where_a_look_may_find_something_it_is_taken(other: object):
+def test_where_a_look_may_find_something_it_is_taken(other: Series):
     """A second series of a group, that the group may outlive; a group that is missed."""
     points = sparse(1000)
     points[100] = points[100]._replace(series=other)

@@ -13,7 +13,7 @@ from tests.dispatch.story import ERRORS, LATENCY, LOSS, OTHER, QUEUE, SILENCE, c
 
 from anomaly.config.settings import Correlation, Settings
 from anomaly.correlate.correlator import Correlator
-from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.dispatch.alert import Alert, cloudevent, decode, encode, published_schema
 from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.decide import Dispatcher
@@ -24,9 +24,9 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 EPISODES = [ERRORS, LATENCY, LOSS, SILENCE, QUEUE, OTHER, ERRORS | {"bad": True, "expected": (math.nan, math.nan)}]
 
 
-def alerts(*anomalies: Anomaly, end: bool = True) -> list[Alert]:
+def alerts(*anomalies: Anomaly | Tick, end: bool = True) -> list[Alert]:
     dispatcher = Dispatcher(Settings(links={"runbook": "https://wiki/{group}"}))
-    events = [*anomalies, *([closed(a, 60) for a in anomalies] + [tick(1000)] if end else [])]
+    events = [*anomalies, *([closed(a, 60) for a in anomalies if isinstance(a, Anomaly)] + [tick(1000)] if end else [])]
     changed = Correlator(Correlation(), dispatcher.matters).update(events)
     budgets = Budgets(Settings().alert_budget)
     return [alert for incident in changed if (alert := dispatcher.decide(incident, budgets))]

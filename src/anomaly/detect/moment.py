@@ -22,8 +22,8 @@ class Moment(NamedTuple):
     """A point, what was said of it, and why. `value` as judged; score, low, high NaN while not known; `learned` seconds.
 
     `parts` of the score; `loss` what the absence of traffic says beside, None: this is no traffic. `before` and `after`:
-    the row's episode (`episode.LIVE`), its phase CALM where there is none. `beside`: what was open of what is judged together
-    with it, and `reduced` what made its anomaly count for less, both as last known then.
+    the row's episode (`episode.LIVE`), its phase CALM where there is none. `beside`: what was open of what is judged
+    together with it, and `reduced` what made its anomaly count for less, both as last known then.
     """
 
     time: int
