@@ -12,8 +12,10 @@ from anomaly.config.settings import KafkaSettings, ReceiverSettings, Settings
 
 # Kept here, so that a configuration is checked without loading a decoder; a test compares it with decode's registry.
 ENCODINGS = [
-    "csv", "influx", "otlp_json", "otlp_proto", "prometheus_json", "prometheus_remote_write", "telegraf_json",
+    "csv", "influx", "json_logs", "otlp_json", "otlp_logs_json", "otlp_logs_proto", "otlp_proto", "prometheus_json",
+    "prometheus_remote_write", "telegraf_json", "text_logs",
 ]  # fmt: skip
+LOGS = "otlp_logs"
 PROTOCOLS = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 SEVERITIES = ["critical", "warning", "info"]
@@ -32,7 +34,7 @@ class Found(NamedTuple):
 
 def found(settings: Settings) -> list[Found]:
     """Every mistake of the settings."""
-    checks = (sources, kafka, receivers, routes, addresses, values)
+    checks = (sources, logs, kafka, receivers, routes, addresses, values)
     return [mistake for check in checks for mistake in check(settings)]
 
 
@@ -50,7 +52,20 @@ def sources(settings: Settings) -> Iterator[Found]:
         if source.encoding not in ENCODINGS:
             remedy = unknown(source.encoding, ENCODINGS)
             yield Found(f"sources[{i}].encoding", f"{shown(source.encoding)} is no encoding that is known; {remedy}")
+        elif source.topic == LOGS and source.encoding in ("otlp_proto", "otlp_json"):
+            instead = source.encoding.replace("otlp", LOGS)
+            said = f"{source.encoding} is of metrics, and {LOGS} the Collector's topic of logs; write {instead}"
+            yield Found(f"sources[{i}].encoding", said)
     yield from doubles("sources[{}].topic", [s.topic for s in settings.sources], "one source a topic")
+
+
+def logs(settings: Settings) -> Iterator[Found]:
+    """Patterns of secrets are regular expressions."""
+    for i, pattern in enumerate(settings.logs.secrets):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield Found(f"logs.secrets[{i}]", f"{shown(pattern)} is no regular expression: {error}")
 
 
 def kafka(settings: Settings) -> Iterator[Found]:

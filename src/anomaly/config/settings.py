@@ -141,6 +141,14 @@ class Limits(Frozen, frozen=True):
     waiting_points: Annotated[int, Meta(ge=0)] = 100_000  # points held whose labels are not known yet
 
 
+class LogSettings(Frozen, frozen=True):
+    """How log lines become series; a line is known by its signature, lines alike make a template."""
+
+    templates: Annotated[int, Meta(ge=1)] = 1_000  # of a group; lines of more are counted together
+    signatures: Annotated[int, Meta(ge=1)] = 100_000  # that a decoder and a partition know at a time
+    secrets: tuple[str, ...] = ()  # regular expressions of what is to be hidden, besides the usual
+
+
 class PagerDuty(Frozen, frozen=True):
     """PagerDuty Events API v2."""
 
@@ -243,6 +251,7 @@ class Settings(Frozen, frozen=True):
     sources: list[SourceSettings] = []
     identity: IdentitySettings = IdentitySettings()
     limits: Limits = Limits()
+    logs: LogSettings = LogSettings()
     models: list[FilePath] = []  # folders or files of model specs; none: the shipped ones
     threshold: Threshold = Threshold()
     # New pages that may rest on statistics alone, by environment, or `environment/group` (patterns); written alone: of all.

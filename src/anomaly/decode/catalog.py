@@ -46,6 +46,8 @@ class Catalog:
     `epoch` grows when rows get free: a row whose `since` is larger than the epoch one knows is not what it was.
     """
 
+    LOOK_EVERY = IDLE // 15  # ms of data time between looks for what is idle
+
     def __init__(self, identity: Identity, limit: int = 1_000_000, partitions: int = 1, keeps: bool = True) -> None:
         self.identity, self.limit, self.partitions, self.keeps = identity, limit, partitions, keeps
         self.overflow = self.epoch = 0
@@ -170,7 +172,7 @@ class Catalog:
 
     def recycle(self, now: int) -> int:
         """Where the limit is reached, free rows of series that were announced longest ago, if idle; returns how many."""
-        if self.held < self.limit or now < self._tried + IDLE // 15:
+        if self.held < self.limit or now < self._tried + self.LOOK_EVERY:
             return 0
         self._tried = now
         mine = self.columns[: self.used]
@@ -178,6 +180,13 @@ class Catalog:
         oldest = idle[np.argsort(mine["until"][idle], kind="stable")][: max(self.limit // SHARE, 1)]
         self.forget(oldest.astype(np.int32))
         return int(oldest.size)
+
+    def forget_idle(self, wire: NDArray[np.uint64], now: int) -> NDArray[np.uint64]:
+        """Free the rows of those of these keys that are idle; returns the keys that have no row now."""
+        rows = self._wire.find(wire, self.columns["wire"])
+        idle = (rows != MISSING) & (self.columns["until"][np.maximum(rows, 0)] < now - IDLE)
+        self.forget(rows[idle])
+        return wire[idle | (rows == MISSING)]
 
     def forget(self, rows: NDArray[np.int32]) -> None:
         """Free these rows: their series are strangers from now on."""

@@ -13,17 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.config.settings import Settings, SourceSettings
-from anomaly.decode import csv, influx, otlp, prometheus, prometheus_json, telegraf_json
+from anomaly.decode import csv, influx, json_logs, otlp, otlp_logs, prometheus, prometheus_json, telegraf_json, text_logs
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import ENCODINGS, Decoded, Encoding
 from anomaly.decode.identity import Identity
 from anomaly.decode.index import MISSING
+from anomaly.decode.log_lines import Lines
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.split import split
 
-BROUGHT = (csv, influx, otlp, prometheus, prometheus_json, telegraf_json)  # each registers its encodings when imported
+BROUGHT = (csv, influx, json_logs, otlp, otlp_logs, prometheus, prometheus_json, telegraf_json, text_logs)  # each registers its encodings when imported
 PAST_LIMIT = "past_limit"  # the outcome of a point whose series is one more than `limits.series`
 
 Knows = Callable[[NDArray[np.uint64]], NDArray[np.bool_]]
@@ -39,7 +40,7 @@ class Decode:
     """
 
     def __init__(self, settings: Settings, partitions: int, knows: Knows | None = None) -> None:
-        self.limits, self._knows = settings.limits, knows
+        self.limits, self._logs, self._knows = settings.limits, settings.logs, knows
         identity = Identity(settings.identity, settings.identity.seed)
         self.catalog = Catalog(identity, settings.limits.series, partitions, keeps=knows is None)
         self.overflow = 0
@@ -88,7 +89,9 @@ class Decode:
 
     def _encoding(self, name: str) -> Encoding:
         if name not in self._encodings:
-            self._encodings[name] = ENCODINGS[name]()
+            self._encodings[name] = made = ENCODINGS[name]()
+            if isinstance(made, Lines):
+                made.configure(self._logs)
         return self._encodings[name]
 
     def _of_bearable_size(self, records: Records) -> tuple[Records, list[DeadLetter]]:

@@ -1,0 +1,200 @@
+"""OTLP logs: the encodings `otlp_logs_proto`, scanned off the wire, and `otlp_logs_json`.
+
+Both count the lines of an ExportLogsServiceRequest. The scanner takes what nearly every record holds; the record that it
+refuses goes, whole, to the complete decoder behind it. A body that is no text: of a map the message within it, if it names
+one, else all of it as JSON. A line without a body has the name of its event. Who wrote a line are its resource's attributes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from anomaly.decode import otlp_logs_scan as at
+from anomaly.decode.catalog import Catalog, Description
+from anomaly.decode.encodings import Decoded, register
+from anomaly.decode.index import MISSING
+from anomaly.decode.log_lines import Counted, Line, Lines
+from anomaly.decode.log_mask import ROOM
+from anomaly.decode.otlp import is_cut
+from anomaly.decode.otlp_attributes import attributes, plain
+from anomaly.decode.otlp_columns import OK
+from anomaly.decode.otlp_json import fill
+from anomaly.decode.otlp_logs_scan import MOST_NUMBER, PER_LEVEL, UNSAID
+from anomaly.decode.points import Points
+from anomaly.decode.records import BadRecord, DeadLetter, Records
+
+MESSAGE = ("message", "msg", "log", "body", "event")  # keys of a map that hold the line
+MILLISECOND, LATEST = 1_000_000, 1 << 63
+USUAL_LINE = 96  # bytes of a line, for which room is made at first; fewer kinds than lines need it
+
+
+def parse_protobuf(value: bytes) -> ExportLogsServiceRequest:
+    """The protobuf form."""
+    try:
+        return ExportLogsServiceRequest.FromString(value)
+    except DecodeError as error:
+        if value.lstrip(b" \t\r")[:1] in (b"{", b"["):
+            raise BadRecord("malformed", "this looks like JSON: is the encoding of the source otlp_logs_json?") from error
+        raise BadRecord("truncated" if is_cut(value) else "malformed", str(error)) from error
+
+
+def parse_json(value: bytes) -> ExportLogsServiceRequest:
+    """The JSON form."""
+    request = ExportLogsServiceRequest()
+    fill(request, value, leave=frozenset({"traceId", "spanId", "scope"}))
+    return request
+
+
+def lines(request: ExportLogsServiceRequest) -> Iterator[Line]:
+    """The lines of a request, in order."""
+    for resource_logs in request.resource_logs:
+        held = attributes(resource_logs.resource.attributes)
+        for scope_logs in resource_logs.scope_logs:
+            for record in scope_logs.log_records:
+                yield Line(held, level(record), text(record), time(record))
+
+
+def level(record: Any) -> int:
+    """The level by its number, else by its name."""
+    if 0 < record.severity_number <= MOST_NUMBER:
+        return int((record.severity_number - 1) // PER_LEVEL)
+    name = record.severity_text
+    return level_by_letter(name) if name and not record.severity_number else UNSAID
+
+
+def level_by_letter(name: str) -> int:
+    """As the scanner reads names."""
+    raw = np.frombuffer(name.encode() + bytes(8), np.uint8)
+    return int(at.level_of(raw, np.int64(0), 0, len(name.encode())))
+
+
+def text(record: Any) -> str:
+    """What the line says."""
+    if not record.HasField("body"):
+        return str(record.event_name)
+    if record.body.HasField("string_value"):
+        return str(record.body.string_value)
+    held = plain(record.body)
+    if isinstance(held, dict):
+        held = next((held[key] for key in MESSAGE if isinstance(held.get(key), str)), held)
+    return held if isinstance(held, str) else orjson.dumps(held, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def time(record: Any) -> int:
+    """When it was written, else when it was read, ms; 0: neither is known. Before 1970 is a clock that was never set."""
+    written, read = record.time_unix_nano, record.observed_time_unix_nano
+    return int((written if 0 < written < LATEST else read if read < LATEST else 0) // MILLISECOND)
+
+
+class Complete(Lines):
+    """The complete decoder, an object per line."""
+
+    def decode(self, records: Records, catalog: Catalog) -> Decoded:
+        """Parse record by record; one that cannot be read gives no line at all."""
+        found: list[tuple[int, Line]] = []
+        dead: list[DeadLetter] = []
+        for i in range(len(records)):
+            try:
+                found += [(i, line) for line in lines(self._parse(records.value(i)))] if records.value_len[i] > 0 else []
+            except BadRecord as error:
+                dead.append(records.dead(i, error))
+        return self.of_lines(found, dead, records, catalog)
+
+    def _parse(self, value: bytes) -> ExportLogsServiceRequest:
+        raise NotImplementedError
+
+
+@register("otlp_logs_json")
+class OtlpLogsJson(Complete):
+    """The JSON form."""
+
+    def _parse(self, value: bytes) -> ExportLogsServiceRequest:
+        return parse_json(value)
+
+
+@register("otlp_logs_proto")
+class OtlpLogsProto(Complete):
+    """The protobuf form: one scan per block, then the complete decoder for the records that were refused."""
+
+    def _parse(self, value: bytes) -> ExportLogsServiceRequest:
+        return parse_protobuf(value)
+
+    def decode(self, records: Records, catalog: Catalog) -> Decoded:
+        """Decode a block of ExportLogsServiceRequests."""
+        buffer, out, refused = scan(records, catalog.identity.seed)
+        counted = counted_of(out)
+        describe = Describer(self, buffer, out)
+        rows = self.series(counted, catalog, describe)
+        if describe.unreadable:
+            refused[counted.record[np.isin(counted.wire, np.fromiter(describe.unreadable, np.uint64))]] = at.REFUSED
+        taken = refused[counted.record] == OK
+        overflow = int(counted.lines[taken & (rows == MISSING)].sum())
+        rows[~taken] = MISSING
+        decoded = Decoded(counted.points(records, catalog, rows), [], overflow)
+        left = np.flatnonzero(refused)
+        return self._behind(records, left, catalog, decoded) if left.size else decoded
+
+    def _behind(self, records: Records, left: NDArray[np.intp], catalog: Catalog, decoded: Decoded) -> Decoded:
+        """What the scanner took, with what the complete decoder makes of the records at `left`; arrival order is kept."""
+        index = left.astype(np.int32)
+        columns = {name: getattr(records, name)[index] for name in ("offset", "time", "value_at", "value_len")}
+        more = super().decode(replace(records, **columns), catalog)
+        more.points.record = index[more.points.record]
+        points = Points.joined([decoded.points, more.points])
+        points = points.take(np.argsort(points.record, kind="stable"))
+        return Decoded(points, more.dead, decoded.overflow + more.overflow)
+
+
+def scan(records: Records, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8]]:
+    """Buffer, columns and verdicts on the records, as `otlp_logs_scan` has them."""
+    buffer = records.buffer.view()
+    buffer.flags.writeable = False  # one form only, or the kernel is compiled again for the other
+    value_at, value_len = np.ascontiguousarray(records.value_at), np.ascontiguousarray(records.value_len)
+    held, most = int(np.maximum(value_len, 0).sum()), int(value_len.max(initial=0))
+    where, scratch = np.zeros(8, np.int64), np.empty(ROOM, np.uint8)
+    for each in (USUAL_LINE, at.LEAST_LINE):
+        out = np.empty((at.FIELDS, held // each + 16), np.uint64)
+        slots = np.zeros(1 << (2 * (most // each) + 64).bit_length(), np.int32)
+        used, refused = np.zeros(1, np.int64), np.zeros(len(records), np.uint8)
+        if at.scan(buffer, value_at, value_len, np.uint64(seed), where, scratch, slots, out, used, refused) == OK:
+            break
+    return buffer, out[:, : used[0]], refused
+
+
+def counted_of(out: NDArray[np.uint64]) -> Counted:
+    """The scanner's columns."""
+    time, record = out[at.TIME].astype(np.int64), out[at.RECORD].astype(np.int32)
+    return Counted(out[at.WIRE], out[at.REST], time, out[at.COUNT].astype(np.float64), record)
+
+
+class Describer:
+    """Gives the series of a column."""
+
+    def __init__(self, lines: Lines, buffer: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
+        self.lines, self.buffer, self.out = lines, buffer, out
+        self.unreadable: set[int] = set()
+        self._known: dict[tuple[int, int], dict[str, str]] = {}
+
+    def __call__(self, i: int) -> Description | None:
+        """The series of column `i`; None if its resource is none."""
+        place = self.out[:, i].tolist()
+        try:
+            return self.lines.described(self._who(*place[at.RESOURCE : at.RESOURCE_END + 1]), *self._said(place))
+        except DecodeError:
+            self.unreadable.add(place[at.WIRE])
+            return None
+
+    def _said(self, place: list[int]) -> tuple[int, str]:
+        return place[at.LEVEL], self.buffer[place[at.AT] : place[at.END]].tobytes().decode()
+
+    def _who(self, first: int, end: int) -> dict[str, str]:
+        if (first, end) not in self._known:
+            self._known[first, end] = attributes(Resource.FromString(self.buffer[first:end].tobytes()).attributes)
+        return self._known[first, end]
