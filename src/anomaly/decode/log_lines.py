@@ -133,7 +133,7 @@ class Lines:
         shown = self.secrets.hide(text[:READ]).strip()
         kind = masked(shown.encode(errors="replace")).decode(errors="replace")[:TEXT]
         said = {TEMPLATE: kind, EXAMPLE: shown[:TEXT], SEVERITY: LEVELS[level_in(text) if level == UNSAID else level]}
-        return Description(METRIC, "{line}", {**attributes, **said}, Kind.DELTA)
+        return Description(METRIC, "1", {**attributes, **said}, Kind.DELTA)
 
     def of_lines(self, found: Sequence[tuple[int, Line]], dead: list[DeadLetter], records: Records, catalog: Catalog) -> Decoded:
         """Lines of a parser, each with its record's index."""

@@ -59,6 +59,7 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     breadth: tuple[int, int] | None = None  # of a group: how many of how many series it is put together of do the same
     parts: tuple[tuple[str, float], ...] = ()  # golden signals: by signal how far it is off, with its sign, the driver first
     reduced_by: tuple[str, ...] = ()  # what made the score smaller
+    example: str = ""  # of log lines: one of them, without secrets
     reason: str = ""  # of a close: "back to normal", "new normal", "series ended", "heard again"
 
     @property

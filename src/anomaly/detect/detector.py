@@ -25,6 +25,7 @@ from anomaly.detect.evict import Evict
 from anomaly.detect.judge import Judge
 from anomaly.detect.listing import Listed, listing
 from anomaly.detect.looks import Idle, are_idle
+from anomaly.detect.logs import Logs, Said
 from anomaly.detect.migrate import Side, as_named, move
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
@@ -56,6 +57,7 @@ class Detector:
         self.settings, self.migrated = settings, list[str]()  # what other specs did to a restored state
         self._wire(*self._empty())
         self.inputs, self.absence = Inputs(), Absence()
+        self.logs = Logs(settings.logs, settings.identity.seed)
         self.waiting = Waiting(settings.limits.waiting_points)
         self.sources: dict[str, int] = {}
         self.said = 0  # ms to which time was told to have gone on, in whole ticks
@@ -85,8 +87,12 @@ class Detector:
 
     def knows(self, series: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which of these hashes it has a row for, shape (n,)."""
-        known: NDArray[np.bool_] = self.register.find(series) != MISSING
+        known: NDArray[np.bool_] = self._place(series) != MISSING
         return known
+
+    def _place(self, series: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """A row of each, or a place among the signatures of log lines; MISSING for what is neither."""
+        return np.maximum(self.register.find(series), self.logs.find(series))
 
     def knows_groups(self, groups: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Of which of these hashes of groups it has series, shape (n,)."""
@@ -131,6 +137,7 @@ class Detector:
         keep.take_over(self._parts(), read)
         self.together.settle(read.together)
         self.withhold.settle()
+        self.logs.load(read.logs, read.seed)
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
             self._migrate(read, own)
@@ -170,7 +177,7 @@ class Detector:
 
     def _rest(self) -> keep.Rest:
         rest = keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep)
-        return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases)
+        return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases, logs=self.logs.dump())
 
     def _parts(self) -> keep.Parts:
         small = self.inputs, self.absence, self.waiting, self.report, self.together, self.sources, self.counts
@@ -183,13 +190,15 @@ class Detector:
         if points is None:
             return []
         source = self.sources.setdefault(block.source, len(self.sources))
-        found, self._over = self._over + self._announce(block, source), []
+        found, self._over = self._over + self._announce(self.logs.announced(block.series), block, source), []
         self.counts[PAST_LIMIT] += self.waiting.drop(self.register.is_refused)
-        for some in (self.waiting.known(self.register.find), points):
+        for some in (self.waiting.known(self._place), points):
             found += self._take(some, block, source)
         self.inputs.hear(block.source, block.partition, block.heard)
+        found += self._told(self.logs.hear(block.source, block.heard, block.lateness), block, source)
         found += self._silences(source, self.inputs.of(block.source)) + self._sweep()
         found.sort(key=lambda a: a.time)
+        found = self.logs.shown(found)
         self.counts["waiting"] = len(self.waiting)
         return [*found, *self._tick(found)]
 
@@ -206,7 +215,7 @@ class Detector:
 
     def overflow(self) -> list[tuple[str, str, int]]:
         """(environment, metric, series past a limit), the worst first."""
-        return self.register.overflow()
+        return self.register.overflow() + self.logs.overflow()
 
     def _sweep(self) -> list[Anomaly]:
         """Forget series that are idle for too long, whenever time has passed a sweep."""
@@ -232,11 +241,10 @@ class Detector:
         self._evict.release(rows, end)
         return found
 
-    def _announce(self, block: Block, source: int) -> list[Anomaly]:
+    def _announce(self, new: Announced, block: Block, source: int) -> list[Anomaly]:
         """Give new series their rows; anomalies end with series that have to make room."""
-        if not len(block.series):
+        if not len(new):
             return []
-        new = block.series
         unknown = np.flatnonzero(self.register.find(new.hash) == MISSING)
         if not unknown.size:  # nearly always: what is known is announced again every minute
             return []
@@ -269,10 +277,28 @@ class Detector:
                     table["group"]["open"][g], table["group"]["seen"][g], table.touched[g] = 1, silent.time, 1
 
     def _take(self, points: Points, block: Block, source: int) -> list[Anomaly]:
-        """Judge points, looking for silence between them wherever time passes a look."""
+        """Judge points; log lines among them count for their templates."""
         if not len(points):
             return []
         points = points.owned()
+        if not self.logs:
+            return self._judge(points, block, source)
+        place = self.logs.find(points.series)
+        found = self._told(self.logs.take(points, place, block.lateness, block.source), block, source)
+        self.counts["converted"] += int(np.count_nonzero(place != MISSING))
+        return found + self._judge(points.take(place == MISSING), block, source)
+
+    def _told(self, said: Said, block: Block, source: int) -> list[Anomaly]:
+        """Judge the closed cells of log lines, and tell what is new among them."""
+        found = said.anomalies
+        if said.series:
+            found += self._announce(Announced.of(said.series.values()), block, source)
+        for points in said.points:
+            found += self._judge(points, block, source)
+        return found
+
+    def _judge(self, points: Points, block: Block, source: int) -> list[Anomaly]:
+        """Judge points of series, looking for silence between them wherever time passes a look."""
         rows = self.register.find(points.series)
         unknown = rows == MISSING
         if unknown.any():

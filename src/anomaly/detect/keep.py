@@ -54,6 +54,7 @@ class Rest(msgspec.Struct, kw_only=True):
     epochs: list[tuple[str, int, list[int]]] = []
     together: Memory = Memory()
     beside: str = ""  # the key of what is kept beside
+    logs: bytes = b""  # `detect.logs`
     aliases: dict[str, str] = {}  # under which the labels have their names
     version: int = VERSION
 
