@@ -186,7 +186,8 @@ class Catalog:
         rows = self._wire.find(wire, self.columns["wire"])
         idle = (rows != MISSING) & (self.columns["until"][np.maximum(rows, 0)] < now - IDLE)
         self.forget(rows[idle])
-        return wire[idle | (rows == MISSING)]
+        gone: NDArray[np.uint64] = wire[idle | (rows == MISSING)]
+        return gone
 
     def forget(self, rows: NDArray[np.int32]) -> None:
         """Free these rows: their series are strangers from now on."""

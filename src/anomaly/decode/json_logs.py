@@ -1,8 +1,8 @@
 """Log lines as JSON, an object per line, as Fluent Bit, Vector and Filebeat write them to Kafka: the encoding `json_logs`.
 
 A record holds an object, several of them a line each, or a list of them. Nobody's schema is asked for; what is looked for:
-- the line, under LINE; a `log` that is a map is Filebeat's (`log.level`), one that is a text is the line of Fluent Bit. A line
-  that is JSON itself, as containers write it, is read once more, and what it says of its level, time and service counts;
+- the line, under LINE; a `log` that is a map is Filebeat's (`log.level`), one that is a text is the line of Fluent Bit. A
+  line that is JSON itself, as containers write it, is read once more, and what it says of level, time and service counts;
 - when, under TIME: written out, or a number of seconds, milliseconds, microseconds or nanoseconds since the epoch, by its
   size; a time that cannot be read is none, and the record's counts;
 - the level, under LEVEL, by name or number;

@@ -1,9 +1,9 @@
 """Log lines as points: how many of each kind came, as series of the metric `log.records`, one for each kind and level.
 
 A scanner or a parser counts the lines of each record by kind and second (`Counted`); here they get their series. A kind is
-known by its signature (`log_mask`); its text is looked at once, when it is new: secrets are taken out (`secrets`), what is left
-becomes the labels `log.template` (without its parameters), `log.example` and `severity`. All kinds are counted up to a limit
-of kinds; those past it together, as of the template OTHERS. A line without a time has its record's.
+known by its signature (`log_mask`); its text is looked at once, when it is new: secrets are taken out (`secrets`), and what
+is left becomes the labels `log.template` (without its parameters), `log.example` and `severity`. Up to a limit each kind is
+counted by itself; those past it together, as of the template OTHERS. A line without a time has its record's.
 """
 
 import logging
@@ -47,7 +47,7 @@ _WRITTEN = re.compile(rf"\b({'|'.join(BY_NAME)})\b|(?:\blevel=\"?|\[)({'|'.join(
 
 
 class Line(NamedTuple):
-    """A line as a parser gives it: `attributes` of who wrote it, `time` in ms, 0: not given; `level` UNSAID: see the text."""
+    """A line as a parser gives it: `attributes` of who wrote it, `time` in ms, 0: not given; level UNSAID: see the text."""
 
     attributes: Mapping[str, str]
     level: int
@@ -135,7 +135,9 @@ class Lines:
         said = {TEMPLATE: kind, EXAMPLE: shown[:TEXT], SEVERITY: LEVELS[level_in(text) if level == UNSAID else level]}
         return Description(METRIC, "1", {**attributes, **said}, Kind.DELTA)
 
-    def of_lines(self, found: Sequence[tuple[int, Line]], dead: list[DeadLetter], records: Records, catalog: Catalog) -> Decoded:
+    def of_lines(
+        self, found: Sequence[tuple[int, Line]], dead: list[DeadLetter], records: Records, catalog: Catalog
+    ) -> Decoded:
         """Lines of a parser, each with its record's index."""
         counted = counted_lines(found, catalog.identity.seed)
 

@@ -24,7 +24,7 @@ from anomaly.decode.log_lines import Counted, Line, Lines
 from anomaly.decode.log_mask import ROOM
 from anomaly.decode.otlp import is_cut
 from anomaly.decode.otlp_attributes import attributes, plain
-from anomaly.decode.otlp_columns import OK
+from anomaly.decode.otlp_columns import OK, REFUSED
 from anomaly.decode.otlp_json import fill
 from anomaly.decode.otlp_logs_scan import MOST_NUMBER, PER_LEVEL, UNSAID
 from anomaly.decode.points import Points
@@ -133,7 +133,7 @@ class OtlpLogsProto(Complete):
         describe = Describer(self, buffer, out)
         rows = self.series(counted, catalog, describe)
         if describe.unreadable:
-            refused[counted.record[np.isin(counted.wire, np.fromiter(describe.unreadable, np.uint64))]] = at.REFUSED
+            refused[counted.record[np.isin(counted.wire, np.fromiter(describe.unreadable, np.uint64))]] = REFUSED
         taken = refused[counted.record] == OK
         overflow = int(counted.lines[taken & (rows == MISSING)].sum())
         rows[~taken] = MISSING

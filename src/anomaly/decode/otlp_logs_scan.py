@@ -3,8 +3,9 @@
 It is exact or it refuses: a record that holds a rare form (a field twice, a body that is no text, a text that is not UTF-8)
 is left to the complete decoder, whole. What is not read is not checked: scopes, attributes of lines, ids of traces.
 out uint64 (FIELDS, room)  a column for each kind of line and second in a record:
-  WIRE the key of its series, of LEVEL and signature within a resource; REST the key of what has no room; TIME ms, of the last
-  of them, 0: not given; COUNT of them; AT, END the first one's body; TEXT, TEXT_END its level in words; the RESOURCE, and RECORD
+  WIRE the key of its series, of LEVEL and signature within a resource; REST the key of what has no room; TIME ms, of the
+  last of them, 0: not given; COUNT of them; AT, END the first one's body; TEXT, TEXT_END its level in words; the RESOURCE,
+  and RECORD
 slots int32 (a power of two,)  columns of the record at hand by their keys; what it holds of earlier records is known by its
   column number, so nobody needs to wipe it
 Source: opentelemetry-proto, logs/v1/logs.proto; field numbers below are its.

@@ -24,7 +24,8 @@ from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.split import split
 
-BROUGHT = (csv, influx, json_logs, otlp, otlp_logs, prometheus, prometheus_json, telegraf_json, text_logs)  # each registers its encodings when imported
+# Each registers its encodings when imported.
+BROUGHT = (csv, influx, json_logs, otlp, otlp_logs, prometheus, prometheus_json, telegraf_json, text_logs)
 PAST_LIMIT = "past_limit"  # the outcome of a point whose series is one more than `limits.series`
 
 Knows = Callable[[NDArray[np.uint64]], NDArray[np.bool_]]

@@ -1,8 +1,8 @@
-"""Log lines as plain text, a record each: the encoding `text_logs`, also of the Collector's Kafka exporter in its `raw` form.
+"""Log lines as plain text, a record each: the encoding `text_logs`, also of the Collector's Kafka exporter as `raw`.
 
-What follows the first end of line, a stack trace, belongs to the line. Who wrote it is not said, so the source stands for the
-service. When it was written is read where the line begins with a date and a time (RFC 3339, or with a blank and a comma, as
-many loggers write it, taken for UTC), else it is the record's time. The level is looked for in the words at the beginning.
+What follows the first end of line, a stack trace, belongs to the line. Who wrote it is not said, so the source stands for
+the service. When it was written is read where the line begins with a date and a time (RFC 3339, or with a blank and a comma,
+as many loggers write it, taken for UTC), else it is the record's time. The level is looked for in the words at the beginning.
 """
 
 import re

@@ -1,9 +1,9 @@
 """Log lines of a partition: by signature from decode, by template and cell to the models.
 
-Lines come as points of `log.records`, a series for each signature (`decode.log_lines`). Here a signature is given its template
-(`templates`), once; its lines are counted by cells of CELL ms, by template, over all instances of the group, and a closed cell
-is a point of the template's series: also one without lines, while the group logs and the template is not long forgotten. So
-rates of lines are judged as any other rate. Lines may be late by the source's lateness; what comes later is counted as late,
+Lines come as points of `log.records`, a series for each signature (`decode.log_lines`). Here a signature is given its
+template (`templates`), once; its lines are counted by cells of CELL ms, by template, over all instances of the group, and a
+closed cell is a point of the template's series: also one without lines, while the group logs and the template is not
+long forgotten. So rates of lines are judged as any other rate. Lines may be late by the source's lateness; what comes later is counted as late,
 as other points are. Time is that of the sources that bring lines.
 Of new templates there is more to say: `novelty`.
 
@@ -212,7 +212,7 @@ class Logs:
             self._signatures(self._key[kept], self._of[kept], self._seen[kept])
 
     def take(self, points: Points, place: NDArray[np.int32], lateness: int, source: str) -> Said:
-        """Count the points at `place` >= 0, of signatures, in arrival order; all points of such a source advance its time."""
+        """Count the points at `place` >= 0, of signatures, in arrival order; all points of their source advance time."""
         said = Said()
         if source not in self.sources:
             if not (place >= 0).any():
@@ -302,8 +302,8 @@ class Logs:
         if not self.groups:
             return b""
         trees = [(n, tree.of[n], tokens) for tree in self._trees for n, tokens in tree.tokens.items()]
-        signatures = {"key": self._key, "of": self._of, "seen": self._seen}
-        return _to_kept(
+        signatures: dict[str, NDArray[Any]] = {"key": self._key, "of": self._of, "seen": self._seen}
+        data: bytes = _to_kept(
             Kept(
                 self.time, self.closed, sorted(self.sources), self.groups, self.names, trees,
                 {name: np.ascontiguousarray(getattr(self, name)).tobytes() for name in COLUMNS},
@@ -311,6 +311,7 @@ class Logs:
                 sorted(self.novelty.open.items()), self._free,
             )
         )  # fmt: skip
+        return data
 
     def load(self, data: bytes, seed: int) -> None:
         """What `dump` gave, under the seed of then; with another one signatures are announced anew."""
@@ -320,7 +321,8 @@ class Logs:
         self.time, self.closed, self.sources = kept.time, kept.closed, set(kept.sources)
         self.groups, self.names, self.over, self._free = kept.groups, kept.names, Counter(kept.over), kept.free
         for name, kind in COLUMNS.items():
-            setattr(self, name, np.frombuffer(kept.columns[name], kind).copy().reshape((-1, RING) if name == "rings" else -1))
+            column = np.frombuffer(kept.columns[name], kind).copy()
+            setattr(self, name, column.reshape(-1, RING) if name == "rings" else column)
         self._trees = [Templates() for _ in self.groups]
         for row, where, tokens in kept.trees:
             self._trees[int(self.group[row])].put(row, where, tokens)
@@ -330,8 +332,10 @@ class Logs:
         self.novelty.open = dict(kept.novelty)
         if seed == self.seed:
             self._numbers = {one.hash: number for number, one in enumerate(self.groups)}
-            of = [np.frombuffer(kept.signatures[name], kind).copy() for name, kind in (("key", "u8"), ("of", "i4"), ("seen", "i8"))]
-            self._signatures(*of)
+            key, of, seen = (
+                np.frombuffer(kept.signatures[n], k).copy() for n, k in (("key", "u8"), ("of", "i4"), ("seen", "i8"))
+            )
+            self._signatures(key, of, seen)
             return
         for one in self.groups:
             one.hash = fingerprint(self.seed, one.environment, one.group)

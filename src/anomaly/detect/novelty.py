@@ -73,7 +73,8 @@ class Novelty:
                 reason = "back to normal" if quiet else "new normal"
                 found.append(_over(self.open.pop(row), cell, now.get(row, 0.0), reason))
         for number in groups.tolist():
-            learn(logs.groups[number], cell, [int(logs.level[r]) for r in rows[logs.born[rows] == cell] if logs.group[r] == number])
+            born = rows[(logs.born[rows] == cell) & (logs.group[rows] == number)]
+            learn(logs.groups[number], cell, logs.level[born].tolist())
         return found
 
 

@@ -6,13 +6,12 @@ failed` and `login succeeded` stay two, and a thousand users make one `login of 
 (`/tmp/part-<*>`) may differ without more ado.
 A template's name is its text when it was born, and stays; what it matches only widens. Compared are lines of one level, as
 many words and one first word.
-Sources: P. He et al., "Drain: An Online Log Parsing Approach with Fixed Depth Tree", ICWS 2017, for the tree and the share of
-equal words; that it waits for variety is ours, as Drain puts any two lines together that agree in half of their words.
+Sources: P. He et al., "Drain: An Online Log Parsing Approach with Fixed Depth Tree", ICWS 2017, for the tree and the share
+of equal words; that it waits for variety is ours, as Drain puts any two lines together that agree in half of their words.
 Weak where a line has a varying number of words: each number is a template, or a dozen, until the limit.
 """
 
 from itertools import pairwise
-from typing import Any
 
 WILD = "<*>"
 SIMILAR = 0.5  # share of words that lines of one template have in common
@@ -106,8 +105,3 @@ def are_parameters(template: Tokens, tokens: Tokens) -> bool:
 def together(lines: list[Tokens]) -> Tokens:
     """What lines have in common, and wildcards for the rest."""
     return [column[0] if all(a == b for a, b in pairwise(column)) else WILD for column in zip(*lines, strict=True)]
-
-
-def plain(templates: Templates) -> list[tuple[int, Any, Tokens]]:
-    """What `put` takes, to be kept."""
-    return [(n, templates.of[n], tokens) for n, tokens in templates.tokens.items()]

@@ -11,6 +11,8 @@ from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly
 from anomaly.detect.joint import AWRY
 from anomaly.dispatch.amounts import amount, band, beside, compared, known, plain, span, sparkline, unit_of
+from anomaly.dispatch.log_words import example, is_lines
+from anomaly.dispatch.log_words import subject as lines
 from anomaly.dispatch.severity import REMOVED, is_silence
 
 TITLE = 100  # characters: one line of a phone
@@ -100,6 +102,8 @@ def breadth(anomaly: Anomaly) -> str:
 def subject(anomaly: Anomaly) -> str:
     """What is measured, and where if it is not the whole group; the value follows."""
     where = place(anomaly)
+    if is_lines(anomaly):
+        return lines(anomaly)
     if what(anomaly) == "error ratio":
         return where
     if anomaly.signal is Signal.TRAFFIC and what(anomaly) == "rate":
@@ -167,10 +171,10 @@ def confidence(leading: Anomaly, threshold: float) -> str:
 def line(anomaly: Anomaly) -> str:
     """One anomaly as evidence: what, where in full, how far, and since when or how long."""
     labels = ", ".join(f"{plain(k, NAME)}={plain(v, NAME)}" for k, v in (*anomaly.labels, *anomaly.instance))
-    named = is_silence(anomaly) or anomaly.quantity == GOLDEN or subject(anomaly).endswith("is ")
+    named = is_silence(anomaly) or is_lines(anomaly) or anomaly.quantity == GOLDEN or subject(anomaly).endswith("is ")
     metric = "" if named else f" — {plain(anomaly.metric, NAME)}"
     lasted = f", over after {span((anomaly.ended - anomaly.started) / 1000)}" if anomaly.ended is not None else ""
-    parts = [f"{finding(anomaly)}{metric}", how_far(anomaly), f"since {rfc3339(anomaly.started)}{lasted}"]
+    parts = [f"{finding(anomaly)}{metric}", example(anomaly), how_far(anomaly), f"since {rfc3339(anomaly.started)}{lasted}"]
     return "; ".join(p for p in parts if p) + (f" [{plain(labels, 160)}]" if labels else "")
 
 

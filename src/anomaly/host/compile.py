@@ -12,6 +12,7 @@ from typing import Any
 
 import cramjam
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from anomaly.config.load import load_specs
@@ -40,6 +41,7 @@ def compile_kernels() -> float:
     work = (
         ("otlp_proto", sent[:TWO]), ("otlp_proto", sent[TWO:]), ("prometheus_json", [PROMETHEUS.encode()] * 2),
         ("telegraf_json", [TELEGRAF.encode()] * 2), ("prometheus_remote_write", [remote_write()] * 2),
+        ("otlp_logs_proto", [log_lines(second) for second in (0, 60)]), ("text_logs", [b"2026-01-01 00:00:00 INFO up 1"]),
     )  # fmt: skip
     for wrapped in (as_sent, as_fetched):
         engine = Engine(Settings(), load_specs())
@@ -69,6 +71,14 @@ def remote_write() -> bytes:
     series = TimeSeries(labels=labels, samples=[{"value": 1.5, "timestamp": BEGIN * 1000}])
     request = WriteRequest(timeseries=[series.SerializeToString()])
     return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
+
+
+def log_lines(second: int) -> bytes:
+    """A request with one log line."""
+    request = ExportLogsServiceRequest()
+    one = request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=(BEGIN + second) * 10**9)
+    one.body.string_value = f"served order {second} in 5 ms"
+    return request.SerializeToString()
 
 
 def read_a_table() -> None:

@@ -1,4 +1,6 @@
-"""OTLP over HTTP: metrics by POST /v1/metrics, in protobuf or JSON, plain or gzip, answered in the encoding of the request.
+"""OTLP over HTTP: metrics by POST /v1/metrics and logs by /v1/logs, in protobuf or JSON, plain or gzip.
+
+It answers in the encoding of the request.
 
 What a sender may conclude from the answer follows the OTLP specification 1.x, "OTLP/HTTP response": 200 is final, with a
 partial success where points were set aside; 400, 413 and 415 say that another try is useless; 503 with Retry-After says
@@ -7,17 +9,26 @@ when to come again. The answer is given after the points were judged, not before
 
 import zlib
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from anomaly.decode.records import DeadLetter
 
-PATH = "/v1/metrics"
+PATH, LOGS_PATH = "/v1/metrics", "/v1/logs"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-ENCODINGS = {PROTOBUF: "otlp_proto", JSON: "otlp_json"}
+ENCODINGS = {
+    (PATH, PROTOBUF): "otlp_proto", (PATH, JSON): "otlp_json",
+    (LOGS_PATH, PROTOBUF): "otlp_logs_proto", (LOGS_PATH, JSON): "otlp_logs_json",
+}  # fmt: skip
+# What answers, and its field that counts what was set aside, on the wire and in JSON.
+ANSWERS = {
+    PATH: (ExportMetricsServiceResponse, "rejected_data_points", "rejectedDataPoints"),
+    LOGS_PATH: (ExportLogsServiceResponse, "rejected_log_records", "rejectedLogRecords"),
+}
 GZIP = 31  # zlib's window bits for a gzip header and trailer
 RETRY_AFTER = 1  # seconds; the queue holds less work than that
 CODES = {400: 3, 413: 3, 415: 3, 503: 14}  # google.rpc.Code: INVALID_ARGUMENT, UNAVAILABLE
@@ -37,8 +48,8 @@ class Inbox(Protocol):
 def receiver(inbox: Inbox, limit: int) -> web.Application:
     """The application; a body may have `limit` bytes, packed and unpacked."""
 
-    async def metrics(request: web.Request) -> web.Response:
-        encoding = ENCODINGS.get(request.content_type)
+    async def take(request: web.Request) -> web.Response:
+        encoding = ENCODINGS.get((request.path, request.content_type))
         if encoding is None:
             return refusal(request, 415, f"send {PROTOBUF} or {JSON}, not {request.content_type}")
         try:
@@ -56,7 +67,8 @@ def receiver(inbox: Inbox, limit: int) -> web.Application:
         return accepted(request, dead)
 
     application = web.Application(client_max_size=limit)
-    application.router.add_post(PATH, metrics)
+    for path in ANSWERS:
+        application.router.add_post(path, take)
     return application
 
 
@@ -97,15 +109,15 @@ def unpacked(body: bytes, coding: str, limit: int) -> bytes:
 
 def accepted(request: web.Request, dead: Iterable[DeadLetter]) -> web.Response:
     """200, with how many points were set aside and why."""
-    response, why = ExportMetricsServiceResponse(), []
-    for letter in dead:
-        response.partial_success.rejected_data_points += letter.points
-        why.append(f"{letter.reason}: {letter.points}")
-    rejected, message = response.partial_success.rejected_data_points, ", ".join(why)
+    make, counted, in_json = ANSWERS[request.path]
+    letters = list(dead)
+    rejected, message = sum(d.points for d in letters), ", ".join(f"{d.reason}: {d.points}" for d in letters)
     if request.content_type == JSON:
-        partial = {"partialSuccess": {"rejectedDataPoints": str(rejected), "errorMessage": message}}
-        return web.Response(body=orjson.dumps(partial if why else {}), content_type=JSON)
-    if why:
+        partial = {"partialSuccess": {in_json: str(rejected), "errorMessage": message}}
+        return web.Response(body=orjson.dumps(partial if letters else {}), content_type=JSON)
+    response: Any = make()
+    if letters:
+        setattr(response.partial_success, counted, rejected)
         response.partial_success.error_message = message
     return web.Response(body=response.SerializeToString(), content_type=PROTOBUF)
 
