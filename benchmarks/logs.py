@@ -1,9 +1,9 @@
 """Log lines: from OTLP protobuf to counts per template, side by side with the way that one would write first.
 
-Ours is `Decode.blocks` and what detect does with lines, on one core, all kinds of lines known but those that come anew. The
-plain way walks the parsed messages (upb) and gives each body to drain3's core, as drain3 comes (depth 4, similarity 0.4). Both
-in one process, interleaved; the best of several rounds of CPU time counts. Grouping accuracy is the share of lines whose group
-is exactly that of the reference, templates.csv matched by pattern; the text is what stands behind the component's name.
+Ours is `Decode.blocks` and what detect does with lines, on one core, all kinds of lines known but those that come anew.
+The plain way walks the parsed messages (upb) and gives each body to drain3's core, as drain3 comes (depth 4, similarity
+0.4). Both in one process, interleaved; the best of several rounds of CPU time counts. Grouping accuracy is the share of lines
+whose group is exactly that of the reference, templates.csv matched by pattern; the text is what stands behind the component's name.
 The session test is not built yet, so `hdfs_f1` is null. drain3 is no dependency: `pip install --no-deps drain3 cachetools
 jsonpickle` into a folder, and --drain FOLDER.
 """
@@ -172,7 +172,8 @@ def measured(texts: Sequence[str], core: Callable[[], Any] | None, per_request: 
             began = time.process_time()
             slow = max(slow, walk(plain, values) / (time.process_time() - began)) if number else walk(plain, values) * 0.0
     return {
-        "lines": len(texts), "kinds": new, "unseen": new / len(texts), "templates": len(ours.logs.names), "lines_per_s": round(fast),
+        "lines": len(texts), "kinds": new, "unseen": new / len(texts), "templates": len(ours.logs.names),
+        "lines_per_s": round(fast),
         "drain_lines_per_s": round(slow) or None, "vs_drain": round(fast / slow, 1) if slow else None,
     }  # fmt: skip
 

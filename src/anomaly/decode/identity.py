@@ -27,6 +27,7 @@ from anomaly.decode.points import Kind
 Labels = tuple[tuple[str, str], ...]
 
 WRITERS = (1 << 16) - 1  # that can be told apart; two of a series would have to fall on the same by chance
+EXAMPLE = "log.example"  # label of log lines: which of them it is says nothing of who they are
 BEAT = "anomaly_group_beat"  # metric of the series that says of a giant that it was heard
 
 
@@ -187,6 +188,8 @@ class Identity:
         where, beat = at, None
         if group in self._giants:
             where, beat = self._place(environment, group, root(metric)), self._beat(environment, group)
+        if EXAMPLE in attributes:
+            who = *who[:4], tuple([label for label in labels if label[0] != EXAMPLE]), instance
         return Placed(fingerprint(self.seed, *who), at, text, writer, where, beat)
 
     def _made_beat(self, environment: str, group: str) -> Beat:

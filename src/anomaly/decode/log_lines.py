@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from anomaly.config.settings import LogSettings
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded
+from anomaly.decode.identity import EXAMPLE
 from anomaly.decode.index import MISSING
 from anomaly.decode.log_mask import ROOM, masked, signatures
 from anomaly.decode.otlp_logs_scan import DEBUG, ERROR, FATAL, INFO, TRACE, UNSAID, WARN
@@ -29,7 +30,7 @@ from anomaly.decode.wire import hash_bytes, mix
 
 log = logging.getLogger(__name__)
 
-METRIC, TEMPLATE, EXAMPLE, SEVERITY = "log.records", "log.template", "log.example", "severity"
+METRIC, TEMPLATE, SEVERITY = "log.records", "log.template", "severity"
 OTHERS = "(lines of more kinds than are told apart)"
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal", "unset")
 TEXT = 300  # characters of a template and of an example that are kept

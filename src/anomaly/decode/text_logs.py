@@ -2,7 +2,7 @@
 
 What follows the first end of line, a stack trace, belongs to the line. Who wrote it is not said, so the source stands for
 the service. When it was written is read where the line begins with a date and a time (RFC 3339, or with a blank and a comma,
-as many loggers write it, taken for UTC), else it is the record's time. The level is looked for in the words at the beginning.
+as many loggers write it, taken for UTC), else it is the record's time. The level is looked for in the first words.
 """
 
 import re

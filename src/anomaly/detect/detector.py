@@ -277,35 +277,13 @@ class Detector:
                     table["group"]["open"][g], table["group"]["seen"][g], table.touched[g] = 1, silent.time, 1
 
     def _take(self, points: Points, block: Block, source: int) -> list[Anomaly]:
-        """Judge points; log lines among them count for their templates."""
+        """Judge points, looking for silence between them wherever time passes a look."""
         if not len(points):
             return []
         points = points.owned()
-        if not self.logs:
-            return self._judge(points, block, source)
-        place = self.logs.find(points.series)
-        found = self._told(self.logs.take(points, place, block.lateness, block.source), block, source)
-        self.counts["converted"] += int(np.count_nonzero(place != MISSING))
-        return found + self._judge(points.take(place == MISSING), block, source)
-
-    def _told(self, said: Said, block: Block, source: int) -> list[Anomaly]:
-        """Judge the closed cells of log lines, and tell what is new among them."""
-        found = said.anomalies
-        if said.series:
-            found += self._announce(Announced.of(said.series.values()), block, source)
-        for points in said.points:
-            found += self._judge(points, block, source)
-        return found
-
-    def _judge(self, points: Points, block: Block, source: int) -> list[Anomaly]:
-        """Judge points of series, looking for silence between them wherever time passes a look."""
-        rows = self.register.find(points.series)
-        unknown = rows == MISSING
-        if unknown.any():
-            refused = unknown & self.register.is_refused(points.series)
-            self.counts[PAST_LIMIT] += int(refused.sum())
-            self.counts["unknown_series"] += self.waiting.hold(points, np.flatnonzero(unknown & ~refused))
-            points, rows = points.take(~unknown), rows[~unknown]
+        if self.logs:
+            return self._take_lines(points, block, source)
+        points, rows = self._known(points)
         through = self.inputs.number(block.source, block.partition)
         found: list[Anomaly] = []
         looks = self._between_looks(points, block)
@@ -321,6 +299,46 @@ class Detector:
                 self.inputs.hear(block.source, block.partition, time)
                 found += self._silences(source, self.inputs.of(block.source))
         return found
+
+    def _take_lines(self, points: Points, block: Block, source: int) -> list[Anomaly]:
+        """The same where log lines may be among the points: these count for their templates."""
+        found: list[Anomaly] = []
+        for part, time in self._between_looks(points, block):
+            some = points.take(part)
+            place = self.logs.find(some.series)
+            said = self.logs.take(some, place, block.lateness, block.source)
+            self.counts["converted"] += int(np.count_nonzero(place != MISSING))
+            found += self._told(said, block, source) + self._judge(some.take(place == MISSING), block)
+            if time:
+                self.inputs.hear(block.source, block.partition, time)
+                found += self._silences(source, self.inputs.of(block.source))
+        return found
+
+    def _told(self, said: Said, block: Block, source: int) -> list[Anomaly]:
+        """Judge the closed cells of log lines, and tell what is new among them."""
+        found = said.anomalies
+        if said.series:
+            found += self._announce(Announced.of(said.series.values()), block, source)
+        for points in said.points:
+            found += self._judge(points, block)
+        return found
+
+    def _judge(self, points: Points, block: Block) -> list[Anomaly]:
+        """Judge points without a look."""
+        points, rows = self._known(points)
+        through = self.inputs.number(block.source, block.partition)
+        return self.score.judge(points, rows, through) if len(points) else []
+
+    def _known(self, points: Points) -> tuple[Points, NDArray[np.int32]]:
+        """The points of known series, with their rows; those whose labels are not known yet have to wait."""
+        rows = self.register.find(points.series)
+        unknown = rows == MISSING
+        if unknown.any():
+            refused = unknown & self.register.is_refused(points.series)
+            self.counts[PAST_LIMIT] += int(refused.sum())
+            self.counts["unknown_series"] += self.waiting.hold(points, np.flatnonzero(unknown & ~refused))
+            points, rows = points.take(~unknown), rows[~unknown]
+        return points, rows
 
     def _between_looks(self, points: Points, block: Block) -> list[tuple[slice, int]]:
         """Slices of the points, each with the time at which to look for silence after it, 0: none."""

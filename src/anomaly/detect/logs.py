@@ -1,10 +1,10 @@
 """Log lines of a partition: by signature from decode, by template and cell to the models.
 
 Lines come as points of `log.records`, a series for each signature (`decode.log_lines`). Here a signature is given its
-template (`templates`), once; its lines are counted by cells of CELL ms, by template, over all instances of the group, and a
-closed cell is a point of the template's series: also one without lines, while the group logs and the template is not
-long forgotten. So rates of lines are judged as any other rate. Lines may be late by the source's lateness; what comes later is counted as late,
-as other points are. Time is that of the sources that bring lines.
+template (`templates`), once; its lines are counted by cells of CELL ms, by template, over all instances of the group. A
+closed cell is a point of the template's series: also one without lines, while the group logs and the template is not long
+forgotten. So rates of lines are judged as any other rate. Lines may be late by the source's lateness; what comes later is
+counted as late, as other points are. Time is that of the sources that bring lines.
 Of new templates there is more to say: `novelty`.
 
 rings float64 (rows, RING)  lines by template and cell, the cell's number modulo RING
@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from anomaly.config.settings import LogSettings
 from anomaly.decode.block import Announced
-from anomaly.decode.identity import Series, fingerprint, unpack
+from anomaly.decode.identity import EXAMPLE, Series, fingerprint, unpack
 from anomaly.decode.index import MISSING, Index
-from anomaly.decode.log_lines import EXAMPLE, LEVELS, METRIC, OTHERS, SEVERITY, TEMPLATE
+from anomaly.decode.log_lines import LEVELS, METRIC, OTHERS, SEVERITY, TEMPLATE
 from anomaly.decode.points import Kind, Points
 from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.novelty import CELL, News, Novelty
@@ -135,12 +135,13 @@ class Logs:
             self._let_go()
         n = self._used
         self._key, self._of, self._seen = grown(self._key, n + 1), grown(self._of, n + 1), grown(self._seen, n + 1)
-        self._key[n], self._of[n], self._seen[n], self._used = series.hash or 1, row, self.time, n + 1
+        self._key[n], self._of[n], self._seen[n], self._used = series.hash or 1, row, 0, n + 1
         self._index.enter(n, self._key)
 
     def _let_go(self) -> None:
         """Of the signatures, keep the half that was seen last."""
-        order = np.sort(np.argsort(-self._seen[: self._used], kind="stable")[: self._used // 2])
+        seen = np.where(self._seen[: self._used] == 0, np.iinfo(np.int64).max, self._seen[: self._used])  # 0: just announced
+        order = np.sort(np.argsort(-seen, kind="stable")[: self._used // 2])
         self._signatures(self._key[order], self._of[order], self._seen[order])
 
     def _number(self, series: Series) -> int:
