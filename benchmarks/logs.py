@@ -2,8 +2,9 @@
 
 Ours is `Decode.blocks` and what detect does with lines, on one core, all kinds of lines known but those that come anew.
 The plain way walks the parsed messages (upb) and gives each body to drain3's core, as drain3 comes (depth 4, similarity
-0.4). Both in one process, interleaved; the best of several rounds of CPU time counts. Grouping accuracy is the share of lines
-whose group is exactly that of the reference, templates.csv matched by pattern; the text is what stands behind the component's name.
+0.4). Both in one process, interleaved; the best of several rounds of CPU time counts. Grouping accuracy is the share of
+lines whose group is exactly that of the reference, templates.csv matched by pattern; the text is what stands behind the
+component's name.
 The session test is not built yet, so `hdfs_f1` is null. drain3 is no dependency: `pip install --no-deps drain3 cachetools
 jsonpickle` into a folder, and --drain FOLDER.
 """

@@ -75,29 +75,35 @@ def test_a_pattern_of_the_configuration_is_hidden_from_template_and_example():
     assert (labels[TEMPLATE], labels[EXAMPLE]) == ("launch <secret> now",) * 2
 
 
-SHIPPED = [
-    ({"@timestamp": 1700000000.25, "log": "GET /a failed", "stream": "stderr", "level": "error",
-      "kubernetes": {"pod_name": "cart-1", "namespace_name": "shop", "labels": {"app": "cart"}}}, "cart"),  # Fluent Bit
-    ({"host": "h", "message": "GET /a failed", "timestamp": "2023-11-14T22:13:20.250+00:00", "service": "cart",
-      "level": "ERROR"}, "cart"),  # Vector
-    ({"log": {"message": "GET /a failed", "timestamp": "2023-11-14T22:13:20.25Z", "service": "cart", "level": "error"}}, "cart"),
-    ({"@timestamp": "2023-11-14T23:13:20.250123456+01:00", "message": "GET /a failed", "service": {"name": "cart"},
-      "log": {"level": "ERROR", "file": {"path": "/x"}, "offset": 7}, "@metadata": {"beat": "filebeat"}}, "cart"),  # Filebeat
-    ({"log": '{"level":"error","msg":"GET /a failed","time":1700000000250}\n', "app": "cart", "time": "2020-01-01T00:00:00Z"}, "cart"),
-    ({"ts": 1700000000250000, "msg": "GET /a failed", "level": 50, "service.name": "cart"}, "cart"),  # pino, microseconds
-    ({"time": 1700000000250000000, "body": "GET /a failed", "severityText": "ERROR",
-      "resource": {"service.name": "cart"}}, "cart"),  # nanoseconds
-]  # fmt: skip
+FLUENT_BIT = {
+    "@timestamp": 1700000000.25, "log": "GET /a failed", "stream": "stderr", "level": "error",
+    "kubernetes": {"pod_name": "cart-1", "namespace_name": "shop", "labels": {"app": "cart"}},
+}  # fmt: skip
+VECTOR = {
+    "host": "h", "message": "GET /a failed", "timestamp": "2023-11-14T22:13:20.250+00:00", "service": "cart",
+    "level": "ERROR",
+}  # fmt: skip
+FILEBEAT = {
+    "@timestamp": "2023-11-14T23:13:20.250123456+01:00", "message": "GET /a failed", "service": {"name": "cart"},
+    "log": {"level": "ERROR", "file": {"path": "/x"}, "offset": 7}, "@metadata": {"beat": "filebeat"},
+}  # fmt: skip
+CONTAINER = {
+    "log": '{"level":"error","msg":"GET /a failed","time":1700000000250}\n', "app": "cart", "time": "2020-01-01T00:00:00Z"
+}  # fmt: skip
+MICROSECONDS = {"ts": 1700000000250000, "msg": "GET /a failed", "level": 50, "service.name": "cart"}
+NANOSECONDS = {
+    "time": 1700000000250000000, "body": "GET /a failed", "severityText": "ERROR", "resource": {"service.name": "cart"}
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("event", "service"), SHIPPED)
-def test_a_shippers_line_says_who_wrote_what_when(event, service):
+@pytest.mark.parametrize("event", [FLUENT_BIT, VECTOR, {"log": VECTOR}, FILEBEAT, CONTAINER, MICROSECONDS, NANOSECONDS])
+def test_a_shippers_line_says_who_wrote_what_when(event):
     (line,) = lines(orjson.dumps(event))
 
     assert line.text == "GET /a failed"
     assert LEVELS[line.level] == "error"
     assert line.time == NOW + 250
-    assert line.attributes["service.name"] == service
+    assert line.attributes["service.name"] == "cart"
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,9 @@ def test_damaged_requests_are_read_as_the_complete_decoder_reads_them_or_set_asi
     )
     values = [whole[:cut] for cut in range(len(whole))]
     for _ in range(400):
-        value = bytearray(whole)
-        value[random.randrange(len(value))] = random.choice([0, 1, 8, 0x7F, 0x80, 0xFF, random.randrange(256)])
-        values.append(bytes(value))
+        damaged = bytearray(whole)
+        damaged[random.randrange(len(damaged))] = random.choice([0, 1, 8, 0x7F, 0x80, 0xFF, random.randrange(256)])
+        values.append(bytes(damaged))
     for value in values:
         # what the scanner does not read (attributes of lines, scopes) it does not check, and takes
         ours, theirs = decoded(OtlpLogsProto(), value), decoded(Whole(), value)
@@ -125,7 +125,7 @@ def test_lines_of_one_kind_within_a_second_are_one_point():
     found = decoded(OtlpLogsProto(), request(*lines).SerializeToString())[0]
 
     assert [(time - NOW, value) for *_, time, value in found] == [(900, 10.0), (1400, 5.0)]
-    assert {name: value for name, value in found[0][3]}[TEMPLATE] == "took <*> ms"
+    assert dict(found[0][3])[TEMPLATE] == "took <*> ms"
     assert found[0][2] == METRIC
 
 
@@ -157,7 +157,7 @@ def block(value):
     records.buffer = np.concatenate([np.frombuffer(value, np.uint8), np.zeros(8, np.uint8)])  # not a byte to spare
     return records
 
-texts = ["order 7 of bob@shop.org: 'x' \\"y\\" 10.0.0.1:80", "1=1=1=" * 400, "a.b.C#12 \\u00e9 -5 blk_-7", "deadbeefdead /a/1/b"]
+texts = ["order 7 of bob@shop.org: 'x' 10.0.0.1:80", 'of "y"', "1=1=1=" * 400, "a.b.C#12 \\u00e9 -5 blk_-7", "deadbeefdead /a/1/b"]
 whole = request(*({"text": t, "severity_text": "Info", "time_unix_nano": NOW * NANO} for t in texts)).SerializeToString()
 random, taken = Random(1), 0
 for cut in range(0, len(whole), 3):

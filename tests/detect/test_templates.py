@@ -19,7 +19,9 @@ def test_words_that_mean_something_are_kept_apart():
 
 
 def test_words_that_show_variety_are_parameters():
-    names = [f"login of {name} failed" for name in "ada bob cid dot eva fay gus hal ivy joe kim".split()]
+    names = [
+        f"login of {name} failed" for name in ("ada", "bob", "cid", "dot", "eva", "fay", "gus", "hal", "ivy", "joe", "kim")
+    ]
 
     found = numbers(*names, "login of lea failed", "login of ada failed")
 

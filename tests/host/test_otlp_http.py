@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import ClientSession
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -45,11 +46,13 @@ def inbox() -> Inbox:
 @pytest.fixture
 async def post(inbox: Inbox) -> AsyncIterator[Send]:
     runner, port = await serve(inbox, "127.0.0.1:0", LIMIT)
-    url = f"http://127.0.0.1:{port}/v1/metrics"
+    url = f"http://127.0.0.1:{port}"
 
-    async def send(body: bytes, content_type: str = PROTOBUF, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    async def send(
+        body: bytes, content_type: str = PROTOBUF, path: str = "/v1/metrics", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
         headers = {k.replace("_", "-"): v for k, v in headers.items()} | {"Content-Type": content_type}
-        async with ClientSession() as session, session.post(url, data=body, headers=headers) as answer:
+        async with ClientSession() as session, session.post(url + path, data=body, headers=headers) as answer:
             return answer.status, dict(answer.headers), await answer.read()
 
     yield send
@@ -142,3 +145,14 @@ def test_a_refusal_in_protobuf_is_a_google_rpc_status():
     status_pb2 = pytest.importorskip("google.rpc.status_pb2")
     said = status_pb2.Status.FromString(rpc_status(3, "é" * 100))
     assert (said.code, said.message) == (3, "é" * 63)
+
+
+async def test_logs_have_a_path_of_their_own_and_their_own_answer(inbox, post):
+    inbox.dead = [letter("bad_timestamp", points=3)]
+
+    _, _, as_json = await post(b"{}", JSON, path="/v1/logs")
+    _, _, as_protobuf = await post(b"", path="/v1/logs")
+
+    assert [encoding for encoding, _ in inbox.taken] == ["otlp_logs_json", "otlp_logs_proto"]
+    assert json.loads(as_json)["partialSuccess"]["rejectedLogRecords"] == "3"
+    assert ExportLogsServiceResponse.FromString(as_protobuf).partial_success.rejected_log_records == 3

@@ -307,7 +307,8 @@ class Detector:
             some = points.take(part)
             place = self.logs.find(some.series)
             said = self.logs.take(some, place, block.lateness, block.source)
-            self.counts["converted"] += int(np.count_nonzero(place != MISSING))
+            self.counts["late"] += said.late
+            self.counts["converted"] += int(np.count_nonzero(place != MISSING)) - said.late
             found += self._told(said, block, source) + self._judge(some.take(place == MISSING), block)
             if time:
                 self.inputs.hear(block.source, block.partition, time)

@@ -70,11 +70,12 @@ class Kept(msgspec.Struct):
 
 @dataclass(slots=True)
 class Said:
-    """What lines gave: points of templates, the series they are of, and new templates."""
+    """What lines gave: points of templates, the series they are of, and new templates; `late` points came too late."""
 
     points: list[Points] = field(default_factory=list)
     series: dict[int, Series] = field(default_factory=dict)
     anomalies: list[Anomaly] = field(default_factory=list)
+    late: int = 0
 
 
 class Logs:
@@ -83,7 +84,6 @@ class Logs:
     def __init__(self, settings: LogSettings, seed: int) -> None:
         self.settings, self.seed = settings, seed
         self.time = self.closed = 0  # ms; number of the last closed cell
-        self.late = 0.0  # lines that came too late, since they were last asked for
         self.sources = set[str]()
         self.groups: list[Group] = []
         self.names: dict[int, tuple[str, str]] = {}
@@ -228,7 +228,7 @@ class Logs:
                 self._close(int(upto[begin]), said)
             ours = np.flatnonzero(place[begin:end] >= 0) + begin
             if ours.size:
-                self._count(self._of[place[ours]], points.time[ours] // CELL, points.value[ours])
+                said.late += self._count(self._of[place[ours]], points.time[ours] // CELL, points.value[ours])
                 self._seen[place[ours]] = time[ours]
         self.time = int(time[-1]) if len(points) else self.time
         return said
@@ -241,16 +241,17 @@ class Logs:
             self._close((time - min(lateness, (RING - 4) * CELL)) // CELL - 1, said)
         return said
 
-    def _count(self, row: NDArray[np.int32], cell: NDArray[np.int64], lines: NDArray[np.float64]) -> None:
+    def _count(self, row: NDArray[np.int32], cell: NDArray[np.int64], lines: NDArray[np.float64]) -> int:
+        """Count lines; returns how many points came too late."""
         self.closed = self.closed or int(cell.min()) - 1
         good = (cell > self.closed) & (cell <= self.closed + RING)
-        self.late += float(lines[~good].sum())
         row, cell, lines = row[good], cell[good], lines[good]
         np.add.at(self.rings, (row, cell % RING), lines)
         np.maximum.at(self.last, row, cell)
         fresh = row[self.born[row] == 0]
         for r, c in zip(fresh.tolist(), cell[self.born[row] == 0].tolist(), strict=True):
             self.born[r] = min(c, self.born[r] or c)
+        return int(np.count_nonzero(~good))
 
     def _close(self, upto: int, said: Said) -> None:
         """Close the cells up to this one."""
