@@ -24,8 +24,8 @@ from anomaly.detect.convert import passed
 from anomaly.detect.evict import Evict
 from anomaly.detect.judge import Judge
 from anomaly.detect.listing import Listed, listing
-from anomaly.detect.looks import Idle, are_idle
 from anomaly.detect.logs import Logs, Said
+from anomaly.detect.looks import Idle, are_idle
 from anomaly.detect.migrate import Side, as_named, move
 from anomaly.detect.register import Register
 from anomaly.detect.report import Report
