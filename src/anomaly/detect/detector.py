@@ -20,6 +20,8 @@ from anomaly.decode.points import Points
 from anomaly.detect import keep
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.clock import Clocks
+from anomaly.detect.clocked import replaced
 from anomaly.detect.convert import passed
 from anomaly.detect.evict import Evict
 from anomaly.detect.judge import Judge
@@ -64,7 +66,8 @@ class Detector:
 
     def _empty(self) -> Side:
         """A register that knows nobody."""
-        judge, settings = Judge(self.specs), self.settings
+        settings = self.settings
+        judge = Judge(self.specs, clocks=Clocks(settings.time_zone, settings.calendars))
         return Side(Register(self.specs, judge, settings.identity.seed, settings.limits), judge)
 
     def _wire(self, register: Register, judge: Judge) -> None:
@@ -124,6 +127,7 @@ class Detector:
         """After the last `put`: the rest, and whatever follows from the rows."""
         read = keep.read(rest)
         self._keep.settle(read.tables, read.beside)
+        self.migrated = replaced(self.register.tables, self.judge, read.local, read.seasons)
         self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
         self.withhold.settle()
@@ -157,7 +161,7 @@ class Detector:
         said += ["the hash seed is another one"] if other_seed else []
         said += [f"labels have the names of now: {', '.join(renames)}"] if renames else []
         said.append(f"{len(rows)} of {self.judge.size} judged rows keep what they learned, the others begin anew")
-        self.migrated = [*(said[:-1] or ["the order of specs is another one"]), said[-1]]
+        self.migrated += [*(said[:-1] or ["the order of specs is another one"]), said[-1]]
 
     def digest(self) -> int:
         """CRC-32 of all state: equal for detectors that took the same input, however it was cut and often interrupted."""
@@ -165,7 +169,9 @@ class Detector:
 
     def _rest(self) -> keep.Rest:
         rest = keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep)
-        return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases)
+        clocks = self.judge.clocks
+        said = [clocks.seasons(key) for key in clocks.keys]
+        return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases, local=clocks.keys, seasons=said)
 
     def _parts(self) -> keep.Parts:
         small = self.inputs, self.absence, self.waiting, self.report, self.sources, self.counts

@@ -53,6 +53,8 @@ class Rest(msgspec.Struct, kw_only=True):
     epochs: list[tuple[str, int, list[int]]] = []
     beside: str = ""  # the key of what is kept beside
     aliases: dict[str, str] = {}  # under which the labels have their names
+    local: list[tuple[str, tuple[str, ...]]] = []  # zone and calendars of each clock, by number
+    seasons: list[str] = []  # what each makes of day and week, as `Clocks.seasons` says
     version: int = VERSION
 
 

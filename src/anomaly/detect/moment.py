@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.detect.clock import local_of
 from anomaly.detect.detector import Detector
 from anomaly.detect.episode import CALM, LIVE
 from anomaly.detect.explain import Parts, RatioParts, parts_of, ratio_parts_of
@@ -77,7 +78,9 @@ def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
     own = own._replace(row=np.zeros_like(own.row), mark=np.full_like(own.mark, -1))
     copy.judge(Batch._make(column[:i] for column in own))
     time, value, total = int(own.time[i]), float(own.value[i]), float(own.total[i])
-    before, parts, seconds = episode(copy), _parts(copy, time, value, total), (time - copy.bank.state["last"][0]) / 1000.0
+    here = int(local_of(copy.bank.state, 0, copy.clocks.arrays, copy.table["season"][0], time))
+    before, seconds = episode(copy), (here - copy.bank.state["last"][0]) / 1000.0
+    parts = _parts(copy, here if copy.table["slot"][0] < 0 else time, value, total)
     said = copy.judge(Batch._make(column[i : i + 1] for column in own))
     score, low, high, learned = (float(said.judged[0, column]) for column in (SCORE, LOW, HIGH, LEARNED))
     loss = 0.0
@@ -90,9 +93,10 @@ def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
 
 def copied(judge: Judge, row: int) -> Judge:
     """A judge of that row alone, as row 0."""
-    what, copy = judge.table[row], Judge(judge.specs, 0)
+    what, copy = judge.table[row], Judge(judge.specs, 0, judge.clocks)
     slot = int(what["slot"])
     copy.give(0, int(what["spec"]), slot >= 0, bool(what["traffic"]))
+    copy.table["season"][0] = what["season"]
     copy.bank.put([0], judge.bank.take([row]))
     copy.episodes.put([0], judge.episodes.take([row]))
     if slot >= 0:

@@ -18,6 +18,7 @@ from anomaly.decode.identity import Series, unpack
 from anomaly.decode.index import MISSING, Index
 from anomaly.decode.texts import Strung
 from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New
+from anomaly.detect.clocked import set_clocks
 from anomaly.detect.combine import Combine
 from anomaly.detect.enter import FED, LONG_LABELS, Ratios, enter
 from anomaly.detect.judge import NEIGHBOUR, Judge
@@ -212,6 +213,7 @@ class Register:
             return
         rows = self._judges.row[:n]
         self.judge.adopt(rows, self._judges.spec[:n], self._judges.traffic[:n])
+        set_clocks(self.tables, self.judge, rows)
         long = self._judges.donors[:n, 0] <= NEIGHBOUR
         self.judge.table["slot"][rows[long]] = self._judges.donors[:n, 0][long]
         asked = np.flatnonzero(self._judges.donors[:n, 0] >= 0)
