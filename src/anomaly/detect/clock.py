@@ -166,6 +166,17 @@ class Clocks:
         like = [self._calendars[name] for name in key[1] if name in self._calendars and self._calendars[name].like]
         return msgspec.json.encode([key[0], *like]).decode()
 
+    def zoned(self, code: NDArray[np.uint8], time: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Local ms of points by the zones of their rows alone, as no calendar changes the date; shape (n,)."""
+        if self.is_plain:
+            return time
+        whose = code.astype(np.int64)
+        whose, local = np.where(whose >= SEASONLESS, whose - SEASONLESS, np.maximum(whose - 1, 0)), time.copy()
+        for c in np.unique(whose).tolist():
+            own, table = whose == c, self._tables[c]
+            local[own] += table.offset[np.maximum(np.searchsorted(table.since, time[own], "right") - 1, 0)]
+        return local
+
     def at(self, c: int, time: int) -> tuple[int, int]:
         """Local ms of a time by a clock, calendars included, and by its zone alone."""
         table = self._tables[c]

@@ -100,7 +100,9 @@ class Detector:
 
     def restore(self, anomalies: Iterable[Anomaly]) -> None:
         """Take over anomalies that were open before a restart: no second opening, and the frozen band decides the end."""
-        self.report.restore(anomalies)
+        held = list(anomalies)
+        self.report.restore([a for a in held if not a.kind])
+        self._over += [self.report.let_go(a, self.inputs.time) for a in held if a.kind]
         self._reopen()
 
     def layouts(self) -> Mapping[str, Layout]:
@@ -154,6 +156,8 @@ class Detector:
             {rows[r]: a for r, a in opened.open.items() if r in rows}, opened.silent.values(), opened.known()
         )
         self._over = [opened.over(a, self.inputs.time) for r, a in opened.open.items() if r not in rows]
+        lost = [r for r in range(old.judge.size) if r not in rows]
+        self._over += [a for r in lost for a in old.register.regressions.ended(r, self.inputs.time)]
         before, now = dict(read.specs), dict(own)
         said = [f"spec {name}: new" for name in now if name not in before]
         said += [f"spec {name}: gone" for name in before if name not in now]
@@ -226,6 +230,7 @@ class Detector:
         def end(judged: int) -> None:
             if judged in self.report.open:
                 found.append(self.report.ended(judged, self.inputs.time))
+            found.extend(self.register.regressions.ended(judged, self.inputs.time))
 
         self._evict.release(rows, end)
         return found

@@ -133,7 +133,8 @@ class Keep:
     def settle(self, rests: Mapping[str, Sequence[int]], beside: str) -> None:
         """Take over what `Table.rest` gave, and make what follows from the rows; `beside` is the key of then."""
         for table in self._own:
-            table.settle(list(rests[table.name]))
+            if table.name in rests:  # else it is newer than the state
+                table.settle(list(rests[table.name]))
         if self.beside and beside == self.beside.key:
             self.beside.table.settle(list(rests[self.beside.table.name]))
             self.beside.settle()

@@ -42,6 +42,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from anomaly.detect.frozen import FROZEN
 from anomaly.state import Pool, Table
 
 CELLS = 8
@@ -140,12 +141,13 @@ class Tables:
         self.subjects = Table("subjects", {"subject": (SUBJECT, 0)}, (), ("subject", "of"))
         self.scope_text = Pool("text", "scope", np.uint8)
         self.scopes = Table("scopes", {"scope": (SCOPE, 0)}, (self.scope_text,), ("scope", "above"))
+        self.frozen = Table("frozen", {"frozen": (FROZEN, 0)}, (), ("frozen", "free"))  # by judged row that has a baseline
         self.refused = Table("refused", {"key": (np.uint64, 0)})  # series that were announced past a limit
 
     def all(self) -> tuple[Table, ...]:
         """Every table, in the order in which they are written."""
         whole = self.rows, self.labels, self.histograms, self.members, self.aggregates
-        return *whole, self.groups, self.families, self.subjects, self.scopes, self.refused
+        return *whole, self.groups, self.families, self.subjects, self.scopes, self.refused, self.frozen
 
     def state(self) -> State:
         """The arrays as they are now."""

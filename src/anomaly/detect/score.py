@@ -71,7 +71,8 @@ class Score:
             taken = ~self.withhold.are(batch.row)
             outcome[batch.mark[~taken & (batch.mark >= 0)]] = WARMING
             batch = Batch._make(column[taken] for column in batch)
-        return self.report.of(batch, self.models.judge(batch, outcome))
+        verdicts = self.models.judge(batch, outcome)
+        return self.report.of(batch, verdicts) + self.register.regressions.take(batch, verdicts)
 
     def _read(self, closed: Cells) -> list[Batch]:
         """The values of closed cells, by how their aggregates are read."""

@@ -10,12 +10,13 @@ from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.amounts import amount, band, compared, known, plain, span, sparkline, unit_of
-from anomaly.dispatch.severity import REMOVED, is_silence
+from anomaly.dispatch.severity import REMOVED, is_regression, is_silence
 
 TITLE = 100  # characters: one line of a phone
 SHOWN = 5  # anomalies in the text and the evidence
 NAME = 48  # characters of a name within a sentence
 MISSED = 10  # usual intervals without a sign of life that leave little doubt
+WEEK = 604_800_000  # ms
 DAY, YOUNG = 86_400.0, 600.0  # seconds of learning from which on we are sure of a daily rhythm, and under which of little
 
 PHRASES = {"value": "{metric}", "rate": "rate of {metric}"}
@@ -33,6 +34,8 @@ def title(incident: Incident, leading: Anomaly, since: int) -> str:
     if incident.state is State.RESOLVED:
         lasted = span(((incident.quiet_since or incident.time) - since) / 1000)
         return plain(f"{group}: {outcome(incident)} after {lasted} (was: {finding(leading)})", TITLE)
+    if is_regression(leading):
+        return plain(f"{group}: {finding(leading)}", TITLE)
     tail = f" since {datetime.fromtimestamp(since / 1000, UTC):%H:%M:%S} UTC"
     return plain(f"{group}: {finding(leading)}", TITLE - len(tail)) + tail
 
@@ -42,8 +45,19 @@ def finding(anomaly: Anomaly) -> str:
     unit = unit_of(anomaly.unit, anomaly.metric, anomaly.quantity)
     if is_silence(anomaly):
         return f"silent for {span(anomaly.observed)} (usually heard every {span(anomaly.expected[1])})"
+    if is_regression(anomaly):
+        return f"{subject(anomaly)}{slowly(anomaly, unit)}"
     value, usual = compared(anomaly.observed, *anomaly.expected, unit)
     return f"{subject(anomaly)}{value}{' of requests fail' if anomaly.quantity == 'error ratio' else ''} (usual {usual})"
+
+
+def slowly(anomaly: Anomaly, unit: str) -> str:
+    """`430 ms, 4 weeks ago 300 ms`."""
+    (then, before), (end, _) = anomaly.points[0], anomaly.points[-1]
+    weeks = round((end - then) / WEEK)
+    fail = " of requests fail" if anomaly.quantity == "error ratio" else ""
+    ago = "a week" if weeks == 1 else f"{weeks} weeks"
+    return f"{amount(anomaly.observed, unit)}{fail}, {ago} ago {amount(before, unit)}"
 
 
 def subject(anomaly: Anomaly) -> str:
