@@ -196,8 +196,8 @@ def over(f):  # type: ignore[no-untyped-def]
 def learn(f, scratch):  # type: ignore[no-untyped-def]
     """What usually changes in a week, and how much a day differs from that.
 
-    Little of it in a week that may be the begin of a regression, or what creeps would be usual before it matters. Of one that
-    was told everything: it may be here to stay.
+    Little of it in a week that may be the begin of a regression, or what creeps would be usual before it matters. Of one
+    that was told everything: it may be here to stay.
     """
     for s in range(STATISTICS):
         off = f.days[s, f.day % DAYS] - f.days[s, (f.day - WEEK) % DAYS] - f.trend[s]
