@@ -55,3 +55,4 @@ class Incident(Struct, kw_only=True):
     waiting: dict[str, tuple[int, int]] = field(default_factory=dict)  # id -> its last event: time, kind
     quiet_since: int | None = None
     told: Told = field(default_factory=Told)
+    kind: str = ""  # of its anomalies: what lasts for weeks is an incident of its own

@@ -20,6 +20,8 @@ from anomaly.decode.points import Points
 from anomaly.detect import keep
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.clock import Clocks
+from anomaly.detect.clocked import replaced
 from anomaly.detect.convert import passed
 from anomaly.detect.evict import Evict
 from anomaly.detect.judge import Judge
@@ -66,7 +68,8 @@ class Detector:
 
     def _empty(self) -> Side:
         """A register that knows nobody."""
-        judge, settings = Judge(self.specs), self.settings
+        settings = self.settings
+        judge = Judge(self.specs, clocks=Clocks(settings.time_zone, settings.calendars))
         return Side(Register(self.specs, judge, settings.identity.seed, settings.limits), judge)
 
     def _wire(self, register: Register, judge: Judge) -> None:
@@ -100,7 +103,9 @@ class Detector:
 
     def restore(self, anomalies: Iterable[Anomaly]) -> None:
         """Take over anomalies that were open before a restart: no second opening, and the frozen band decides the end."""
-        self.report.restore(self.together.restore(anomalies))
+        held = list(anomalies)
+        self.report.restore(self.together.restore([a for a in held if not a.kind]))
+        self._over += [self.report.let_go(a, self.inputs.time) for a in held if a.kind]
         self._reopen()
 
     def layouts(self) -> Mapping[str, Layout]:
@@ -127,6 +132,7 @@ class Detector:
         """After the last `put`: the rest, and whatever follows from the rows."""
         read = keep.read(rest)
         self._keep.settle(read.tables, read.beside)
+        self.migrated = replaced(self.register.tables, self.judge, read.local, read.seasons)
         self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
         self.together.settle(read.together)
@@ -155,6 +161,8 @@ class Detector:
         )
         self._over = [opened.over(a, self.inputs.time) for r, a in opened.open.items() if r not in rows]
         self._over += [opened.over(a, self.inputs.time) for a in self.together.take_over(together, rows)]
+        lost = [r for r in range(old.judge.size) if r not in rows]
+        self._over += [a for r in lost for a in old.register.regressions.ended(r, self.inputs.time)]
         before, now = dict(read.specs), dict(own)
         said = [f"spec {name}: new" for name in now if name not in before]
         said += [f"spec {name}: gone" for name in before if name not in now]
@@ -162,7 +170,7 @@ class Detector:
         said += ["the hash seed is another one"] if other_seed else []
         said += [f"labels have the names of now: {', '.join(renames)}"] if renames else []
         said.append(f"{len(rows)} of {self.judge.size} judged rows keep what they learned, the others begin anew")
-        self.migrated = [*(said[:-1] or ["the order of specs is another one"]), said[-1]]
+        self.migrated += [*(said[:-1] or ["the order of specs is another one"]), said[-1]]
 
     def digest(self) -> int:
         """CRC-32 of all state: equal for detectors that took the same input, however it was cut and often interrupted."""
@@ -170,7 +178,9 @@ class Detector:
 
     def _rest(self) -> keep.Rest:
         rest = keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep)
-        return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases)
+        clocks = self.judge.clocks
+        said = [clocks.seasons(key) for key in clocks.keys]
+        return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases, local=clocks.keys, seasons=said)
 
     def _parts(self) -> keep.Parts:
         small = self.inputs, self.absence, self.waiting, self.report, self.together, self.sources, self.counts
@@ -228,6 +238,7 @@ class Detector:
         def end(judged: int) -> None:
             if judged in self.report.open:
                 found.extend(self.together.ended(judged, self.inputs.time))
+            found.extend(self.register.regressions.ended(judged, self.inputs.time))
 
         self._evict.release(rows, end)
         return found

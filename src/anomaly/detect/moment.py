@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.clock import local_of
 from anomaly.detect.detector import Detector
 from anomaly.detect.episode import LIVE, OPEN, PENDING
 from anomaly.detect.explain import Loss, Parts, RatioParts, gone_part, is_known, parts_of, ratio_parts_of
@@ -91,8 +92,9 @@ def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
     own = own._replace(row=(own.row != row).astype(np.int32), mark=np.full_like(own.mark, -1))
     copy.judge(Batch._make(column[:i] for column in own))
     time, value, total = int(own.time[i]), float(own.value[i]), float(own.total[i])
-    before, parts = episode(copy), _parts(copy, time, value, total)
-    loss = _loss(copy, parts, time, value, before) if isinstance(parts, Parts) and copy.table["traffic"][0] else None
+    here = int(local_of(copy.bank.state, 0, copy.clocks.arrays, copy.table["season"][0], time))
+    before, parts = episode(copy), _parts(copy, here if copy.table["slot"][0] < 0 else time, value, total)
+    loss = _loss(copy, parts, here, value, before) if isinstance(parts, Parts) and copy.table["traffic"][0] else None
     said = copy.judge(Batch._make(column[i : i + 1] for column in own))
     score, low, high, learned = (float(said.judged[0, column]) for column in (SCORE, LOW, HIGH, LEARNED))
     numbers = float(said.value[0]), score, low, high, learned
@@ -101,10 +103,11 @@ def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
 
 def copied(judge: Judge, row: int) -> Judge:
     """A judge of that row as row 0, and of its neighbour as row 1."""
-    copy = Judge(judge.specs, 0)
+    copy = Judge(judge.specs, 0, judge.clocks)
     for at, each in enumerate(family(judge, row)):
         what = judge.table[each]
         copy.give(at, int(what["spec"]), int(what["slot"]) >= 0, bool(what["traffic"]))
+        copy.table["season"][at] = what["season"]
         copy.bank.put([at], judge.bank.take([each]))
         copy.episodes.put([at], judge.episodes.take([each]))
     slot = int(judge.table["slot"][row])

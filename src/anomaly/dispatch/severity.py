@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from anomaly.config.models import Direction, Signal
-from anomaly.detect.anomaly import GOLDEN, Anomaly
+from anomaly.detect.anomaly import GOLDEN, REGRESSION, Anomaly
 from anomaly.dispatch.alert import Severity
 from anomaly.dispatch.budget import HELD, PAGED, UNDER, UNLIMITED, Standing
 
@@ -42,13 +42,23 @@ def is_silence(anomaly: Anomaly) -> bool:
     return anomaly.quantity == HEARD
 
 
+def is_regression(anomaly: Anomaly) -> bool:
+    """A slow change against weeks ago: a ticket, whatever it is of."""
+    return anomaly.kind == REGRESSION
+
+
 def is_loss(anomaly: Anomaly) -> bool:
     """Traffic that stays away. More of it is no harm by itself."""
     return anomaly.signal is Signal.TRAFFIC and anomaly.direction is Direction.BELOW
 
 
 def is_service_level(anomaly: Anomaly) -> bool:
-    """Of a spec that says `pages: true`; of errors, latency and traffic the whole group's, to the side that is felt."""
+    """Of a spec that says `pages: true`; of errors, latency and traffic the whole group's, to the side that is felt.
+
+    A regression is not: there are days for it.
+    """
+    if is_regression(anomaly):
+        return False
     if anomaly.signal in (Signal.OTHER, Signal.SATURATION):
         return anomaly.pages
     felt = anomaly.signal in (Signal.ERRORS, Signal.LATENCY) and anomaly.direction is Direction.ABOVE
@@ -65,11 +75,13 @@ SILENT = "the whole group has fallen silent while its source is heard"
 SERVICE = "service-level {what} above the threshold ({score}, threshold {threshold})"
 SPENT = SERVICE + ", held: the alert budget is spent"
 USUAL = SERVICE + ", but below what the alert budget pages for: this series, or this fleet, does such things too often"
+SLOW = "{what} changed slowly, against the same weekdays of weeks ago ({score}, threshold {threshold})"
 ANYTHING = "{what} above the threshold ({score}, threshold {threshold}), not service-level"
 
 TABLE = (
     Row(lambda a, budget: a.bad, False, Severity.CRITICAL, BAD),
     Row(lambda a, budget: is_silence(a), False, Severity.CRITICAL, SILENT),
+    Row(lambda a, budget: is_regression(a), True, Severity.WARNING, SLOW),
     # A team in shadow: here.
     Row(lambda a, budget: is_service_level(a) and budget.may_page, True, Severity.CRITICAL, SERVICE, PAGED),
     Row(lambda a, budget: is_service_level(a) and budget.above, True, Severity.WARNING, SPENT, HELD),
