@@ -53,6 +53,7 @@ class Rest(msgspec.Struct, kw_only=True):
     epochs: list[tuple[str, int, list[int]]] = []
     beside: str = ""  # the key of what is kept beside
     aliases: dict[str, str] = {}  # under which the labels have their names
+    windows: bytes = b""  # of a version of their own
     version: int = VERSION
 
 

@@ -96,9 +96,11 @@ def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
 def copied(judge: Judge, row: int) -> Judge:
     """A judge of that row as row 0, and of its neighbour as row 1."""
     copy = Judge(judge.specs, 0)
+    copy.planned = judge.planned
     for at, each in enumerate(family(judge, row)):
         what = judge.table[each]
         copy.give(at, int(what["spec"]), int(what["slot"]) >= 0, bool(what["traffic"]))
+        copy.table["window"][at] = what["window"]
         copy.bank.put([at], judge.bank.take([each]))
         copy.episodes.put([at], judge.episodes.take([each]))
     slot = int(judge.table["slot"][row])
