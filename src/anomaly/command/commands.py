@@ -4,6 +4,9 @@ All that is asked is a function of the commands and of that time, not of when th
 before its time, or long after, means the same. A command of an id that is known takes the place of the one before; the end
 of a thing (`expire`) is kept as its earlier end. Windows that are over are forgotten after KEPT; past MOST no new ones are
 taken, and `take` says so.
+
+What is withheld while a silence lasts is looked at again AFTER its end, not at once: an anomaly that is over with the
+maintenance ends only when its series was well for half a minute, and nobody is to be woken by that.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,13 +21,14 @@ from anomaly.command.matcher import Matcher, parsed
 from anomaly.state import refuse_newer
 
 MOST = 1_000  # windows, and as many teams
+AFTER = 60_000  # ms: longer than an anomaly waits before it ends, and than sums wait for their members
 KEPT = 86_400_000  # ms: what is late is still silenced, and what is over can still be asked for
 VERSION = 1
 NEVER = 1 << 62
 
 
 class AllKept(Struct, frozen=True):
-    """The commands of a partition, as they are kept; `seen`: ms up to which turns were told of, `news`: one came since."""
+    """The commands of a partition, as they are kept; `seen`: ms up to which turns were told of; `news`: one came later."""
 
     commands: list[Command]
     seen: int
@@ -93,7 +97,7 @@ class Commands:
             if command.id not in self._windows and len(self._windows) >= MOST:
                 return False
             self._windows[command.id] = Held(command)
-        self._news = True
+        self._news |= 0 < turn_of(command) <= self._seen
         self._plan()
         return True
 
@@ -102,6 +106,11 @@ class Commands:
         fitting = [h for h in self._windows.values() if h.stops_output and h.lasts(time) and h.fits(labels)]
         found = max(fitting, key=lambda h: (h.end, h.command.id), default=None)
         return found.command if found and isinstance(found.command, Silence) else None
+
+    def as_of(self, time: int) -> int:
+        """The time for which it is asked about what happened at `time`: what comes so late that its silence was looked at
+        again is not silenced any more, or nobody would ever be told."""
+        return max(time, self._seen - AFTER)
 
     @property
     def any_silence(self) -> bool:
@@ -118,7 +127,7 @@ class Commands:
         return iter(sorted(self._windows.values(), key=lambda h: (h.command.time, h.command.id)))
 
     def turned(self, now: int) -> bool:
-        """Whether something came, ended or was switched since this was asked last: what was withheld may be due now."""
+        """Whether something ended, or was switched, AFTER ago, since this was asked last: what was withheld may be due."""
         if now <= self._seen and not self._news:
             return False
         turned, self._news = self._news or self._next <= now, False
@@ -134,8 +143,8 @@ class Commands:
         return [*(h.command for h in self.windows()), *sorted(self._teams.values(), key=lambda c: (c.time, c.id))]
 
     def dump(self) -> bytes:
-        """As they are kept."""
-        return _to_bytes(AllKept(self.all(), self._seen, self._news)) if len(self) else b""
+        """As they are kept; nothing where there never were any."""
+        return _to_bytes(AllKept(self.all(), self._seen, self._news)) if len(self) or self._seen or self._news else b""
 
     def load(self, data: bytes) -> None:
         """Be the one who dumped this; of nothing: know nothing."""
@@ -162,9 +171,13 @@ class Commands:
 
     def _plan(self) -> None:
         """When the next thing turns."""
-        turns = [h.end for h in self._windows.values()] + [ms(c.time) for c in self._teams.values()]
-        turns += [h.end + KEPT for h in self._windows.values()]
+        turns = [turn_of(c) for c in self.all()] + [h.end + KEPT for h in self._windows.values()]
         self._next = min((t for t in turns if t > self._seen), default=NEVER)
+
+
+def turn_of(command: Command) -> int:
+    """When what was withheld may be due."""
+    return ms(command.ends_at if isinstance(command, Silence | Plan) else command.time) + AFTER
 
 
 def is_of(team: str, environment: str, group: str) -> bool:

@@ -76,8 +76,9 @@ class Windows:
         judge.planned = self._planned(windows)
 
     def dump(self) -> bytes:
-        """As they are kept; nothing where there are none."""
-        return _to_bytes(Kept(self._commands.dump(), self._sets)) if len(self) else b""
+        """As they are kept; nothing where there never were any."""
+        commands = self._commands.dump()
+        return _to_bytes(Kept(commands, self._sets)) if commands else b""
 
     def load(self, data: bytes, judge: Judge) -> None:
         """Be those who dumped this; the rows have their sets."""

@@ -78,12 +78,14 @@ class Dispatcher:
 
     def _tell(self, incident: Incident, anomalies: Sequence[Anomaly], budgets: Budgets, commands: Commands) -> Alert | None:
         """Judge the incident by these of its anomalies, as far as nobody silenced them."""
-        muted = {a.id: why for a in anomalies if (why := silenced(commands, a, incident.time))}
-        heard = [a for a in anomalies if a.id not in muted]
-        if muted and not heard:
-            self._mute(incident, max(muted.values()))
+        time = commands.as_of(incident.time)
+        muted = {a.id: why for a in anomalies if (why := silenced(commands, a, time))}
+        over = {a.id for a in anomalies if a.ended is not None and incident.told.silenced}  # nobody knows that it began
+        heard = [a for a in anomalies if a.id not in muted and a.id not in over]
+        if not heard and (muted or over):
+            self._mute(incident, max(muted.values(), default=incident.told.silenced))
             return None
-        shadow = self._teams.in_shadow(commands, incident.environment, incident.group, incident.time)
+        shadow = self._teams.in_shadow(commands, incident.environment, incident.group, time)
         judged = self._judge(incident, heard, budgets.of(incident.environment, incident.group), shadow)
         return self._again(incident, judged) if incident.told.change else self._first(incident, judged)
 
