@@ -74,6 +74,7 @@ WEB = 'group="checkout"'
 a, bad = opened("a", 0), opened("b", 20, kind=ERRORS | {"bad": True})
 silent, queue, odd = opened("s", 5, kind=SILENCE), opened("q", 0, kind=QUEUE), opened("o", 0, kind=OTHER)
 shop = opened("x", 3, group="shop")
+slow = opened("m", 60, points=((START, 0.03), (START + 60_000, 0.5)))
 mute = silence(WEB, start=-10, end=100)
 PAGE = [(0.0, "trigger", "critical"), (90.0, "resolve", "critical")]
 IN_SHADOW = {"default": True}
@@ -91,7 +92,15 @@ TIMELINES = {
     "it gets worse after the silence: it is told at once": Timeline(
         [(-20, [mute]), (0, [a]), *every(0, 100), (110, [grown(a, 110, score=30.0)])], [(110, "trigger", "critical")]),
     "word of it comes when the silence is long over": Timeline(
-        [(-20, [mute]), *every(0, 200), (200, [opened("l", 90)])], [(90, "trigger", "critical")]),
+        [(-20, [mute]), *every(0, 200), (200, [opened("l", 90)]), (399, []), (400, [])],
+        [(400, "trigger", "critical")]),
+    "who speaks once a minute is well again only when three minutes were": Timeline(
+        [(-20, [mute]), (60, [slow]), *every(60, 260), (280, [closed(slow, 280)]), (600, [])], []),
+    "who speaks once a minute is told of when five minutes were not": Timeline(
+        [(-20, [mute]), (60, [slow]), *every(60, 460)], [(400, "trigger", "critical")]),
+    "the first sum after the silence is of the time within": Timeline(
+        [(-20, [mute]), (60, [slow]), (120, [grown(slow, 120, score=30.0)]), *every(120, 260),
+         (270, [closed(slow, 270)])], []),
     "a group that is still silent when its silence ends": Timeline(
         [(-20, [mute]), (5, [silent]), *every(0, 180)], [(160, "trigger", "critical")]),
     "somebody ends the silence early": Timeline(

@@ -132,13 +132,13 @@ def test_a_command_that_comes_twice_means_the_same(given: list[Command]):
 
 
 def test_somebody_is_told_that_something_has_turned_once():
-    """A minute after one ended, or a team was switched; at once where that is long ago by the time that one hears of it."""
+    """Minutes after one ended, or a team was switched; at once where that is long ago by the time that one hears of it."""
     made = known(silence('group="shop/web"', start=0, end=50))
-    assert [made.turned(at(t)) for t in (0, 50, 109, 110, 111)] == [False, False, False, True, False]
-    made.take(promote("prod", 70))
-    assert [made.turned(at(t)) for t in (112, 129, 130, 131)] == [False, False, True, False]
-    made.take(shadow("prod", 71))
-    assert [made.turned(at(t)) for t in (131, 131, 150)] == [True, False, False]
+    assert [made.turned(at(t)) for t in (0, 50, 109, 110, 111, 349, 350)] == 3 * [False] + [True, False, False, True]
+    made.take(promote("prod", 370))
+    assert [made.turned(at(t)) for t in (400, 429, 430, 431)] == [False, False, True, False]
+    made.take(shadow("prod", 371))
+    assert [made.turned(at(t)) for t in (431, 431, 450)] == [True, False, False]
 
 
 def test_what_is_over_is_forgotten_after_a_day_and_too_many_are_refused(monkeypatch: pytest.MonkeyPatch):

@@ -5,8 +5,8 @@ before its time, or long after, means the same. A command of an id that is known
 of a thing (`expire`) is kept as its earlier end. Windows that are over are forgotten after KEPT; past MOST no new ones are
 taken, and `take` says so.
 
-What is withheld while a silence lasts is looked at again AFTER its end, not at once: an anomaly that is over with the
-maintenance ends only when its series was well for half a minute, and nobody is to be woken by that.
+What was withheld while a silence lasted is looked at again some time AFTER its end, several times, not at once: an anomaly
+that is over with the maintenance ends only when its series was well for some points, and nobody is to be woken by that.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from anomaly.command.matcher import Matcher, parsed
 from anomaly.state import refuse_newer
 
 MOST = 1_000  # windows, and as many teams
-AFTER = 60_000  # ms: longer than an anomaly waits before it ends, and than sums wait for their members
+AFTER = (60_000, 300_000, 900_000, 3_600_000)  # ms; who speaks seldom is waited for longer (`dispatch.quiet`)
 KEPT = 86_400_000  # ms: what is late is still silenced, and what is over can still be asked for
 VERSION = 1
 NEVER = 1 << 62
@@ -50,9 +50,9 @@ class Held:
         """Whether all matchers do."""
         return all(m.fits(labels) for m in self.matchers)
 
-    def lasts(self, time: int) -> bool:
-        """Whether this is its time."""
-        return self.begin <= time < self.end
+    def lasts(self, since: int, time: int) -> bool:
+        """Whether this, or some time since, is its time."""
+        return self.begin <= time and since < self.end
 
     @property
     def stops_output(self) -> bool:
@@ -97,20 +97,22 @@ class Commands:
             if command.id not in self._windows and len(self._windows) >= MOST:
                 return False
             self._windows[command.id] = Held(command)
-        self._news |= 0 < turn_of(command) <= self._seen
+        self._news |= turns_of(command)[0] <= self._seen
         self._plan()
         return True
 
-    def silence(self, labels: Mapping[str, str], time: int) -> Silence | None:
-        """The silence for which nobody is told of something with these labels at this time: of several the last to end."""
-        fitting = [h for h in self._windows.values() if h.stops_output and h.lasts(time) and h.fits(labels)]
+    def silence(self, labels: Mapping[str, str], time: int, since: int | None = None) -> Silence | None:
+        """The silence for which nobody is told of something with these labels at this time, or some time `since`: of several
+        the last to end."""
+        span = (time if since is None else since), time
+        fitting = [h for h in self._windows.values() if h.stops_output and h.lasts(*span) and h.fits(labels)]
         found = max(fitting, key=lambda h: (h.end, h.command.id), default=None)
         return found.command if found and isinstance(found.command, Silence) else None
 
     def as_of(self, time: int) -> int:
-        """The time for which it is asked about what happened at `time`: what comes so late that its silence was looked at
-        again is not silenced any more, or nobody would ever be told."""
-        return max(time, self._seen - AFTER)
+        """The time for which it is asked about what happened at `time`: what comes so late that nobody will look again is
+        not silenced any more, or nobody would ever be told."""
+        return max(time, self._seen - AFTER[-1])
 
     @property
     def any_silence(self) -> bool:
@@ -127,7 +129,8 @@ class Commands:
         return iter(sorted(self._windows.values(), key=lambda h: (h.command.time, h.command.id)))
 
     def turned(self, now: int) -> bool:
-        """Whether something ended, or was switched, AFTER ago, since this was asked last: what was withheld may be due."""
+        """Whether something ended, or was switched, some AFTER ago, since this was asked last: what was withheld may be
+        due."""
         if now <= self._seen and not self._news:
             return False
         turned, self._news = self._news or self._next <= now, False
@@ -171,13 +174,14 @@ class Commands:
 
     def _plan(self) -> None:
         """When the next thing turns."""
-        turns = [turn_of(c) for c in self.all()] + [h.end + KEPT for h in self._windows.values()]
+        turns = [turn for c in self.all() for turn in turns_of(c)] + [h.end + KEPT for h in self._windows.values()]
         self._next = min((t for t in turns if t > self._seen), default=NEVER)
 
 
-def turn_of(command: Command) -> int:
+def turns_of(command: Command) -> list[int]:
     """When what was withheld may be due."""
-    return ms(command.ends_at if isinstance(command, Silence | Plan) else command.time) + AFTER
+    over = ms(command.ends_at if isinstance(command, Silence | Plan) else command.time)
+    return [over + after for after in AFTER]
 
 
 def is_of(team: str, environment: str, group: str) -> bool:

@@ -94,12 +94,15 @@ def is_beyond(e, value):  # type: ignore[no-untyped-def]
 
 
 @bare
-def factor_at(planned, n, time):  # type: ignore[no-untyped-def]
-    """The factor of the windows of set n that last at a time, of several plans that of the last made; 0: none lasts."""
+def factor_at(planned, n, time, interval):  # type: ignore[no-untyped-def]
+    """The factor of the windows of set n that last at a time, of several plans that of the last made; 0: none lasts.
+
+    A value is about the time since the one before, `interval` seconds: a sum that ends behind a window may be of within.
+    """
     edges, begin, end, factor = planned
-    found = 0.0
+    found, about = 0.0, time - np.int64(interval * 1000.0)
     for w in range(edges[n], edges[n + 1]):
-        if begin[w] <= time < end[w] and (found == 0.0 or factor[w] != 1.0):
+        if begin[w] <= time and about < end[w] and (found == 0.0 or factor[w] != 1.0):
             found = factor[w]
     return found
 
@@ -170,7 +173,7 @@ def walk(ahead, planned, batch, table, limits, state, ratios, rings, parameters,
         what, e = table[r], rows[r]
         score, low, high, learned = math.nan, math.nan, math.nan, 0.0
         until = live[e.at - 1].until if e.at > 0 else 0
-        factor = factor_at(planned, what.window, time[i]) if what.window != 0 else 0.0
+        factor = factor_at(planned, what.window, time[i], e.interval) if what.window != 0 else 0.0
         if what.slot >= 0:
             ratio, limit = ratios[what.slot], limits[what.spec]
             if time[i] > ratio.last and time[i] > until:

@@ -1,9 +1,9 @@
 """Silences and plans as detect follows them: which judged rows are judged and not learned, and when.
 
-A window is a function of a point's own time: its begin is in it, its end is not. So neither the moment at which a command
-came nor where a block was cut changes what is learned. A judged row has the number of a set of windows, those whose matchers
-fit it (`judge.JUDGED`, `window`): 0 was not looked at yet, 1 has none. Rows are looked at when a window comes or goes, and
-when they are new; by their group first, because most groups are not meant.
+A window is a function of a point's own time: its begin is in it, and what speaks for a time before its end. So neither the
+moment at which a command came nor where a block was cut changes what is learned. A judged row has the number of a set of
+windows, those whose matchers fit it (`judge.JUDGED`, `window`): 0 was not looked at yet, 1 has none. Rows are looked at when
+a window comes or goes, and when they are new; by their group first, because most groups are not meant.
 
 What matchers are held against are the labels of the row's series, and environment, group, metric, quantity and signal; a sum
 over instances has no instance labels. To look at a group that may be meant takes some microseconds a row.

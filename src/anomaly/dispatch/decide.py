@@ -21,7 +21,7 @@ from anomaly.dispatch.alert import Alert, Severity, What
 from anomaly.dispatch.budget import HELD, UNDER, UNLIMITED, Budget
 from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.compose import compose
-from anomaly.dispatch.quiet import NOTHING_SAID, Teams, silenced
+from anomaly.dispatch.quiet import CALM, LATEST, NOTHING_SAID, Teams, silenced
 from anomaly.dispatch.severity import (
     ORDER,
     REMOVED,
@@ -69,17 +69,19 @@ class Dispatcher:
             over = told.change and self._say(incident, What.RESOLVE, Severity(told.severity), self._ended(incident), "")
             return over or None
         latest = incident.anomalies.get(incident.latest)
-        return self._tell(incident, [latest] if latest else [], budgets, commands)
+        return self._tell(incident, [latest] if latest else [], budgets, commands, LATEST)
 
     def again(self, incident: Incident, budgets: Budgets, commands: Commands) -> Alert | None:
         """The alert about what lasts, if any is due now that a silence is over, or a team was switched."""
         lasting = [a for a in incident.anomalies.values() if a.ended is None]
-        return self._tell(incident, lasting, budgets, commands) if lasting else None
+        return self._tell(incident, lasting, budgets, commands, CALM) if lasting else None
 
-    def _tell(self, incident: Incident, anomalies: Sequence[Anomaly], budgets: Budgets, commands: Commands) -> Alert | None:
-        """Judge the incident by these of its anomalies, as far as nobody silenced them."""
+    def _tell(
+        self, incident: Incident, anomalies: Sequence[Anomaly], budgets: Budgets, commands: Commands, points: int
+    ) -> Alert | None:
+        """Judge the incident by these of its anomalies, as far as nobody silenced them, now or some points ago."""
         time = commands.as_of(incident.time)
-        muted = {a.id: why for a in anomalies if (why := silenced(commands, a, time))}
+        muted = {a.id: why for a in anomalies if (why := silenced(commands, a, time, points))}
         over = {a.id for a in anomalies if a.ended is not None and incident.told.silenced}  # nobody knows that it began
         heard = [a for a in anomalies if a.id not in muted and a.id not in over]
         if not heard and (muted or over):

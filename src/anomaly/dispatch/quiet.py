@@ -1,15 +1,18 @@
 """What is not told, or not told as loudly: what people silenced, and whose teams are still in shadow.
 
-Blindness is neither: it is no incident, and goes straight to the receivers.
+What a series says at a time is about the time since its point before, so that a silence reaches a point further than its
+end. Blindness is neither: it is no incident, and goes straight to the receivers.
 """
 
 from collections.abc import Mapping
 
 from anomaly.command.command import Promote, Silence
-from anomaly.command.commands import Commands
+from anomaly.command.commands import AFTER, Commands
+from anomaly.correlate.correlator import interval
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.budgets import DEFAULT, first_fitting
 
+LATEST, CALM = 1, 4  # points that an event is about; in which an anomaly that is over has ended
 NOTHING_SAID = Commands()  # where nobody commands; nothing is ever put into it
 
 
@@ -22,9 +25,11 @@ def labels_of(anomaly: Anomaly) -> dict[str, str]:
     return {**dict(anomaly.labels), **dict(anomaly.instance), **names}
 
 
-def silenced(commands: Commands, anomaly: Anomaly, time: int) -> str:
-    """Why nobody is told of the anomaly at a time of event time, ms; nothing where somebody is."""
-    silence = commands.silence(labels_of(anomaly), time) if commands.any_silence else None
+def silenced(commands: Commands, anomaly: Anomaly, time: int, points: int = LATEST) -> str:
+    """Why nobody is told of the anomaly at a time of event time, ms, or was so many points before; nothing where one is."""
+    if not commands.any_silence:
+        return ""
+    silence = commands.silence(labels_of(anomaly), time, time - min(points * interval(anomaly), AFTER[-1]))
     return in_words(silence) if silence else ""
 
 
