@@ -10,8 +10,7 @@ from functools import cache
 import numpy as np
 from tests.detect.feed import P, columns, series
 
-from anomaly.command.command import Command, Plan, Silence, Stops
-from anomaly.command.commands import at
+from anomaly.command.command import Command, Plan, Silence, Stops, at
 from anomaly.config.load import load_specs
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block

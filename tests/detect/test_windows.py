@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.detect.feed import DEFAULT, T0, Feed, P, series
 
-from anomaly.command.command import Command, Expire, Plan, Silence, Stops
-from anomaly.command.commands import at
+from anomaly.command.command import Command, Expire, Plan, Silence, Stops, at
 from anomaly.config.models import Errors, Match, Model, ModelSpec, Signal
 from anomaly.decode.identity import Series
 from anomaly.decode.points import Kind

@@ -152,7 +152,7 @@ async def test_a_silence_from_the_command_line_mutes_survives_a_kill_and_its_end
         assert isinstance(shown, Silence)
         assert (shown.id, shown.comment, shown.stops.value) == (name, "upgrade", "output")
         async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
-            await producer.send_and_wait(f"{worker.prefix}.commands", b"no command")
+            await producer.send_and_wait(f"{worker.prefix}.commands", b"no command", b"x")
 
         await play(worker, [s for s in story if s[0] // 1000 < BEGIN + 240])
         await worker.until(lambda: has_committed(worker, 240 * 3), "half of it worked off")

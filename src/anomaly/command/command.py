@@ -5,7 +5,7 @@ RFC 3339 and of the data, as those of alerts: a silence is about what happens in
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.resources import files
 from typing import Annotated
@@ -128,6 +128,11 @@ def encode(command: Command) -> bytes:
 def ms(time: datetime) -> int:
     """A time as milliseconds since the epoch."""
     return round(time.timestamp() * 1000)
+
+
+def at(time: int) -> datetime:
+    """Milliseconds since the epoch as a command's time."""
+    return datetime.fromtimestamp(time / 1000, UTC)
 
 
 def published_schema() -> bytes:

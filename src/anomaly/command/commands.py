@@ -10,7 +10,6 @@ that is over with the maintenance ends only when its series was well for some po
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -187,8 +186,3 @@ def turns_of(command: Command) -> list[int]:
 def is_of(team: str, environment: str, group: str) -> bool:
     """Whether a group is of a team: an environment, or a pattern of environment/group."""
     return fnmatchcase(environment, team) or fnmatchcase(f"{environment}/{group}", team)
-
-
-def at(time: int) -> datetime:
-    """Milliseconds since the epoch as a command's time."""
-    return datetime.fromtimestamp(time / 1000, UTC)

@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from anomaly.command.command import BadCommand, Command, Expire, Plan, Silence, Stops, Window, encode, refuse
-from anomaly.command.commands import at
+from anomaly.command.command import BadCommand, Command, Expire, Plan, Silence, Stops, Window, at, encode, refuse
 from anomaly.command.matcher import BadMatcher, parsed
 from anomaly.config.load import load
 from anomaly.config.settings import Keyed, Settings
