@@ -6,6 +6,7 @@ A timeline is the latency and the requests of each five minutes; expected are pa
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 import numpy as np
 from tests.detect.feed import P, columns, series
@@ -113,7 +114,7 @@ def test_without_a_silence_it_pages_and_becomes_normal():
 
 def planned(factor: float) -> Plan:
     """From 20 to 22 o'clock on the third day."""
-    times = {"starts_at": at(round(1000 * second_of(68))), "ends_at": at(round(1000 * second_of(70)))}
+    times: dict[str, Any] = {"starts_at": at(round(1000 * second_of(68))), "ends_at": at(round(1000 * second_of(70)))}
     return Plan(id="game", time=at(round(1000 * BEGIN)), matchers=('signal="traffic"',), factor=factor, **times)
 
 

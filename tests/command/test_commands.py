@@ -95,7 +95,7 @@ def test_the_last_word_about_a_thing_counts():
 
 def test_the_last_switch_of_a_team_counts_from_its_time_on():
     """Whatever the order in which they came: they may come by several partitions."""
-    given = [shadow("prod", 0), promote("prod/shop/*", 10), shadow("prod/shop/web", 20)]
+    given: list[Command] = [shadow("prod", 0), promote("prod/shop/*", 10), shadow("prod/shop/web", 20)]
     for order in (given, given[::-1]):
         switched = [known(*order).switched("prod", "shop/web", at(t)) for t in (-1, 0, 10, 20)]
         assert [type(s).__name__ for s in switched] == ["NoneType", "Shadow", "Promote", "Shadow"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -31,13 +32,13 @@ RATIO = ModelSpec(
 
 def silence(*matchers: str, start: float, end: float, name: str = "s", stops: Stops = Stops.LEARNING) -> Silence:
     """Learning stops from one second since T0 to another."""
-    times = {"starts_at": at(T0 + round(start * 1000)), "ends_at": at(T0 + round(end * 1000))}
+    times: dict[str, Any] = {"starts_at": at(T0 + round(start * 1000)), "ends_at": at(T0 + round(end * 1000))}
     return Silence(id=name, time=at(T0), matchers=matchers, stops=stops, **times)
 
 
 def plan(*matchers: str, factor: float, start: float, end: float) -> Plan:
     """More is expected from one second since T0 to another."""
-    times = {"starts_at": at(T0 + round(start * 1000)), "ends_at": at(T0 + round(end * 1000))}
+    times: dict[str, Any] = {"starts_at": at(T0 + round(start * 1000)), "ends_at": at(T0 + round(end * 1000))}
     return Plan(id="p", time=at(T0), matchers=matchers, factor=float(factor), **times)
 
 
