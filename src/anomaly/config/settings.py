@@ -281,6 +281,8 @@ class Settings(Frozen, frozen=True):
     alert_budget: Annotated[dict[str, PerWeek], Meta(extra={"alone": "default"})] = field(
         default_factory=lambda: {"default": PAGES_PER_WEEK}
     )
+    # Teams that statistics alone may not page yet, by the same patterns; empty: where we run on Kafka all, else none.
+    shadow: Annotated[dict[str, bool], Meta(extra={"alone": "default"})] = {}
     # IANA zone of day and week, by patterns as those of the budget; written alone: of all.
     time_zone: Annotated[dict[str, str], Meta(extra={"alone": "default"})] = field(
         default_factory=lambda: {"default": "UTC"}

@@ -65,6 +65,11 @@ class Correlator:
         """Those that are not over, in order of their start."""
         return [snapshot(i) for i in sorted(self._open.values(), key=lambda i: (i.started, i.dedup_key))]
 
+    @property
+    def now(self) -> int:
+        """How far event time went on, ms."""
+        return self._now()
+
     def update(self, events: Iterable[Anomaly | Tick]) -> list[Incident]:
         """The incidents that changed, in order, each as it stood right after its change."""
         return [snapshot(incident) for event in events for incident in self._meet(event)]

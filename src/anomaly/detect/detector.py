@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.command.command import Command
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
@@ -34,6 +35,7 @@ from anomaly.detect.score import Score
 from anomaly.detect.text import to_text
 from anomaly.detect.together import Together
 from anomaly.detect.waiting import Waiting
+from anomaly.detect.windows import Windows
 from anomaly.detect.withhold import Withhold
 from anomaly.state import Layout, Part, Snapshot
 
@@ -57,6 +59,7 @@ class Detector:
         self.counts: Counter[str] = Counter()
         self.settings, self.migrated = settings, list[str]()  # what other specs did to a restored state
         self._wire(*self._empty())
+        self.windows = Windows()
         self.inputs, self.absence = Inputs(), Absence()
         self.waiting = Waiting(settings.limits.waiting_points)
         self.sources: dict[str, int] = {}
@@ -137,6 +140,7 @@ class Detector:
         keep.take_over(self._parts(), read)
         self.together.settle(read.together)
         self.withhold.settle()
+        self.windows.load(read.windows, self.judge)
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
             self._migrate(read, own)
@@ -156,6 +160,7 @@ class Detector:
         renames = self._renamed(read, old.register)
         named = as_named(self.settings.identity) if other_seed or renames else None
         rows = move(old, Side(self.register, self.judge), named)
+        self.windows.look(self.register, self.judge, anew=True)
         self.report.take_over(
             {rows[r]: a for r, a in opened.open.items() if r in rows}, opened.silent.values(), opened.known()
         )
@@ -180,7 +185,9 @@ class Detector:
         rest = keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep)
         clocks = self.judge.clocks
         said = [clocks.seasons(key) for key in clocks.keys]
-        return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases, local=clocks.keys, seasons=said)
+        return msgspec.structs.replace(
+            rest, aliases=self.settings.identity.aliases, local=clocks.keys, seasons=said, windows=self.windows.dump()
+        )
 
     def _parts(self) -> keep.Parts:
         small = self.inputs, self.absence, self.waiting, self.report, self.together, self.sources, self.counts
@@ -203,6 +210,10 @@ class Detector:
         self.counts["waiting"] = len(self.waiting)
         return [*found, *self._tick(found)]
 
+    def command(self, command: Command) -> None:
+        """From now on do as somebody said: what is silenced, or planned, is judged and not learned."""
+        self.windows.take(command, self.register, self.judge)
+
     def listing(self) -> Iterator[Listed]:
         """Every series that has a row, in the order of rows: what an operator asks for."""
         return listing(self.register, self.judge, self.report)
@@ -223,6 +234,7 @@ class Detector:
         every = max(self._idle // 24, SWEEP_EVERY)
         if self.inputs.time // every <= self.swept // every:
             return []
+        self.windows.forget(self.inputs.time, self.register, self.judge)
         never, self.swept = self.swept == NEVER_SWEPT, self.inputs.time // every * every
         if never:
             return []
@@ -264,6 +276,8 @@ class Detector:
         self.register.announce(new, source, block.lateness, fresh.astype(np.uint8), free)
         self.report.introduce()
         self._reopen()
+        if len(self.windows):
+            self.windows.look(self.register, self.judge)
         if self._missed:  # else nobody looks when they are well
             self.withhold.meet()
         return found

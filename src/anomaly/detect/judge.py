@@ -8,6 +8,8 @@ is a rate of events, of which none may be left;
 what is newer, since what was told comes once more; the model, which knows nothing yet, learns only what lies within it.
 A value whose row has an open episode, or a violation that has still to last, is learned with a small weight; whether it has
 is known only when the point before it was taken, hence one pass for model and episode.
+`window` is the number of a set of windows (`Planned`): within one a point is judged and not learned, and what a plan raises
+is expected to lie between its usual and `factor` times that.
 Values that are not finite are not known: they are neither judged nor learned.
 """
 
@@ -32,7 +34,7 @@ from anomaly.detect.layout import HOT, LINE
 from anomaly.detect.recent import Recent, push, show
 from anomaly.pool import grown
 
-JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1")], align=True)
+JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("window", "i4")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
 AHEAD = 8  # points by which a row is asked for before its turn
 LONGEST = 300.0  # seconds that a rate speaks for
@@ -51,6 +53,21 @@ class Batch(NamedTuple):
     value: NDArray[np.float64]
     total: NDArray[np.float64]
     mark: NDArray[np.int64]
+
+
+class Planned(NamedTuple):
+    """Sets of windows: set n has those from edges[n] to edges[n + 1], each from `begin` up to before `end`, ms, with the
+    `factor` by which the expectation is raised; 1: it is as ever, and nothing is learned."""
+
+    edges: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+    factor: NDArray[np.float64]
+
+
+def nothing_planned() -> Planned:
+    """No windows."""
+    return Planned(np.zeros(3, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
 class Verdicts(NamedTuple):
@@ -78,6 +95,32 @@ def is_beyond(e, value):  # type: ignore[no-untyped-def]
     return value < e.low or value > e.high
 
 
+@bare
+def factor_at(planned, n, time, interval):  # type: ignore[no-untyped-def]
+    """The factor of the windows of set n that last at a time, of several plans that of the last made; 0: none lasts.
+
+    A value is about the time since the one before, `interval` seconds: a sum that ends behind a window may be of within.
+    """
+    edges, begin, end, factor = planned
+    found, about = 0.0, time - np.int64(interval * 1000.0)
+    for w in range(edges[n], edges[n + 1]):
+        if begin[w] <= time and about < end[w] and (found == 0.0 or factor[w] != 1.0):
+            found = factor[w]
+    return found
+
+
+@bare
+def raised(state, r, time, x, seasonal, held, factor, usual):  # type: ignore[no-untyped-def]
+    """A verdict `usual` of a value of which up to `factor` times as much is planned: nothing between the two bands is odd.
+
+    On the way there the value is in neither; and what is planned and does not come is no trouble.
+    """
+    score, low, high, learned = usual
+    other, other_low, other_high, _ = adaptive.judge_point(state, r, time, x / factor, seasonal, held, False)
+    low, high = min(low, other_low * factor), max(high, other_high * factor)
+    return (0.0 if low <= x <= high else min(score, other)), low, high, learned
+
+
 @inlined
 def ask(r, table, state, rows, rings, touched):  # type: ignore[no-untyped-def]
     """Have the state of a row that comes soon brought from memory: at many series that takes as long as judging."""
@@ -90,31 +133,34 @@ def ask(r, table, state, rows, rings, touched):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def value_point(s, what, e, live, state, r, time, x):  # type: ignore[no-untyped-def]
-    """Judge a value against its band: (score, low, high, seconds learned); the time is local."""
+def value_point(s, what, e, live, state, r, time, offset, x, factor):  # type: ignore[no-untyped-def]
+    """Judge a value against its band: (score, low, high, seconds learned); the time is local, `offset` ms after UTC."""
     score, low, high, learned = math.nan, math.nan, math.nan, 0.0
     at, held = e.at - 1, False
     if at >= 0:
         held = live[at].phase == OPEN or live[at].phase == PENDING
         if live[at].until != 0 and is_beyond(live[at], x):
             return score, low, high, learned
-    seconds, gone = (time - s.last) / 1000.0, (0.0, math.nan, math.nan)
+    # A model does not learn from every point, an episode counts each.
+    seconds, gone = (time - max(s.last, e.last + offset)) / 1000.0, (0.0, math.nan, math.nan)
     seasonal = clock.is_seasonal(what.season)
     if what.traffic != 0 and seasonal:
         # The season of the same sum in shorter cells is known sooner.
         told_by = state[NEIGHBOUR - what.slot] if what.slot <= NEIGHBOUR else s
         gone = counts.gone(told_by, time, x, min(seconds, 1.5 * s.interval))
-    score, low, high, learned = adaptive.judge_point(state, r, time, x, seasonal, held, True)
+    score, low, high, learned = adaptive.judge_point(state, r, time, x, seasonal, held, factor == 0.0)
     if what.traffic != 0:
         usual = (live[at].low, live[at].high) if held else (low, high)
         score = max(score, lost(x, usual[0], usual[1], min(seconds, LONGEST)))
         if gone[0] > score:
             score, low, high = gone
+    if factor != 0.0 and factor != 1.0:
+        return raised(state, r, time, x, seasonal, held, factor, (score, low, high, learned))
     return score, low, high, learned
 
 
 @bare
-def walk(ahead, batch, fixed, state, ratios, rings, parameters, open_at, episodes, touched, outcome, out, events):  # type: ignore[no-untyped-def]
+def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at, episodes, touched, out, events):  # type: ignore[no-untyped-def]
     """Judge each value, step its episode, learn; returns the number of events. `fixed`: the rows' table, limits (specs, 3):
     fewest, bad, of; clocks.
 
@@ -123,7 +169,7 @@ def walk(ahead, batch, fixed, state, ratios, rings, parameters, open_at, episode
     _, row, time, value, total, mark = batch
     table, limits, clocks = fixed
     rows, live = episodes[0], episodes[1]
-    seen, judged, faults = out
+    seen, judged, faults, outcome = out
     m = 0
     for i in range(row.size):
         if ahead > 0 and i + ahead < row.size:
@@ -132,6 +178,7 @@ def walk(ahead, batch, fixed, state, ratios, rings, parameters, open_at, episode
         what, e = table[r], rows[r]
         score, low, high, learned = math.nan, math.nan, math.nan, 0.0
         until, quiet = live[e.at - 1].until if e.at > 0 else 0, False
+        factor = factor_at(planned, what.window, time[i], e.interval) if what.window != 0 else 0.0
         if what.slot >= 0:
             ratio, limit = ratios[what.slot], limits[what.spec]
             quiet = clock.is_quiet(clocks, clock.number(what.season), time[i])
@@ -140,13 +187,13 @@ def walk(ahead, batch, fixed, state, ratios, rings, parameters, open_at, episode
             k, n = ratio.tally_k, ratio.tally_n
             back = e.at > 0 and (live[e.at - 1].phase == OPEN or live[e.at - 1].phase == PENDING)
             x, score, low, high, learned, fault = counts.judge_point(
-                ratios, what.slot, time[i], x, total[i], back, limit[0], limit[1], limit[2]
+                ratios, what.slot, time[i], x, total[i], back, limit[0], limit[1], limit[2], factor == 0.0
             )
         elif math.isfinite(x):
             here, quiet = clock.local(state[r], clocks, clock.number(what.season), time[i])
             if quiet and e.at > 0 and live[e.at - 1].phase == PENDING:
                 leave(e, live, episodes[2], episodes[3])
-            score, low, high, learned = value_point(state[r], what, e, live, state, r, here, x)
+            score, low, high, learned = value_point(state[r], what, e, live, state, r, here, here - time[i], x, factor)
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
         if mark[i] >= 0:
@@ -176,6 +223,7 @@ class Judge:
         self.bank, self.episodes = Bank(), Episodes(specs, OPEN_AT)
         self.ratios, self.recent = Ratios(), Recent()
         self.table: NDArray[np.void] = np.zeros(0, JUDGED)
+        self.planned = nothing_planned()
         self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)  # 1: changed since somebody set it to 0
         never = math.inf
         limits = [(s.min_events, never if s.bad is None else s.bad, s.bad_events) for s in specs]
@@ -204,7 +252,7 @@ class Judge:
             slot = self.free.pop() if self.free else self.slots
             self.slots = max(self.slots, slot + 1)
             self.ratios.ensure(self.slots)
-        self.table[row], self.touched[row] = (slot, spec, self._season[spec], traffic), 1
+        self.table[row], self.touched[row] = (slot, spec, self._season[spec], traffic, 0), 1
 
     def adopt(self, rows: NDArray[np.int32], spec: NDArray[np.int16], traffic: NDArray[np.uint8]) -> None:
         """New judged rows of values, by the batch."""
@@ -258,5 +306,5 @@ class Judge:
         episodes = self.episodes.parameters, self.episodes.open_at, self.episodes.arrays
         fixed = self.table, self.limits, self.clocks.arrays
         state = fixed, self.bank.state, self.ratios.state, self.recent.rings
-        m = walk(self.ahead, batch, *state, *episodes, self.touched, outcome, out, events)
+        m = walk(self.ahead, self.planned, batch, *state, *episodes, self.touched, (*out, outcome), events)
         return Verdicts(*out, first(events, m))

@@ -57,6 +57,7 @@ class Rest(msgspec.Struct, kw_only=True):
     aliases: dict[str, str] = {}  # under which the labels have their names
     local: list[tuple[str, tuple[str, ...]]] = []  # zone and calendars of each clock, by number
     seasons: list[str] = []  # what each makes of day and week, as `Clocks.seasons` says
+    windows: bytes = b""  # of a version of their own
     version: int = VERSION
 
 

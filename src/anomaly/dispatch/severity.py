@@ -1,8 +1,8 @@
 """Does it matter: one table, first match wins, and the row says so itself.
 
-Rows still to come take their places among these: what is silenced, in maintenance or inhibited, and an operator's rule come
-first; an SLO that burns and a probe that fails stand with what is bad; a team in shadow comes after these and before the
-first row that the budget is asked about.
+What is silenced comes before all rows: nobody is told (`decide`). Rows still to come take their places among these: what is
+inhibited, and an operator's rule come first; an SLO that burns and a probe that fails stand with what is bad. For a team in
+shadow every row that rests on statistics is for the record, and says what it would have been.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +25,7 @@ class Verdict(NamedTuple):
     why: str
     decisive: Anomaly
     budget: str = ""  # what it is to the alert budget
+    would: Severity | None = None  # in shadow: what it would have been
 
 
 class Row(NamedTuple):
@@ -78,11 +79,13 @@ USUAL = SERVICE + ", but below what the alert budget pages for: this series, or 
 SLOW = "{what} changed slowly, against the same weekdays of weeks ago ({score}, threshold {threshold})"
 ANYTHING = "{what} above the threshold ({score}, threshold {threshold}), not service-level"
 
+IN_SHADOW = "in shadow, else {severity}: "
+
 TABLE = (
     Row(lambda a, budget: a.bad, False, Severity.CRITICAL, BAD),
     Row(lambda a, budget: is_silence(a), False, Severity.CRITICAL, SILENT),
     Row(lambda a, budget: is_regression(a), True, Severity.WARNING, SLOW),
-    # A team in shadow: here.
+    # A team in shadow: from here on for the record (`verdict`).
     Row(lambda a, budget: is_service_level(a) and budget.may_page, True, Severity.CRITICAL, SERVICE, PAGED),
     Row(lambda a, budget: is_service_level(a) and budget.above, True, Severity.WARNING, SPENT, HELD),
     Row(lambda a, budget: is_service_level(a), True, Severity.WARNING, USUAL, UNDER),
@@ -99,15 +102,29 @@ def matters(anomaly: Anomaly, threshold: float) -> bool:
     return anomaly.score >= threshold or anomaly.bad or anomaly.quantity == HEARD
 
 
-def verdict(anomalies: Sequence[Anomaly], threshold: float, budget: Standing = UNLIMITED) -> Verdict | None:
-    """The first row that takes one of the anomalies, and of these the most surprising; None below the threshold."""
+def verdict(
+    anomalies: Sequence[Anomaly], threshold: float, budget: Standing = UNLIMITED, shadow: bool = False
+) -> Verdict | None:
+    """The first row that takes one of the anomalies, and of these the most surprising; None below the threshold.
+
+    `shadow`: statistics alone may not page the team.
+    """
     for row in TABLE:
         evident = [a for a in anomalies if a.score >= threshold] if row.needs_evidence else anomalies
         fitting = [a for a in evident if row.fits(a, budget)]
         if fitting:
             decisive = max(fitting, key=lambda a: (a.score, a.id))
-            return Verdict(row.severity, reason(row, decisive, threshold), decisive, row.budget)
+            why = reason(row, decisive, threshold)
+            if shadow and row.needs_evidence:
+                why = IN_SHADOW.format(severity=row.severity.value) + why
+                return Verdict(Severity.INFO, why, decisive, row.budget, row.severity)
+            return Verdict(row.severity, why, decisive, row.budget)
     return None
+
+
+def louder(one: str, other: str) -> str:
+    """The greater of two severities; "" is less than any."""
+    return max(one, other, key=lambda s: ORDER.index(Severity(s)) if s else -1)
 
 
 def reason(row: Row, anomaly: Anomaly, threshold: float) -> str:

@@ -31,6 +31,7 @@ from anomaly.host.outputs import Outputs
 from anomaly.host.source import Source, Stage
 from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
 from anomaly.host.stages_alerts import CorrelateStage, DeliverStage
+from anomaly.host.stages_commands import CommandStage
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import MissingTopics, Names
 from anomaly.host.watchdog import LEAVING, Reader, Stalled, Watched, alarm, answers, leave_within
@@ -130,7 +131,7 @@ class Worker:
         made: dict[str, list[Stage]] = {
             "decode": [s for s in (DecodeStage(wiring, split), FusedStage(wiring, fused)) if s.topics],
             "detect": [DetectStage(wiring)],
-            "correlate": [CorrelateStage(wiring)],
+            "correlate": [CommandStage(wiring), CorrelateStage(wiring)],
             "deliver": [DeliverStage(wiring, delivery, self._group("delivery"))],
         }
         return [stage for name in STAGES if name in self.names_of_stages for stage in made[name]]

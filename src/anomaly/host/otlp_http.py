@@ -14,6 +14,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from anomaly.decode.records import DeadLetter
+from anomaly.host import commands_http
 
 PATH = "/v1/metrics"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
@@ -34,8 +35,8 @@ class Inbox(Protocol):
         """Raises Full if there is no room now."""
 
 
-def receiver(inbox: Inbox, limit: int) -> web.Application:
-    """The application; a body may have `limit` bytes, packed and unpacked."""
+def receiver(inbox: Inbox, limit: int, commanded: commands_http.Commanded | None = None) -> web.Application:
+    """The application; a body may have `limit` bytes, packed and unpacked. Commands go to `commanded`."""
 
     async def metrics(request: web.Request) -> web.Response:
         encoding = ENCODINGS.get(request.content_type)
@@ -57,12 +58,18 @@ def receiver(inbox: Inbox, limit: int) -> web.Application:
 
     application = web.Application(client_max_size=limit)
     application.router.add_post(PATH, metrics)
+    if commanded is not None:
+        commands_http.add_to(application, commanded)
     return application
 
 
-async def serve(inbox: Inbox, listen: str, limit: int) -> tuple[web.AppRunner, int]:
+async def serve(
+    inbox: Inbox, listen: str, limit: int, commanded: commands_http.Commanded | None = None
+) -> tuple[web.AppRunner, int]:
     """Start the receiver on `host:port`; the port is the one it got where 0 was asked for. `cleanup()` stops it."""
-    runner = web.AppRunner(receiver(inbox, limit), access_log=None, auto_decompress=False)  # unpacking is ours: bounded
+    runner = web.AppRunner(
+        receiver(inbox, limit, commanded), access_log=None, auto_decompress=False
+    )  # unpacking is ours: bounded
     await runner.setup()
     host, _, port = listen.rpartition(":")
     await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()

@@ -16,7 +16,7 @@ from anomaly.decode.block import Block
 from anomaly.decode.records import BadRecord
 from anomaly.decode.stage import PAST_LIMIT, Decode, Knows
 from anomaly.detect.absence import CHECK
-from anomaly.host import wire_points
+from anomaly.host import stages_commands, wire_commands, wire_points
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.growth import Growth
 from anomaly.host.outputs import Message
@@ -110,8 +110,13 @@ class DetectStage:
         return self.wiring.engine.detector(place.partition)
 
     async def restore(self, places: Sequence[Place]) -> None:
-        """Without their checkpoints at least what was open is known."""
-        await self.telling.restore([Of(p.partition) for p in places if self.wiring.has(p)])
+        """Without their checkpoints at least what was open is known, and what people said."""
+        ours = [p for p in places if self.wiring.has(p)]
+        await self.telling.restore([Of(p.partition) for p in ours])
+        said = await stages_commands.known(self.wiring) if ours else []
+        for command in filter(stages_commands.is_about_learning, said):
+            for place in ours:
+                self.wiring.engine.detector(place.partition).command(command)
 
     def drop(self, place: Place) -> None:
         """Another worker's groups."""
@@ -123,8 +128,12 @@ class DetectStage:
         points, dead, events = 0, [], []
         self.telling.begin(Of(block.partition))
         for i in range(len(block)):
+            record = block.value(i)
             try:
-                received = wire_points.decode(block.value(i))
+                if command := wire_commands.command_in(record):
+                    self.wiring.engine.detector(block.partition).command(command)
+                    continue
+                received = wire_points.decode(record)
             except BadRecord as error:
                 dead.append(block.dead(i, error))
                 continue

@@ -36,11 +36,13 @@ class Names(NamedTuple):
     incidents: str
     dead: str
     open: str
+    commands: str
 
     @classmethod
     def of(cls, prefix: str) -> "Names":
         """`anomaly.points` and so on."""
-        return cls(*(f"{prefix}.{n}" for n in ("points", "anomalies", "alerts", "incidents", "dead", "state.open")))
+        own = ("points", "anomalies", "alerts", "incidents", "dead", "state.open", "commands")
+        return cls(*(f"{prefix}.{name}" for name in own))
 
     def state_of(self, topic: str) -> str:
         """The topic that keeps the state of the stage that reads a topic: anomaly.state.points of anomaly.points."""
@@ -57,6 +59,7 @@ class Names(NamedTuple):
             self.incidents: COMPACTED,
             self.dead: large | {"retention.ms": str(7 * DAY)},
             self.open: COMPACTED,
+            self.commands: COMPACTED,
         }
 
     def alike(self) -> tuple[tuple[str, ...], ...]:
