@@ -12,7 +12,8 @@ from anomaly.config.settings import KafkaSettings, ReceiverSettings, Settings
 
 # Kept here, so that a configuration is checked without loading a decoder; a test compares it with decode's registry.
 ENCODINGS = [
-    "csv", "influx", "otlp_json", "otlp_proto", "prometheus_json", "prometheus_remote_write", "telegraf_json",
+    "csv", "influx", "jaeger_json", "jaeger_proto", "otlp_json", "otlp_proto", "otlp_spans_json", "otlp_spans_proto",
+    "prometheus_json", "prometheus_remote_write", "telegraf_json", "zipkin_json",
 ]  # fmt: skip
 PROTOCOLS = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]

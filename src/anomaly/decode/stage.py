@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.config.settings import Settings, SourceSettings
-from anomaly.decode import csv, influx, otlp, prometheus, prometheus_json, telegraf_json
+from anomaly.decode import csv, influx, otlp, prometheus, prometheus_json, spans_traces, telegraf_json
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import ENCODINGS, Decoded, Encoding
@@ -23,7 +23,7 @@ from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.split import split
 
-BROUGHT = (csv, influx, otlp, prometheus, prometheus_json, telegraf_json)  # each registers its encodings when imported
+BROUGHT = (csv, influx, otlp, prometheus, prometheus_json, spans_traces, telegraf_json)  # each registers its encodings when imported
 PAST_LIMIT = "past_limit"  # the outcome of a point whose series is one more than `limits.series`
 
 Knows = Callable[[NDArray[np.uint64]], NDArray[np.bool_]]
@@ -72,6 +72,16 @@ class Decode:
     def drop(self, source: str, partition: int) -> None:
         """Another worker reads this input partition; if we do so again, it may be from further back."""
         self.catalog.giants.forget(source, partition)
+        for traces in self._traces():
+            traces.drop(source, partition)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was counted besides points, since the start: spans that came twice, and what limits took."""
+        return sum((traces.counts for traces in self._traces()), Counter())
+
+    def _traces(self) -> list[spans_traces.Traces]:
+        return [each for each in self._encodings.values() if isinstance(each, spans_traces.Traces)]
 
     def _forgot(self, due: NDArray[np.int32]) -> bool:
         """Whether a series was forgotten because the receiver has let it go: the block is to be decoded once more.
@@ -88,7 +98,9 @@ class Decode:
 
     def _encoding(self, name: str) -> Encoding:
         if name not in self._encodings:
-            self._encodings[name] = ENCODINGS[name]()
+            made = self._encodings[name] = ENCODINGS[name]()
+            if isinstance(made, spans_traces.Traces):
+                made.limits = self.limits
         return self._encodings[name]
 
     def _of_bearable_size(self, records: Records) -> tuple[Records, list[DeadLetter]]:
