@@ -6,7 +6,7 @@ was set, and the request was none the less.
 """
 
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -24,22 +24,12 @@ UNKNOWN = -1  # a duration
 NANOSECONDS = 1_000_000  # in a millisecond
 
 
-class Resource(NamedTuple):
-    """Who sent spans: `key` is equal where the attributes are; those are asked for when it is met for the first time.
-
-    `attributes` raises BadRecord where they cannot be read.
-    """
-
-    key: int
-    attributes: Callable[[], dict[str, str]]
-
-
 @dataclass(slots=True)
 class Spans:
-    """n spans in arrival order; `resources` and `text` are what columns point to.
+    """n spans in arrival order, of r resources; `sender`, `told` and `text` are what columns point to.
 
     record   int32  (n,)   the record it came in: its index while a block is decoded
-    resource int32  (n,)   index into `resources`
+    resource int32  (n,)   index into `sender`
     name     uint64 (n,)   seeded hash of the operation's name, whose bytes are text[name_at:name_end]
     trace, trace_low uint64 (n,)  the halves of the trace id as they lie in memory, both 0: none
     span, parent uint64 (n,)  span ids, 0: none
@@ -47,6 +37,8 @@ class Spans:
     start    int64  (n,)   ns since the epoch, 0: not given
     duration int64  (n,)   ns, or UNKNOWN
     time     int64  (n,)   ms since the epoch
+    sender   uint64 (r,)   seeded hash of a resource's attributes
+    told     gives the attributes of a resource by its index; raises BadRecord where they cannot be read
     """
 
     record: NDArray[np.int32]
@@ -63,7 +55,8 @@ class Spans:
     start: NDArray[np.int64]
     duration: NDArray[np.int64]
     time: NDArray[np.int64]
-    resources: Sequence[Resource]
+    sender: NDArray[np.uint64]
+    told: Callable[[int], dict[str, str]]
     text: NDArray[np.uint8]
 
     def __len__(self) -> int:
@@ -72,7 +65,7 @@ class Spans:
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> "Spans":
         """The spans at `index`, in that order."""
         columns = {name: getattr(self, name)[index] for name in BY_SPAN}
-        return Spans(**columns, resources=self.resources, text=self.text)
+        return Spans(**columns, sender=self.sender, told=self.told, text=self.text)
 
     def operation(self, i: int) -> str:
         """The name of an operation; raises BadRecord if it is no text."""
@@ -85,14 +78,19 @@ class Spans:
     def joined(cls, a: "Spans", b: "Spans") -> "Spans":
         """The spans of both, by the order of their records."""
         columns = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in BY_SPAN}
-        columns["resource"][len(a) :] += len(a.resources)
+        columns["resource"][len(a) :] += a.sender.size
         for name in ("name_at", "name_end"):
             columns[name][len(a) :] += a.text.size
-        whole = cls(**columns, resources=[*a.resources, *b.resources], text=np.concatenate([a.text, b.text]))
+        sender, first = np.concatenate([a.sender, b.sender]), a.sender.size
+
+        def told(r: int) -> dict[str, str]:
+            return a.told(r) if r < first else b.told(r - first)
+
+        whole = cls(**columns, sender=sender, told=told, text=np.concatenate([a.text, b.text]))
         return whole.take(np.argsort(whole.record, kind="stable"))
 
 
-BY_SPAN = tuple(f.name for f in fields(Spans) if f.name not in ("resources", "text"))
+BY_SPAN = tuple(f.name for f in fields(Spans) if f.name not in ("sender", "told", "text"))
 
 
 class Span(NamedTuple):

@@ -9,7 +9,6 @@ wire          uint64 (operations,), what stands for it in the key of a series: t
 """
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from anomaly.decode.identity import Identity
 from anomaly.decode.index import MISSING, Index, slot_of
 from anomaly.decode.points import Kind
 from anomaly.decode.records import BadRecord
-from anomaly.decode.spans import Resource, Spans
+from anomaly.decode.spans import Spans
 from anomaly.decode.wire import mix
 
 log = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 OTHER = "other"
 IDLE = 3_600_000  # ms
 TRIED = 60_000  # ms between two looks for operations that are idle
-MOST_RESOURCES = 100_000  # whose groups are remembered; a restarted process is a new one
+MOST_SENDERS = 100_000  # whose groups are remembered; a restarted process is a new one
 MOST_GROUPS = 100_000
 UNREADABLE = -2  # a resource or a name that is no text: its record is refused
 PAST = -3  # a group past the limit: not counted
@@ -80,23 +79,41 @@ class Known:
         self._free: list[int] = []
         self._environments: dict[str, int] = {}
         self._numbers: dict[int, int] = {}  # group by its hash
-        self._resources: dict[int, int] = {}
+        self._sender, self._group = np.zeros(64, np.uint64), np.zeros(64, np.int32)
+        self._senders = Index()
         self._keys: NDArray[np.uint64] = np.zeros(0, np.uint64)
         self._last: NDArray[np.int64] = np.zeros(0, np.int64)
         self._index = Index()
         settings = identity.settings
         self._placing = {*settings.environment, *(name for one in settings.group for name in one)}
 
-    def group_of(self, resources: Sequence[Resource]) -> NDArray[np.int32]:
-        """The group of each resource; UNREADABLE where it is no text."""
-        if len(self._resources) > MOST_RESOURCES:
-            self._resources.clear()
-        found = [self._resources.get(r.key) for r in resources]
-        return np.array([self._met(r) if n is None else n for r, n in zip(resources, found, strict=True)], np.int32)
+    def group_of(self, spans: Spans) -> NDArray[np.int32]:
+        """The group of each span; UNREADABLE where its resource is no text, PAST past the limit."""
+        at = self._senders.find(spans.sender, self._sender)
+        group = np.where(at == MISSING, UNREADABLE, self._group[at])
+        for r in np.flatnonzero(at == MISSING).tolist():
+            sender = int(spans.sender[r])
+            known = self._senders.one(sender, self._sender)
+            group[r] = self._placed(r, spans) if known == MISSING else self._group[known]
+            if known == MISSING and group[r] != UNREADABLE:
+                self._remember(sender, int(group[r]))
+        return group[spans.resource]
 
-    def _met(self, resource: Resource) -> int:
+    def _remember(self, sender: int, g: int) -> None:
+        """The group of a sender; those of before are described again once there are too many."""
+        n = int(self._senders.count[0])
+        if n == MOST_SENDERS:
+            self._senders, self._sender, n = Index(), np.zeros(64, np.uint64), 0
+            self._group = np.zeros(64, np.int32)
+        if n == self._sender.size:
+            self._sender, self._group = (np.concatenate([a, np.zeros(n, a.dtype)]) for a in (self._sender, self._group))
+        self._sender[n], self._group[n] = sender or 1, g
+        self._senders.enter(n, self._sender)
+
+    def _placed(self, r: int, spans: Spans) -> int:
+        """The number of the group of a resource."""
         try:
-            attributes = resource.attributes()
+            attributes = spans.told(r)
         except BadRecord:
             return UNREADABLE
         series = self.identity.series("", "", attributes, Kind.GAUGE)
@@ -110,8 +127,7 @@ class Known:
             self.hash = np.append(self.hash, np.uint64(series.group_hash))
             other = self._room(OTHER, _OTHER, len(self.groups))
             self.groups.append(Group(series.environment, series.group, held, other))
-        self._resources[resource.key] = self._numbers[series.group_hash]
-        return self._resources[resource.key]
+        return self._numbers[series.group_hash]
 
     def operation_of(self, spans: Spans, group: NDArray[np.int32]) -> NDArray[np.int32]:
         """The operation of each span; where the group is not known, that."""

@@ -5,7 +5,6 @@ whole, to the complete decoder. A name or a resource that is not UTF-8 is found 
 """
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from anomaly.decode.otlp import is_cut
 from anomaly.decode.otlp_attributes import attributes
 from anomaly.decode.otlp_json import fill
 from anomaly.decode.records import BadRecord, DeadLetter, Records
-from anomaly.decode.spans import Resource, Span, Spans, duration_of, number_of, time_of, trace_of
+from anomaly.decode.spans import Span, Spans, duration_of, number_of, time_of, trace_of
 from anomaly.decode.spans_parsed import parsed
 
 FLOODED = "malformed", "more spans than its bytes can hold times for"
@@ -101,7 +100,6 @@ def scan(records: Records, seed: int) -> tuple[Spans, NDArray[np.uint8]]:
 def columns(buffer: NDArray[np.uint8], out: NDArray[np.uint64], resources: NDArray[np.int64]) -> Spans:
     """What the scanner wrote, as spans."""
     start, end = out[at.START].view(np.int64), out[at.END].view(np.int64)
-    places = zip(*resources.tolist(), strict=True)
     return Spans(
         record=out[at.RECORD].astype(np.int32),
         resource=out[at.RESOURCE].astype(np.int32),
@@ -117,7 +115,8 @@ def columns(buffer: NDArray[np.uint8], out: NDArray[np.uint64], resources: NDArr
         start=start,
         duration=duration_of(start, end),
         time=time_of(start, end),
-        resources=[Resource(key, partial(described, buffer, first, stop)) for first, stop, key in places],
+        sender=resources[at.KEY].view(np.uint64),
+        told=lambda r: described(buffer, int(resources[at.AT, r]), int(resources[at.STOP, r])),
         text=buffer,
     )
 

@@ -8,7 +8,7 @@ import orjson
 from numpy.typing import NDArray
 
 from anomaly.decode.records import PADDING, BadRecord, DeadLetter, Records
-from anomaly.decode.spans import Resource, Span, Spans, duration_of, time_of
+from anomaly.decode.spans import Span, Spans, duration_of, time_of
 from anomaly.decode.wire import hash_bytes
 
 Parse = Callable[[bytes], Iterable[Span]]
@@ -66,13 +66,10 @@ def columns(found: Sequence[Span], record: Sequence[int], seed: int) -> Spans:
         start=start,
         duration=duration_of(start, end),
         time=time_of(start, end),
-        resources=[Resource(hashed(key), _told(first[key])) for key in numbers],
+        sender=np.array([hashed(key) for key in numbers], np.uint64),
+        told=[first[key] for key in numbers].__getitem__,
         text=np.frombuffer(b"".join(names) + bytes(PADDING), np.uint8),
     )
-
-
-def _told(attributes: dict[str, str]) -> Callable[[], dict[str, str]]:
-    return lambda: attributes
 
 
 def _hash(text: bytes, seed: int) -> int:

@@ -25,11 +25,13 @@ from anomaly.decode.wire import mix
 
 CALLS, DURATION = "traces.span.metrics.calls", "traces.span.metrics.duration"
 REQUESTS, WAITED, BETWEEN = (f"traces.service.graph.request{suffix}" for suffix in ("", ".client", ".between"))
+METRICS = CALLS, DURATION, REQUESTS, WAITED, BETWEEN
+DURATIONS = DURATION, WAITED, BETWEEN
 
 CELL = 5_000  # ms, the shortest that detect has
 
-# Half-octaves from an eighth of a millisecond to a minute, a part of those that exponential histograms have.
-FIRST, LAST = -13, 6  # octaves
+# Half-octaves from half a millisecond to half a minute, a part of those that exponential histograms have.
+FIRST, LAST = -11, 5  # octaves
 BOUNDS = CANONICAL[SCALE][2 * (FIRST - LOWEST) : 2 * (LAST - LOWEST) + 1]
 BUCKETS = len(BOUNDS) + 1
 # The largest whole number of ns that is in each bucket but the last.
@@ -120,37 +122,36 @@ def parts_of(
 
 def counted(parts: Parts) -> Points:
     """How many: a point for each part, of a series that the caller names."""
-    points = _points(parts, 0)
-    points.value = parts.n
-    points.kind[:] = Kind.DELTA
+    points = _points(parts)
+    points.value, points.kind[:] = parts.n, Kind.DELTA
     return points
 
 
-def lasted(parts: Parts, of: NDArray[np.int32], ns: NDArray[np.int64]) -> Points:
-    """How long: a point for each part, with its buckets."""
-    points, m = _points(parts, BUCKETS), parts.key.size
-    add_up(of, ns, _LIMITS, EDGES, points.value, points.count, points.buckets.reshape(m, BUCKETS))
-    points.kind[:] = Kind.HISTOGRAM_DELTA
-    points.bucket_at, points.bucket_len[:] = np.arange(m) * BUCKETS, BUCKETS
+def lasted(parts: Parts, of: NDArray[np.int32], ns: NDArray[np.int64], buckets: NDArray[np.float64], at: int) -> Points:
+    """How long: a point for each part, the buckets of all of them into `buckets`, zeros, from `at` on."""
+    points, m = _points(parts), parts.key.size
+    held = buckets[at : at + m * BUCKETS].reshape(m, BUCKETS)
+    add_up(of, ns, _LIMITS, EDGES, points.value, points.count, held)
+    points.kind[:], points.bucket_len[:] = Kind.HISTOGRAM_DELTA, BUCKETS
+    points.bucket_at = at + np.arange(m) * BUCKETS
     return points
 
 
-def _points(parts: Parts, buckets: int) -> Points:
-    m = parts.key.size
-    points = Points.empty(m, m * buckets)
+def _points(parts: Parts) -> Points:
+    points = Points.empty(parts.key.size)
     points.record, points.time, points.start = parts.record, parts.time, parts.base
     points.flags[:] = Flag.PART
     return points
 
 
 @bare
-def series_keys(resource_key, resource, wire, operation, kind, status, repeated, out):  # type: ignore[no-untyped-def]
+def series_keys(sender, resource, wire, operation, kind, status, repeated, out):  # type: ignore[no-untyped-def]
     """The key of what each span counts towards, never 0; 0 for repeats and for what has no operation."""
     for i in range(resource.size):
         if operation[i] < 0 or repeated[i] != 0:
             out[i] = _NO
             continue
-        key = mix(resource_key[resource[i]], wire[operation[i]])
+        key = mix(sender[resource[i]], wire[operation[i]])
         out[i] = mix(key, np.uint64(kind[i]) << np.uint64(8) | np.uint64(status[i])) | np.uint64(1)
 
 
@@ -162,6 +163,6 @@ def call_keys(group_hash, wire, caller, group, operation, status, out):  # type:
         out[i] = mix(key, np.uint64(status[i])) | np.uint64(1)
 
 
-def of_metric(key: NDArray[np.uint64], metric: int) -> NDArray[np.uint64]:
+def of_metric(key: NDArray[np.uint64], metric: str) -> NDArray[np.uint64]:
     """The wire keys of one of the metrics that share their keys."""
-    return key ^ np.uint64(metric << 1)
+    return key ^ np.uint64(METRICS.index(metric) + 1 << 1)

@@ -6,9 +6,9 @@ restart calls whose halves lie on both sides of it are not counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from anomaly.decode import spans_series as made
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded, register
 from anomaly.decode.index import MISSING
-from anomaly.decode.points import Kind, Points
+from anomaly.decode.points import BY_POINT, Kind, Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.spans import KINDS, STATUSES, Spans
 from anomaly.decode.spans_join import CALL, LET_GO, REPEATED, Join
@@ -31,6 +31,8 @@ EARLIEST = 1_000_000_000_000
 
 # What is counted of spans besides points.
 REPEATED_SPANS, OTHER_OPERATIONS, LET_GO_SPANS = "span_repeated", "span_other_operation", "span_let_go"
+
+WHO = "caller", "group", "operation"  # of a call
 
 
 class Reader(Protocol):
@@ -70,10 +72,21 @@ class Traces:
         if self._latest is None or self._latest.records is not records:
             self._latest = self._joined(records, catalog, self._known)
         block = self._latest
-        found = [self._of_spans(block, catalog, self._known), self._of_calls(block, catalog, self._known)]
-        points = Points.joined([points for points, _ in found])
-        points = points.take(np.argsort(points.record, kind="stable"))
-        return Decoded(points, block.dead, block.past + sum(lost for _, lost in found))
+        mine, theirs = self._of_spans(block, self._known), self._of_calls(block, self._known)
+        m, c = mine.parts.key.size * made.BUCKETS, theirs.parts.key.size * made.BUCKETS
+        buckets = np.zeros(m + 2 * c)
+        found = [
+            series(catalog, mine, made.CALLS, made.counted(mine.parts)),
+            series(catalog, mine, made.DURATION, mine.lasted("duration", buckets, 0)),
+            series(catalog, theirs, made.REQUESTS, made.counted(theirs.parts)),
+            series(catalog, theirs, made.WAITED, theirs.lasted("waited", buckets, m)),
+            series(catalog, theirs, made.BETWEEN, theirs.lasted("between", buckets, m + c)),
+        ]
+        columns = {name: np.concatenate([getattr(p, name) for p, _ in found]) for name in BY_POINT}
+        points = Points(**columns, buckets=buckets)
+        return Decoded(
+            points.take(np.argsort(points.record, kind="stable")), block.dead, block.past + sum(lost for _, lost in found)
+        )
 
     def drop(self, source: str, partition: int) -> None:
         """Another worker reads this input partition."""
@@ -82,16 +95,18 @@ class Traces:
 
     def _joined(self, records: Records, catalog: Catalog, known: Known) -> Block:
         spans, dead = self._reader(catalog.identity.seed).spans(records)
-        group, operation = named(spans, known)
+        group = known.group_of(spans)
+        operation = known.operation_of(spans, group)
         unread = np.unique(spans.record[operation == UNREADABLE])
         if unread.size:
             error = BadRecord("malformed", "a name or an attribute is not UTF-8")
             dead = sorted(dead + [records.dead(i, error) for i in unread.tolist()], key=lambda d: d.offset)
             good = ~np.isin(spans.record, unread)
             spans, group, operation = spans.take(good), group[good], operation[good]
-        join = self._joins.setdefault(
-            (records.source, records.partition), Join(self.limits.spans, int(self.limits.span_wait * 1000))
-        )
+        place = records.source, records.partition
+        if place not in self._joins:
+            self._joins[place] = Join(self.limits.spans, int(self.limits.span_wait * 1000))
+        join = self._joins[place]
         before = join.counts.copy()
         calls, repeated = join.take(spans, group, operation, records.offset, known.environment, EARLIEST)
         self.counts[REPEATED_SPANS] += int(join.counts[REPEATED] - before[REPEATED])
@@ -100,69 +115,54 @@ class Traces:
         past = int(np.count_nonzero(operation == PAST))
         return Block(records, spans, operation, repeated, calls, dead, past)
 
-    def _of_spans(self, block: Block, catalog: Catalog, known: Known) -> tuple[Points, int]:
+    def _of_spans(self, block: Block, known: Known) -> "Said":
         spans, key = block.spans, np.empty(len(block.spans), np.uint64)
-        resources = np.array([r.key & 0xFFFFFFFFFFFFFFFF for r in spans.resources], np.uint64)
-        columns = resources, spans.resource, known.wire, block.operation, spans.kind, spans.status, block.repeated
+        columns = spans.sender, spans.resource, known.wire, block.operation, spans.kind, spans.status, block.repeated
         made.series_keys(*columns, key)
-        parts, of = made.parts_of(spans.record, key, spans.time)
 
         def labels(i: int) -> dict[str, str]:
             status, kind = STATUSES[spans.status[i]], KINDS[spans.kind[i]]
             said = {"span.name": known.names[block.operation[i]], "span.kind": kind, "status.code": status}
-            return {**spans.resources[spans.resource[i]].attributes(), **said}
+            return {**spans.told(int(spans.resource[i])), **said}
 
-        return series(catalog, parts, labels, [
-            (made.CALLS, made.counted(parts)), (made.DURATION, made.lasted(parts, of, spans.duration)),
-        ])  # fmt: skip
+        return Said(*made.parts_of(spans.record, key, spans.time), {"duration": spans.duration}, labels)
 
-    def _of_calls(self, block: Block, catalog: Catalog, known: Known) -> tuple[Points, int]:
-        calls, key = block.calls, np.empty(block.calls.size, np.uint64)
-        caller, group, operation, status, record, time, waited, between = (
-            np.ascontiguousarray(calls[name])
-            for name in ("caller", "group", "operation", "status", "record", "time", "waited", "between")
-        )
-        made.call_keys(known.hash, known.wire, caller, group, operation, status, key)
-        parts, of = made.parts_of(record, key, time)
+    def _of_calls(self, block: Block, known: Known) -> "Said":
+        calls = {name: np.ascontiguousarray(block.calls[name]) for name in CALL.names or ()}
+        key, caller, group, operation = np.empty(block.calls.size, np.uint64), *(calls[n] for n in WHO)
+        made.call_keys(known.hash, known.wire, caller, group, operation, calls["status"], key)
 
         def labels(i: int) -> dict[str, str]:
             said = {"client": known.groups[caller[i]].name, "span.name": known.names[operation[i]]}
-            return {**known.groups[group[i]].attributes, **said, "status.code": STATUSES[status[i]]}
+            return {**known.groups[group[i]].attributes, **said, "status.code": STATUSES[calls["status"][i]]}
 
-        return series(catalog, parts, labels, [
-            (made.REQUESTS, made.counted(parts)), (made.WAITED, made.lasted(parts, of, waited)),
-            (made.BETWEEN, made.lasted(parts, of, between)),
-        ])  # fmt: skip
+        return Said(*made.parts_of(calls["record"], key, calls["time"]), calls, labels)
 
 
-def named(spans: Spans, known: Known) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Group and operation of each span, negative where it has none."""
-    numbers = known.group_of(spans.resources)
-    group = numbers[spans.resource] if numbers.size else np.zeros(0, np.int32)
-    return group, known.operation_of(spans, group)
+class Said(NamedTuple):
+    """What the spans or the calls of a block say: their parts, the part of each, durations by name, ns, and the labels of one."""
+
+    parts: made.Parts
+    of: NDArray[np.int32]
+    ns: Mapping[str, NDArray[np.int64]]
+    labels: Callable[[int], dict[str, str]]
+
+    def lasted(self, name: str, buckets: NDArray[np.float64], at: int) -> Points:
+        """The points of one of the durations."""
+        return made.lasted(self.parts, self.of, self.ns[name], buckets, at)
 
 
-def series(
-    catalog: Catalog, parts: made.Parts, labels: Callable[[int], dict[str, str]], metrics: Sequence[tuple[str, Points]]
-) -> tuple[Points, int]:
-    """The points of metrics that share their parts, a part's together; and how many are of series past the limit."""
-    many, lost = len(metrics), 0
-    found = []
-    for number, (metric, points) in enumerate(metrics):
-        bounds, unit = (made.BOUNDS, "s") if points.buckets.size else ((), "")
-        kind = Kind.HISTOGRAM_DELTA if bounds else Kind.DELTA
-
-        def describe(
-            p: int, metric: str = metric, unit: str = unit, kind: Kind = kind, bounds: tuple[float, ...] = bounds
-        ) -> Description:
-            return Description(metric, unit, labels(int(parts.first[p])), kind, bounds)
-
-        rows = catalog.rows(made.of_metric(parts.key, number + 1), describe)
-        points.series, _, points.writer = catalog.named(rows)
-        said = (rows != MISSING) & ((points.count > 0) if bounds else True)
-        lost += int(np.count_nonzero(rows == MISSING))
-        found.append(points.take(said) if not said.all() else points)
-    return Points.joined(found) if many else Points.empty(), lost
+def series(catalog: Catalog, said: Said, metric: str, points: Points) -> tuple[Points, int]:
+    """The points of a metric, a part each, with their series; and how many are of series past the limit."""
+    bounds, unit = (made.BOUNDS, "s") if metric in made.DURATIONS else ((), "")
+    kind, first = Kind.HISTOGRAM_DELTA if bounds else Kind.DELTA, said.parts.first
+    rows = catalog.rows(
+        made.of_metric(said.parts.key, metric), lambda p: Description(metric, unit, said.labels(int(first[p])), kind, bounds)
+    )
+    points.series, _, points.writer = catalog.named(rows)
+    lost = rows == MISSING
+    useless = lost | (points.count == 0) if bounds else lost
+    return (points.take(~useless) if useless.any() else points), int(np.count_nonzero(lost))
 
 
 def _parsed(parse: Any) -> Callable[[], Traces]:
