@@ -44,10 +44,13 @@ BLOCK_BYTES = 4 << 20
 PER_RECORD = 140  # spans: as many as a Collector's record holds at the median
 FILE = "otlp_spans.bin.gz"
 ENCODING = "otlp_spans_proto"
+RESOURCE = {
+    "service.namespace": "bench", "host.name": "vm", "service.version": "1.4.2", "telemetry.sdk.language": "python",
+}  # fmt: skip
 ATTRIBUTES = {"http.request.method": "GET", "http.route": "/api/v1/items", "url.scheme": "http", "server.address": "cart"}
 
 
-def traces(n: int, services: int) -> Iterator[tuple[int, str, str, Any]]:
+def traces(n: int, services: int) -> Iterator[tuple[int, str, int, Any]]:
     """(service, instance, operation, span fields) of n spans: a gateway calls two services, of which each calls one."""
     random = np.random.default_rng(1)
     rate = 2_000  # traces a second
@@ -85,9 +88,8 @@ def request(spans: Sequence[Any]) -> bytes:
     for service, operation, kind, (trace, own, parent, start, end, status) in spans:
         if service not in made_of:
             resource = out.resource_spans.add()
-            said = {"service.name": f"service-{service:03d}", "service.namespace": "bench", "host.name": "vm",
-                    "service.instance.id": f"i-{service}", "service.version": "1.4.2", "telemetry.sdk.language": "python"}  # fmt: skip
-            for key, value in said.items():
+            own_names = {"service.name": f"service-{service:03d}", "service.instance.id": f"i-{service}"}
+            for key, value in {**own_names, **RESOURCE}.items():
                 resource.resource.attributes.add(key=key).value.string_value = value
             made_of[service] = resource.scope_spans.add()
         span = made_of[service].spans.add(trace_id=trace, span_id=struct.pack("<Q", own), name=operation, kind=kind)
@@ -102,7 +104,8 @@ def request(spans: Sequence[Any]) -> bytes:
 
 def recorded(folder: Path, n: int) -> Iterator[bytes]:
     """The Collector's records in their order, again and again, with other ids and later each time."""
-    raw, at, values = gzip.open(folder / FILE).read(), 0, list[tuple[int, ExportTraceServiceRequest]]()
+    raw, at = gzip.decompress((folder / FILE).read_bytes()), 0
+    values = list[tuple[int, ExportTraceServiceRequest]]()
     while at < len(raw):
         _, stamp, key, size = struct.unpack_from(">iqii", raw, at)
         at += 20 + max(key, 0)
@@ -261,20 +264,19 @@ def main() -> int:
     if args.data and not (args.data / FILE).is_file():
         print(f"{args.data / FILE}: no such file; --data names the folder with a Collector's spans", file=sys.stderr)
         return 3
-    forms = {"made": lambda: records(args.spans, args.services)}
+    forms: dict[str, Callable[[], Iterator[bytes]]] = {"made": lambda: records(args.spans, args.services)}
     if args.data:
         forms["collector"] = lambda: recorded(args.data, args.spans)
+    row = "{:12}" + "{:>9}" * 4 + "{:>10}{:>14}{:>8}"
     print("million spans per second of CPU time on one core")
-    print(("{:12}" + "{:>9}" * 4 + "{:>10}{:>14}{:>8}").format(
-        "", "scan", "decode", "stage", "walk", "÷ walk", "points/span", "same"
-    ))  # fmt: skip
+    print(row.format("", "scan", "decode", "stage", "walk", "÷ walk", "points/span", "same"))
     results: dict[str, float] = {}
     for name, form in forms.items():
         found = measure(list(form()), args.rounds)
         ratio, share = found["decode"] / found["walk"], found["points"] / found["spans"]
         rates = [f"{found[k] / 1e6:.2f}" for k in ("scan", "decode", "stage", "walk")]
         agrees = "yes" if found["same"] else "NO"
-        print("{:12}{:>9}{:>9}{:>9}{:>9}{:>10}{:>14.2f}{:>8}".format(name, *rates, f"{ratio:.0f} ×", share, agrees), flush=True)
+        print(row.format(name, *rates, f"{ratio:.0f} ×", f"{share:.2f}", agrees), flush=True)
         results |= {f"{name}_{k}": round(float(v), 2) for k, v in found.items()}
         results |= {"spans_per_s": round(found["decode"]), "vs_walk": round(ratio, 1)}
     if args.json:

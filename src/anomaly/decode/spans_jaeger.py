@@ -21,8 +21,21 @@ from msgspec.json import Decoder
 
 from anomaly.decode.otlp import is_cut
 from anomaly.decode.records import BadRecord
-from anomaly.decode.spans import CLIENT, CONSUMER, ERROR, INTERNAL, OKAY, PRODUCER, SERVER, UNSET, UNSPECIFIED
-from anomaly.decode.spans import Span, hexadecimal, number_of, trace_of
+from anomaly.decode.spans import (
+    CLIENT,
+    CONSUMER,
+    ERROR,
+    INTERNAL,
+    OKAY,
+    PRODUCER,
+    SERVER,
+    UNSET,
+    UNSPECIFIED,
+    Span,
+    hexadecimal,
+    number_of,
+    trace_of,
+)
 from anomaly.decode.text import read_json
 
 _PACKAGE = "anomaly.jaeger.v1"
@@ -55,9 +68,9 @@ def _span_message() -> Any:
     file = FileDescriptorProto(name="anomaly/jaeger.proto", package=_PACKAGE, syntax="proto3")
     for name, members in _MESSAGES.items():
         message = file.message_type.add(name=name)
-        for field, number, kind, repeated in members:
+        for named, number, kind, repeated in members:
             label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
-            added = message.field.add(name=field, number=number, label=label)
+            added = message.field.add(name=named, number=number, label=label)
             if kind in _TYPES:
                 added.type = _TYPES[kind]  # type: ignore[assignment]
             else:
@@ -223,7 +236,9 @@ def lasted(given: str | int) -> int:
 
 
 def _tags(pairs: Iterable[Any]) -> dict[str, str]:
-    return {pair.key: text((pair.v_str, pair.v_bool, pair.v_int64, pair.v_float64, "")[min(pair.v_type, 4)]) for pair in pairs}
+    return {
+        pair.key: text((pair.v_str, pair.v_bool, pair.v_int64, pair.v_float64, "")[min(pair.v_type, 4)]) for pair in pairs
+    }
 
 
 def _value(tag: Tag) -> str:

@@ -37,8 +37,9 @@ HELD = np.dtype([
     ("run", "u4"), ("kind", "u1"), ("status", "u1"), ("spare", "u2"),
 ])  # fmt: skip
 
-# A call: caller's group, callee's group and operation, whether either of them failed; in ns how long the caller waited and
-# how much of that neither worked on it (of what went through a queue: how long it lay there), UNKNOWN where a time is missing.
+# A call: caller's group, callee's group and operation, whether either of them failed; in ns how long the caller waited, and
+# for how much of that the callee did not work on it (of what went through a queue: for how long it lay there), UNKNOWN where
+# a time is missing.
 CALL = np.dtype([
     ("time", "i8"), ("waited", "i8"), ("between", "i8"), ("record", "i4"), ("caller", "i4"), ("group", "i4"),
     ("operation", "i4"), ("status", "u1"), ("spare", "u1", 3),

@@ -66,7 +66,7 @@ def one_span(buffer, at, end, seed, out, k):  # type: ignore[no-untyped-def]
         once = 1 << (tag >> 3) if tag < 128 else 0
         if tag in (_ATTRIBUTES, _EVENTS, _LINKS, _STATE):
             _, at = span(buffer, at, end)
-        elif tag == _START or tag == _END:
+        elif tag in (_START, _END):
             if seen & once or end - at < 8:
                 return REFUSED
             word, at, seen = load8(buffer, at), at + 8, seen | once

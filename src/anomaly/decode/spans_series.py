@@ -108,16 +108,15 @@ def add_up(of, ns, limits, edges, total, count, buckets):  # type: ignore[no-unt
             buckets[p, bucket_of(ns[i], limits, edges)] += 1.0
 
 
-def parts_of(
-    record: NDArray[np.int32], key: NDArray[np.uint64], time: NDArray[np.int64]
-) -> tuple[Parts, NDArray[np.int32]]:
+def parts_of(record: NDArray[np.int32], key: NDArray[np.uint64], time: NDArray[np.int64]) -> tuple[Parts, NDArray[np.int32]]:
     """The parts that the spans or calls of a block make, in the order of their records, and the part of each."""
     n = key.size
     most = int(np.bincount(record - record[0]).max()) if n else 0
-    room = Parts(*(np.empty(n, kind) for kind in (np.uint64, np.int32, np.int64, np.int64, np.int64, np.float64)))
+    times = np.empty((3, n), np.int64)
+    room = Parts(np.empty(n, np.uint64), np.empty(n, np.int32), times[0], times[1], times[2], np.empty(n))
     of, slots = np.empty(n, np.int32), np.zeros(1 << (2 * most).bit_length(), np.int32)
     used = group_up(record, key, time, CELL, slots, room, of)
-    return Parts(*(column[:used] for column in room)), of
+    return Parts._make([column[:used] for column in room]), of
 
 
 def counted(parts: Parts) -> Points:

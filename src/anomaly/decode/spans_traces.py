@@ -95,12 +95,14 @@ class Traces:
 
     def _joined(self, records: Records, catalog: Catalog, known: Known) -> Block:
         spans, dead = self._reader(catalog.identity.seed).spans(records)
+        spans, untimely = bearable(spans, records, int(self.limits.future * 1000))
+        dead += untimely
         group = known.group_of(spans)
         operation = known.operation_of(spans, group)
         unread = np.unique(spans.record[operation == UNREADABLE])
         if unread.size:
             error = BadRecord("malformed", "a name or an attribute is not UTF-8")
-            dead = sorted(dead + [records.dead(i, error) for i in unread.tolist()], key=lambda d: d.offset)
+            dead += [records.dead(i, error) for i in unread.tolist()]
             good = ~np.isin(spans.record, unread)
             spans, group, operation = spans.take(good), group[good], operation[good]
         place = records.source, records.partition
@@ -113,7 +115,7 @@ class Traces:
         self.counts[LET_GO_SPANS] += int(join.counts[LET_GO] - before[LET_GO])
         self.counts[OTHER_OPERATIONS] = sum(known.over.values())
         past = int(np.count_nonzero(operation == PAST))
-        return Block(records, spans, operation, repeated, calls, dead, past)
+        return Block(records, spans, operation, repeated, calls, sorted(dead, key=lambda d: d.offset), past)
 
     def _of_spans(self, block: Block, known: Known) -> "Said":
         spans, key = block.spans, np.empty(len(block.spans), np.uint64)
@@ -140,7 +142,7 @@ class Traces:
 
 
 class Said(NamedTuple):
-    """What the spans or the calls of a block say: their parts, the part of each, durations by name, ns, and the labels of one."""
+    """What the spans or the calls of a block say: parts, the part of each, durations by name (ns), and the labels of one."""
 
     parts: made.Parts
     of: NDArray[np.int32]
@@ -163,6 +165,23 @@ def series(catalog: Catalog, said: Said, metric: str, points: Points) -> tuple[P
     lost = rows == MISSING
     useless = lost | (points.count == 0) if bounds else lost
     return (points.take(~useless) if useless.any() else points), int(np.count_nonzero(lost))
+
+
+def bearable(spans: Spans, records: Records, future: int) -> tuple[Spans, list[DeadLetter]]:
+    """The spans whose times can be true, and the records of the others, each with how many of its spans are set aside.
+
+    One that ended next year would move the time of its source there.
+    """
+    sent = records.time[spans.record] if len(spans) else np.zeros(0, np.int64)
+    wrong = {"bad_timestamp": spans.time < EARLIEST, "future_timestamp": (sent >= 0) & (spans.time > sent + future)}
+    if not any(bad.any() for bad in wrong.values()):
+        return spans, []
+    dead = []
+    for reason, bad in wrong.items():
+        held, many = np.unique(spans.record[bad], return_counts=True)
+        pairs = zip(held.tolist(), many.tolist(), strict=True)
+        dead += [records.dead(i, BadRecord(reason, f"{n} of its spans"), n) for i, n in pairs]
+    return spans.take(~(wrong["bad_timestamp"] | wrong["future_timestamp"])), dead
 
 
 def _parsed(parse: Any) -> Callable[[], Traces]:

@@ -12,8 +12,20 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from anomaly.decode.records import BadRecord
-from anomaly.decode.spans import CLIENT, CONSUMER, ERROR, INTERNAL, OKAY, PRODUCER, SERVER, UNSET
-from anomaly.decode.spans import Span, hexadecimal, number_of, trace_of
+from anomaly.decode.spans import (
+    CLIENT,
+    CONSUMER,
+    ERROR,
+    INTERNAL,
+    OKAY,
+    PRODUCER,
+    SERVER,
+    UNSET,
+    Span,
+    hexadecimal,
+    number_of,
+    trace_of,
+)
 from anomaly.decode.text import read_json
 
 _KINDS = {"": INTERNAL, "SERVER": SERVER, "CLIENT": CLIENT, "PRODUCER": PRODUCER, "CONSUMER": CONSUMER}

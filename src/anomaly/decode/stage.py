@@ -23,7 +23,8 @@ from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.split import split
 
-BROUGHT = (csv, influx, otlp, prometheus, prometheus_json, spans_traces, telegraf_json)  # each registers its encodings when imported
+# Each registers its encodings when imported.
+BROUGHT = (csv, influx, otlp, prometheus, prometheus_json, spans_traces, telegraf_json)
 PAST_LIMIT = "past_limit"  # the outcome of a point whose series is one more than `limits.series`
 
 Knows = Callable[[NDArray[np.uint64]], NDArray[np.bool_]]
@@ -77,8 +78,12 @@ class Decode:
 
     @property
     def counts(self) -> Counter[str]:
-        """What was counted besides points, since the start: spans that came twice, and what limits took."""
-        return sum((traces.counts for traces in self._traces()), Counter())
+        """Points of series past the limit, spans that came twice, and what the limits of spans took; since the start."""
+        return sum((traces.counts for traces in self._traces()), Counter({PAST_LIMIT: self.overflow}))
+
+    def counted(self, before: Counter[str]) -> dict[str, int]:
+        """What `counts` grew by."""
+        return {name: n - before[name] for name, n in self.counts.items()}
 
     def _traces(self) -> list[spans_traces.Traces]:
         return [each for each in self._encodings.values() if isinstance(each, spans_traces.Traces)]

@@ -10,6 +10,7 @@ from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.amounts import amount, band, beside, compared, known, plain, span, sparkline, unit_of
+from anomaly.dispatch.operations import operation, spoken
 from anomaly.dispatch.severity import REMOVED, is_silence
 
 TITLE = 100  # characters: one line of a phone
@@ -57,7 +58,7 @@ def finding(anomaly: Anomaly) -> str:
 
 def subject(anomaly: Anomaly) -> str:
     """What is measured, and where if it is not the whole group; the value follows."""
-    where = place(anomaly)
+    where = place(anomaly) + operation(anomaly)
     if anomaly.quantity == "error ratio":
         return where
     if anomaly.signal is Signal.TRAFFIC and anomaly.quantity == "rate":
@@ -65,7 +66,7 @@ def subject(anomaly: Anomaly) -> str:
     if anomaly.quantity == "value" and anomaly.metric == anomaly.group:
         return where  # a file of one column: its name has been said
     phrase = PHRASES.get(anomaly.quantity, f"{plain(anomaly.quantity, NAME)} of {{metric}}")
-    return f"{where}{phrase.format(metric=plain(anomaly.metric, NAME))} is "
+    return f"{where}{phrase.format(metric=plain(spoken(anomaly.metric), NAME))} is "
 
 
 def place(anomaly: Anomaly) -> str:
