@@ -40,8 +40,8 @@ def test_an_edge_fades_by_half_and_ends():
     assert graph.edges("e", NOW + HALF)[0].calls == pytest.approx(12.0)
     graph.add("e", "a", "b", 8.0, NOW)  # late by a half-life
     assert graph.edges("e", NOW + HALF)[0].calls == pytest.approx(16.0)
-    assert graph.edges("e", NOW + 9 * HALF) == []
-    assert graph.below("e", "a", NOW + 9 * HALF) == {"a": 0}
+    assert graph.edges("e", NOW + 10 * HALF) == []
+    assert graph.below("e", "a", NOW + 10 * HALF) == {"a": 0}
 
 
 def test_past_the_limit_the_faintest_edge_gives_way_and_it_is_counted():

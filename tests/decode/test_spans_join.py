@@ -57,7 +57,7 @@ halves = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(halves, st.integers(1, 25))
 def test_halves_are_joined_in_whatever_order_and_blocks_they_come(drawn: list[Half], cut: int):
     """Doubled ones, missing ones and loops among them."""

@@ -42,7 +42,7 @@ def ours(values: list[bytes]) -> tuple[list[object], list[str]]:
     return content(spans), [letter.reason for letter in dead]
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(requests(), min_size=1, max_size=3))
 def test_the_scanner_takes_what_upb_writes_and_reads_the_same(drawn: list[Request]):
     values = [one.SerializeToString() for one in drawn]
@@ -54,7 +54,7 @@ def test_the_scanner_takes_what_upb_writes_and_reads_the_same(drawn: list[Reques
     assert not (verdicts == REFUSED).any()
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(requests(), st.data())
 def test_damage_is_read_as_upb_reads_it_or_refused(drawn: Request, data: st.DataObject):
     """A taken record that upb refuses is damaged where nothing is read; what both take is the same."""

@@ -81,7 +81,7 @@ def test_a_span_is_a_call_and_a_duration_as_the_collectors_connector_names_them(
     assert lasted["buckets"].index(1) == BOUNDS.index(0.25)  # a bucket holds its upper bound
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 80 * 10**9) | st.sampled_from([round(b * 1e9) for b in BOUNDS]), min_size=1, max_size=30))
 def test_durations_fall_into_the_buckets_that_numpy_finds(lasted: list[int]):
     reader = Reader()
@@ -103,7 +103,7 @@ def test_what_one_record_says_of_an_operation_in_a_cell_is_one_point():
     assert all(one["time"] - one["start"] <= CELL for one in found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(1, 9)), max_size=20), st.integers(1, 20))
 def test_the_points_do_not_depend_on_the_blocks_that_records_come_in(drawn: list[tuple[int, int, int]], cut: int):
     values = [request(span(f"op{o}", f"s{s}", own=k, parent=k - 1, at=0.1 * i)) for i, (s, o, k) in enumerate(drawn)]

@@ -39,7 +39,7 @@ def test_parts_of_one_cell_add_up_whoever_sends_them_and_when():
     assert (feed.detector.counts["late"], feed.detector.counts["duplicate"]) == (before, 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.floats(20.1, 34.9), st.integers(1, 9)), min_size=1, max_size=12), st.randoms())
 def test_the_order_of_parts_within_the_lateness_changes_no_sum(parts: list[tuple[float, int]], random) -> None:
     mixed = list(parts)

@@ -1,9 +1,9 @@
 """Which service calls which, learned from the calls that go by, and forgotten where they end.
 
-An edge's weight is the number of its calls, halved every HALF of data time; below FAINT it is no edge any more. It is learned
-from blocks of points, from the series that count calls (`decode.spans_series.REQUESTS`): so it is a function of the records
-below an offset, as all state is. Per environment; at most `most` edges, past which the faintest gives way.
-Weak where only some of the calls are seen (sampling, halves on two partitions): weights are then shares, and edges are right.
+An edge's weight is the number of its calls, halved every HALF of data time; below FAINT it is no edge any more. It is
+learned from blocks of points, from the series that count calls (`decode.spans_series.REQUESTS`): so it is a function of the
+records below an offset, as all state is. Per environment; at most `most` edges, past which the faintest gives way.
+Weak where only some calls are seen (sampling, halves on two partitions): weights are then shares, and edges are right.
 """
 
 from collections import defaultdict
@@ -15,10 +15,17 @@ import numpy as np
 
 from anomaly.decode.block import Block
 from anomaly.decode.spans_series import REQUESTS
+from anomaly.detect.portable import faded
 
 HALF = 3_600_000  # ms
+LN2 = 0.6931471805599453
 FAINT = 0.05  # calls: one call is an edge for four hours
 VERSION = 1
+
+
+def left(age: int) -> float:
+    """The share of a weight that is left after so many ms."""
+    return 1.0 - float(faded(LN2 * max(age, 0) / HALF))
 
 
 class Edge(NamedTuple):
@@ -37,7 +44,7 @@ class Weight(msgspec.Struct, array_like=True):
 
     def at(self, now: int) -> float:
         """What is left of them."""
-        return self.calls * 0.5 ** (max(now - self.time, 0) / HALF)
+        return self.calls * left(now - self.time)
 
 
 class Memory(msgspec.Struct, frozen=True, array_like=True):
@@ -83,8 +90,7 @@ class ServiceGraph:
             self._edges[key] = Weight(0.0, time)
         held = self._edges[key]
         newest = max(held.time, time)
-        left = calls * 0.5 ** ((newest - time) / HALF)
-        held.calls, held.time = held.at(newest) + left, newest
+        held.calls, held.time = held.at(newest) + calls * left(newest - time), newest
 
     def edges(self, environment: str, now: int) -> list[Edge]:
         """The edges of an environment, the busiest first."""
