@@ -72,6 +72,11 @@ def columns(found: Sequence[Span], record: Sequence[int], seed: int) -> Spans:
     )
 
 
+def hashed_attributes(attributes: dict[str, str], seed: int) -> int:
+    """The hash of a resource that was parsed."""
+    return _hash(orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS), seed)
+
+
 def _hash(text: bytes, seed: int) -> int:
     buffer = np.frombuffer(text + bytes(PADDING), np.uint8)
     return int(hash_bytes(buffer, 0, len(text), np.uint64(seed)))

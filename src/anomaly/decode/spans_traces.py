@@ -6,7 +6,7 @@ restart calls whose halves lie on both sides of it are not counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.config.settings import Limits
-from anomaly.decode import spans_jaeger, spans_otlp, spans_zipkin
+from anomaly.decode import spans_jaeger, spans_otlp, spans_wire, spans_zipkin
 from anomaly.decode import spans_series as made
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded, register
@@ -48,6 +48,7 @@ class Block:
 
     records: Records
     spans: Spans
+    group: NDArray[np.int32]
     operation: NDArray[np.int32]
     repeated: NDArray[np.uint8]
     calls: NDArray[Any]
@@ -55,10 +56,28 @@ class Block:
     past: int
 
 
-class Traces:
-    """Decodes blocks of spans to the points of operations and calls."""
+class Passed(NamedTuple):
+    """A block whose calls are joined elsewhere, and what its numbers mean."""
 
-    def __init__(self, reader: Callable[[int], Reader], limits: Limits | None = None) -> None:
+    block: Block
+    known: Known
+
+    def records(self, partitions: int) -> Iterator[tuple[int, bytes]]:
+        """Its spans as records, each with its partition."""
+        b = self.block
+        once = b.repeated == 0
+        return spans_wire.encode(b.spans.take(once), b.group[once], b.operation[once], self.known, partitions)
+
+
+class Traces:
+    """Decodes blocks of spans to the points of operations, unless `calls_alone`, and of calls.
+
+    Where calls are joined elsewhere, `passes` is a list: blocks are put there, and their calls are not counted here.
+    """
+
+    def __init__(self, reader: Callable[[int], Reader], limits: Limits | None = None, calls_alone: bool = False) -> None:
+        self.calls_alone = calls_alone
+        self.passes: list[Passed] | None = None
         self._reader, self.limits = reader, limits or Limits()
         self.counts: Counter[str] = Counter()
         self._known: Known | None = None
@@ -71,6 +90,8 @@ class Traces:
             self._known = Known(catalog.identity, self.limits.operations)
         if self._latest is None or self._latest.records is not records:
             self._latest = self._joined(records, catalog, self._known)
+            if self.passes is not None:
+                self.passes.append(Passed(self._latest, self._known))
         block = self._latest
         mine, theirs = self._of_spans(block, self._known), self._of_calls(block, self._known)
         m, c = mine.parts.key.size * made.BUCKETS, theirs.parts.key.size * made.BUCKETS
@@ -115,12 +136,14 @@ class Traces:
         self.counts[LET_GO_SPANS] += int(join.counts[LET_GO] - before[LET_GO])
         self.counts[OTHER_OPERATIONS] = sum(known.over.values())
         past = int(np.count_nonzero(operation == PAST))
-        return Block(records, spans, operation, repeated, calls, sorted(dead, key=lambda d: d.offset), past)
+        calls = calls if self.passes is None else calls[:0]
+        return Block(records, spans, group, operation, repeated, calls, sorted(dead, key=lambda d: d.offset), past)
 
     def _of_spans(self, block: Block, known: Known) -> "Said":
         spans, key = block.spans, np.empty(len(block.spans), np.uint64)
         columns = spans.sender, spans.resource, known.wire, block.operation, spans.kind, spans.status, block.repeated
         made.series_keys(*columns, key)
+        key[:] = 0 if self.calls_alone else key
 
         def labels(i: int) -> dict[str, str]:
             status, kind = STATUSES[spans.status[i]], KINDS[spans.kind[i]]
@@ -184,8 +207,16 @@ def bearable(spans: Spans, records: Records, future: int) -> tuple[Spans, list[D
     return spans.take(~(wrong["bad_timestamp"] | wrong["future_timestamp"])), dead
 
 
+TRACES = frozenset({"jaeger_json", "jaeger_proto", "otlp_spans_json", "otlp_spans_proto", "zipkin_json"})
+
+
 def _parsed(parse: Any) -> Callable[[], Traces]:
     return lambda: Traces(lambda seed: ParsedSpans(parse, seed))
+
+
+def of_wire() -> Traces:
+    """What `spans_wire` wrote, to the points of calls."""
+    return Traces(spans_wire.WireSpans, calls_alone=True)
 
 
 register("otlp_spans_proto")(lambda: Traces(spans_otlp.OtlpSpans))

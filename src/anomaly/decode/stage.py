@@ -7,7 +7,7 @@ asked instead (`knows`), and no text is kept: a series is announced once, and wh
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,19 @@ class Decode:
     `knows` tells of canonical hashes, shape (n,), which the receiver knows.
     """
 
-    def __init__(self, settings: Settings, partitions: int, knows: Knows | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        partitions: int,
+        knows: Knows | None = None,
+        encodings: Mapping[str, Encoding] | None = None,
+    ) -> None:
         self.limits, self._knows = settings.limits, knows
         identity = Identity(settings.identity, settings.identity.seed)
         self.catalog = Catalog(identity, settings.limits.series, partitions, keeps=knows is None)
         self.overflow = 0
-        self._encodings: dict[str, Encoding] = {}
+        self.passed: list[spans_traces.Passed] | None = None  # a list: blocks of spans whose calls are joined elsewhere
+        self._encodings: dict[str, Encoding] = dict(encodings or {})
         self._heard: dict[tuple[str, int], int] = {}
 
     def blocks(self, source: SourceSettings, records: Records) -> tuple[list[tuple[int, Block]], list[DeadLetter]]:
@@ -105,7 +112,7 @@ class Decode:
         if name not in self._encodings:
             made = self._encodings[name] = ENCODINGS[name]()
             if isinstance(made, spans_traces.Traces):
-                made.limits = self.limits
+                made.limits, made.passes = self.limits, self.passed
         return self._encodings[name]
 
     def _of_bearable_size(self, records: Records) -> tuple[Records, list[DeadLetter]]:
