@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.decode.otlp_requests import NANO, NOW
 
+from anomaly import state
 from anomaly.decode.spans import CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER, UNKNOWN, UNSPECIFIED, Span
 from anomaly.decode.spans_join import CALLS, LET_GO, REPEATED, Join
 from anomaly.decode.spans_parsed import columns
@@ -171,3 +172,26 @@ def test_tables_grow_by_what_came_and_not_by_the_blocks_it_came_in():
     assert whole.seen.keys.shape == parted.seen.keys.shape
     np.testing.assert_array_equal(whole.seen.keys, parted.seen.keys)
     assert whole.counts[LET_GO] == 0
+
+
+def test_what_a_checkpoint_holds_goes_on_to_the_bit_though_tables_grow_between_two():
+    """Generation by generation, the second one half copied before a table doubles."""
+    first, second = [(t, 1, 0, 0, CLIENT) for t in range(1, 3_000)], [(t, 2, 1, 1, SERVER) for t in range(2_000, 6_000)]
+    join, again = Join(1 << 15, 30_000), Join(1 << 15, 30_000)
+    take(join, first)
+    written = [(1, state.gather(join.tables, 1)[0], {t.name: t.layout() for t in join.tables})]
+    take(join, [(t, 3, 0, 0, CLIENT) for t in range(1, 500)], 5_000)
+    before = join.tables[0].used
+    copying = state.ahead(join.tables, 2, 1 << 12)
+    parts = [next(copying)]
+    take(join, second, 10_000)
+    assert join.tables[0].used > before
+    parts += [*copying, *state.gather(join.tables, 2)[0]]
+    written.append((2, parts, written[0][2]))
+    for generation, held, layouts in written:
+        for part in held:
+            next(t for t in again.tables if t.name == part.table).put(generation, part, layouts[part.table])
+    for ours, theirs in zip(join.tables, again.tables, strict=True):
+        theirs.settle(ours.rest())
+        for name in ("keys", "held", "hand"):
+            np.testing.assert_array_equal(ours[name][: ours.used], theirs[name][: theirs.used])

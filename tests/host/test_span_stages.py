@@ -16,20 +16,22 @@ from tests.host.test_stages import KAFKA, NAMES, PARTITIONS, Kept, fetched
 from tests.host.test_worker import Worker, ours_exist
 
 from anomaly.config.load import load_specs
-from anomaly.config.settings import Settings, SourceSettings
+from anomaly.config.settings import IdentitySettings, Settings, SourceSettings
 from anomaly.decode.spans_series import CALLS, REQUESTS
 from anomaly.decode.spans_traces import REPEATED_SPANS
 from anomaly.detect.anomaly import Anomaly
 from anomaly.engine import Engine
 from anomaly.host import wire_points
-from anomaly.host.blocks import Fetched
+from anomaly.host.blocks import Fetched, Place
 from anomaly.host.health import Health
 from anomaly.host.stages import DecodeStage, DetectStage
 from anomaly.host.stages_spans import JoinStage, SpansStage
 from anomaly.host.wiring import Wiring
+from anomaly.state import Newer, Part, Stateful
 
 SOURCE = SourceSettings(topic="otlp_spans", encoding="otlp_spans_proto")
 HEALTHY, ILL, AFTER = 240, 45, 75  # seconds
+LATE = 60  # seconds that the source may be late, where partitions are read a hundred times as fast as they were lived
 
 
 def records(t: int) -> list[bytes]:
@@ -147,17 +149,66 @@ async def test_a_record_of_spans_that_is_none_is_set_aside() -> None:
     assert len([text for texts in w.outputs.by_topic[NAMES.dead].values() for text in texts]) == 1  # type: ignore[attr-defined]
 
 
+def kept(state: Stateful, fresh: Stateful, generations: int = 1) -> None:
+    """Give the fresh one what a checkpoint of the other holds."""
+    for part in state.ahead(generations):
+        fresh.put(generations, [Part(part.table, part.rows, bytes(part.data))], state.layouts())
+    snapshot = state.gather(generations)
+    fresh.put(generations, [Part(p.table, p.rows, bytes(p.data)) for p in snapshot.parts], state.layouts())
+    fresh.settle(snapshot.rest)
+
+
+async def test_a_restart_between_two_halves_loses_no_call() -> None:
+    """What waited before is joined after, under the same series; what came twice across the restart is one."""
+    w = wiring()
+    spans = SpansStage(w, [SOURCE])
+    for t in range(4):
+        for p in range(PARTITIONS):
+            await spans.take(fetched(SOURCE.topic, p, t, [records(t)[p]], (BEGIN + t + 1) * 1000))
+            await spans.finish()
+    texts = w.outputs.by_topic[NAMES.spans][0]  # type: ignore[attr-defined]
+    found = []
+    for cut in (0, len(texts) // 2, len(texts) // 2 + 1):
+        other, place = wiring(), Place(NAMES.spans, 0)
+        before, after = JoinStage(other, [SOURCE]), JoinStage(other, [SOURCE])
+        state, fresh = before.state(place), after.state(place)
+        assert state
+        assert fresh
+        if cut:
+            await before.take(fetched(NAMES.spans, 0, 0, texts[:cut], -1))
+            await before.sent()
+            kept(state, fresh)
+        await after.take(fetched(NAMES.spans, 0, cut, texts[cut:] + texts, -1))
+        await after.sent()
+        found.append(said(other))
+    assert found[0][REQUESTS, "shop"] > 0
+    assert found == found[:1] * 3
+
+
+async def test_halves_under_other_rules_of_identity_are_forgotten_and_a_later_format_stops_the_start() -> None:
+    w, other, place = wiring(), wiring(), Place(NAMES.spans, 0)
+    other.engine.settings = msgspec.structs.replace(other.engine.settings, identity=IdentitySettings(seed=5))
+    states = [JoinStage(each, [SOURCE]).state(place) for each in (w, other)]
+    assert states[0]
+    assert states[1]
+    kept(states[0], states[1])
+    rest = msgspec.msgpack.decode(states[0].gather(2).rest)
+    with pytest.raises(Newer, match="halves"):
+        states[1].settle(msgspec.msgpack.encode(rest | {"version": 2}))
+
+
 @pytest.mark.kafka
 @pytest.mark.timeout(300)
 async def test_spans_on_a_broker_become_one_trigger_and_one_resolve(bootstrap: str, topic: Any, tmp_path: Path) -> None:
     """Callers on one partition, callees on the other: all calls are joined, and the alert names the operation."""
     worker = Worker(bootstrap, await topic(2, name="otlp"), "consumer", tmp_path)
-    worker.config.write_text(worker.config.read_text().replace("encoding: otlp_proto", "encoding: otlp_spans_proto"))
+    worker.config.write_text(worker.config.read_text().replace("otlp_proto", "otlp_spans_proto, lateness: 60s"))
+    seconds = HEALTHY + ILL + AFTER + 2 * LATE
     try:
         worker.start()
         await worker.until(worker.ready, "ready")
         async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
-            for t in range(HEALTHY + ILL + AFTER):
+            for t in range(seconds):
                 for p, value in enumerate(records(t)):
                     await producer.send(worker.source, value, partition=p, timestamp_ms=(BEGIN + t + 1) * 1000)
                 await asyncio.sleep(0.01)
@@ -172,10 +223,15 @@ async def test_spans_on_a_broker_become_one_trigger_and_one_resolve(bootstrap: s
         assert "critical" in {a["severity"] for a in alerts}
         assert all("/pay, " in a["title"] for a in alerts if a["event"] == "trigger")
         assert await worker.read("dead") == []
-        blocks = [wire_points.decode(r.value) for r in await worker.read("points")]
-        calls = {one.hash for block in blocks for one in block.series if one.metric == REQUESTS}
-        counted = sum(block.points.value[np.isin(block.points.series, list(calls))].sum() for block in blocks)
-        assert counted == 20 * (HEALTHY + ILL + AFTER)
+
+        async def all_joined() -> bool:
+            blocks = [wire_points.decode(r.value) for r in await worker.read("points")]
+            calls = {one.hash for block in blocks for one in block.series if one.metric == REQUESTS}
+            counted = sum(block.points.value[np.isin(block.points.series, list(calls))].sum() for block in blocks)
+            assert counted <= 20 * seconds
+            return bool(counted == 20 * seconds)
+
+        await worker.until(all_joined, "all calls joined", 30)
     finally:
         if worker.alive():
             worker.end(signal.SIGKILL)

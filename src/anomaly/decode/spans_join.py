@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from anomaly.compiled import bare, fetch, inlined
 from anomaly.decode.spans import CONSUMER, SERVER, UNKNOWN, UNSPECIFIED, Spans
 from anomaly.decode.wire import mix
+from anomaly.state import USED, Table
 
 WAYS = 8
 LEAST = 1 << 9  # sets of a new table
@@ -54,6 +55,7 @@ class Halves(NamedTuple):
     keys: NDArray[np.uint64]
     rows: NDArray[Any]
     hand: NDArray[np.uint8]
+    touched: NDArray[np.uint8]  # by set, as in `state.Table`
 
 
 class Columns(NamedTuple):
@@ -105,7 +107,7 @@ def put(halves, key, columns, i, offset, run):  # type: ignore[no-untyped-def]
     s = np.int64(key & np.uint64(halves.keys.shape[0] - 1))
     w = np.int64(halves.hand[s])
     halves.keys[s, w] = key
-    halves.hand[s] = (w + 1) % WAYS
+    halves.hand[s], halves.touched[s] = (w + 1) % WAYS, 1
     row = halves.rows[s * WAYS + w]
     row.time, row.start, row.duration, row.offset = columns.time[i], columns.start[i], columns.duration[i], offset
     row.group, row.operation, row.run = columns.group[i], columns.operation[i], run
@@ -186,7 +188,7 @@ def join(begin, columns, first, offset, run, wait, grows, environment, seen, wai
         s = np.int64(own & others)
         for w in range(WAYS):
             if waiting.keys[s, w] == own:
-                waiting.keys[s, w] = _NO
+                waiting.keys[s, w], waiting.touched[s] = _NO, 1
                 callee = waiting.rows[s * WAYS + w]
                 counts[CALLS] += joined(one, callee, record, environment, wait, calls[counts[CALLS]])
     return columns.own.size
@@ -207,15 +209,25 @@ def spread(old, new):  # type: ignore[no-untyped-def]
                 new.hand[t] = (to + 1) % WAYS
 
 
-def empty(sets: int) -> Halves:
-    """A table that holds nothing."""
-    return Halves(np.zeros((sets, WAYS), np.uint64), np.zeros(sets * WAYS, HELD), np.zeros(sets, np.uint8))
+def table(name: str, sets: int) -> Table:
+    """A table that holds nothing: a row for each set."""
+    made = Table(name, {"keys": (np.uint64, WAYS), "held": (HELD, WAYS), "hand": (np.uint8, 0)})
+    made.count[USED] = sets
+    made.reserve(sets)
+    return made
 
 
-def doubled(old: Halves) -> Halves:
+def halves(of: Table) -> Halves:
+    """The same as the kernels want it."""
+    n = of.used
+    return Halves(of["keys"][:n], of["held"][:n].reshape(-1), of["hand"][:n], of.touched[:n])
+
+
+def doubled(old: Table) -> Table:
     """The same with room for twice as many."""
-    new = empty(2 * old.keys.shape[0])
-    spread(old, new)
+    new = table(old.name, 2 * old.used)
+    spread(halves(old), halves(new))
+    new.touched[: new.used] = 1
     return new
 
 
@@ -224,14 +236,28 @@ class Join:
 
     def __init__(self, most: int, wait: int) -> None:
         self.most, self.wait = most, wait
-        self.seen, self.waiting = empty(LEAST), empty(LEAST)
+        self.clear()
         self.counts = np.zeros(3, np.int64)
         self._run = 0
+
+    @property
+    def seen(self) -> Halves:
+        """Spans by their own id."""
+        return halves(self.tables[0])
+
+    @property
+    def waiting(self) -> Halves:
+        """Spans by their parent's, which has not come."""
+        return halves(self.tables[1])
 
     @property
     def held(self) -> int:
         """Spans held."""
         return int(np.count_nonzero(self.seen.keys) + np.count_nonzero(self.waiting.keys))
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self.tables = [table("seen", LEAST), table("waiting", LEAST)]
 
     def take(
         self, spans: Spans, group: NDArray[np.int32], operation: NDArray[np.int32], offset: NDArray[np.int64],
@@ -248,13 +274,14 @@ class Join:
         repeated, calls, me = np.zeros(n, np.uint8), np.zeros(n + 4 * WAYS, CALL), np.zeros(1, HELD)
         self.counts[CALLS] = done = 0
         while done < n:
-            grows = 2 * self.seen.rows.size <= self.most
+            seen, waiting = self.seen, self.waiting
+            grows = 2 * seen.rows.size <= self.most
             done = join(
-                done, columns, earliest, offset, np.uint32(self._run), self.wait, grows, environment, self.seen,
-                self.waiting, me, repeated, calls, self.counts,
+                done, columns, earliest, offset, np.uint32(self._run), self.wait, grows, environment, seen, waiting, me,
+                repeated, calls, self.counts,
             )  # fmt: skip
             if done < n and calls.size - self.counts[CALLS] <= WAYS:
                 calls = np.concatenate([calls, np.zeros(calls.size, CALL)])
             elif done < n:
-                self.seen, self.waiting = doubled(self.seen), doubled(self.waiting)
+                self.tables = [doubled(each) for each in self.tables]
         return calls[: self.counts[CALLS]], repeated

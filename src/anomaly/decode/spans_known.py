@@ -10,6 +10,7 @@ wire          uint64 (operations,), what stands for it in the key of a series: t
 
 import logging
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,13 +56,29 @@ def find(group, name, time, full, other, slots, keys, last, out, over):  # type:
     return missing
 
 
-class Group:
-    """A service, and the attributes that make it this one."""
+class Group(msgspec.Struct, array_like=True):
+    """A service, and the attributes that make it this one; `tried` ms when operations were last looked for to give way."""
 
-    def __init__(self, environment: str, name: str, attributes: dict[str, str], other: int) -> None:
-        self.environment, self.name, self.attributes, self.other = environment, name, attributes, other
-        self.operations = 0
-        self.tried = 0
+    environment: str
+    name: str
+    attributes: dict[str, str]
+    other: int
+    hash: int
+    operations: int = 0
+    tried: int = 0
+
+
+class Memory(msgspec.Struct, array_like=True):
+    """All that is known, so that others can go on with its numbers: columns as bytes, little-endian."""
+
+    groups: list[Group]
+    names: list[str]
+    over: dict[int, int]
+    free: list[int]
+    keys: bytes
+    last: bytes
+    wire: bytes
+    of: bytes
 
 
 class Known:
@@ -120,14 +137,33 @@ class Known:
         if series.group_hash not in self._numbers:
             if len(self.groups) >= MOST_GROUPS:
                 return PAST
-            self._numbers[series.group_hash] = len(self.groups)
             held = {k: v for k, v in attributes.items() if k in self._placing}
-            number = self._environments.setdefault(series.environment, len(self._environments))
-            self.environment = np.append(self.environment, np.int32(number))
-            self.hash = np.append(self.hash, np.uint64(series.group_hash))
             other = self._room(OTHER, _OTHER, len(self.groups))
-            self.groups.append(Group(series.environment, series.group, held, other))
+            self._add(Group(series.environment, series.group, held, other, series.group_hash))
         return self._numbers[series.group_hash]
+
+    def _add(self, group: Group) -> None:
+        """The next number is this group's."""
+        self._numbers[group.hash] = len(self.groups)
+        number = self._environments.setdefault(group.environment, len(self._environments))
+        self.environment = np.append(self.environment, np.int32(number))
+        self.hash = np.append(self.hash, np.uint64(group.hash))
+        self.groups.append(group)
+
+    def memory(self) -> Memory:
+        """What is known."""
+        n = len(self.names)
+        columns = (column[:n].tobytes() for column in (self._keys, self._last, self.wire, self._of))
+        return Memory(self.groups, self.names, self.over, self._free, *columns)
+
+    def remember(self, memory: Memory) -> None:
+        """Go on, knowing nothing yet, with what another knew."""
+        self.names, self.over, self._free = memory.names, memory.over, memory.free
+        self._keys, self.wire = (np.frombuffer(data, np.uint64).copy() for data in (memory.keys, memory.wire))
+        self._last, self._of = np.frombuffer(memory.last, np.int64).copy(), np.frombuffer(memory.of, np.int32).copy()
+        for group in memory.groups:
+            self._add(group)
+        self._index.build(len(self.names), self._keys)
 
     def operation_of(self, spans: Spans, group: NDArray[np.int32]) -> NDArray[np.int32]:
         """The operation of each span; where the group is not known, that."""

@@ -80,20 +80,20 @@ class Traces:
         self.passes: list[Passed] | None = None
         self._reader, self.limits = reader, limits or Limits()
         self.counts: Counter[str] = Counter()
-        self._known: Known | None = None
+        self.known: Known | None = None
         self._joins: dict[tuple[str, int], Join] = {}
         self._latest: Block | None = None
 
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """Decode a block. The same one is joined once, however often it is asked for."""
-        if self._known is None:
-            self._known = Known(catalog.identity, self.limits.operations)
+        if self.known is None:
+            self.known = Known(catalog.identity, self.limits.operations)
         if self._latest is None or self._latest.records is not records:
-            self._latest = self._joined(records, catalog, self._known)
+            self._latest = self._joined(records, catalog, self.known)
             if self.passes is not None:
-                self.passes.append(Passed(self._latest, self._known))
+                self.passes.append(Passed(self._latest, self.known))
         block = self._latest
-        mine, theirs = self._of_spans(block, self._known), self._of_calls(block, self._known)
+        mine, theirs = self._of_spans(block, self.known), self._of_calls(block, self.known)
         m, c = mine.parts.key.size * made.BUCKETS, theirs.parts.key.size * made.BUCKETS
         buckets = np.zeros(m + 2 * c)
         found = [
@@ -108,6 +108,13 @@ class Traces:
         return Decoded(
             points.take(np.argsort(points.record, kind="stable")), block.dead, block.past + sum(lost for _, lost in found)
         )
+
+    def join(self, source: str, partition: int) -> Join:
+        """The halves of an input partition."""
+        place = source, partition
+        if place not in self._joins:
+            self._joins[place] = Join(self.limits.spans, int(self.limits.span_wait * 1000))
+        return self._joins[place]
 
     def drop(self, source: str, partition: int) -> None:
         """Another worker reads this input partition."""
@@ -126,10 +133,7 @@ class Traces:
             dead += [records.dead(i, error) for i in unread.tolist()]
             good = ~np.isin(spans.record, unread)
             spans, group, operation = spans.take(good), group[good], operation[good]
-        place = records.source, records.partition
-        if place not in self._joins:
-            self._joins[place] = Join(self.limits.spans, int(self.limits.span_wait * 1000))
-        join = self._joins[place]
+        join = self.join(records.source, records.partition)
         before = join.counts.copy()
         calls, repeated = join.take(spans, group, operation, records.offset, known.environment, EARLIEST)
         self.counts[REPEATED_SPANS] += int(join.counts[REPEATED] - before[REPEATED])

@@ -41,7 +41,7 @@ class DecodeStage:
         self._told: dict[tuple[Place, int], int] = {}  # (source, points partition) -> how far it was told to be heard
         self._sending = Sending(self._send)
 
-    def state(self, place: Place) -> None:
+    def state(self, place: Place) -> Stateful | None:
         """None: what is known of series can be built anew."""
 
     async def restore(self, places: Sequence[Place]) -> None:
@@ -54,15 +54,20 @@ class DecodeStage:
 
     async def take(self, block: Fetched) -> int:
         """Decode a block; its points go to the partitions of their groups."""
-        before = self._decoder.counts
-        found, dead = self._decoder.blocks(self.sources[block.source], block)
-        self.wiring.health.outcomes(self._decoder.counted(before))
+        decoder = self.decoder(block.place)
+        before = decoder.counts
+        found, dead = decoder.blocks(self.sources[block.source], block)
+        self.wiring.health.outcomes(decoder.counted(before))
         if not all(bearable(points) for _, points in found):
-            self._decoder.withdraw(points for _, points in found)
+            decoder.withdraw(points for _, points in found)
             raise BadRecord("too_large", "a series or a histogram of it does not go into one record")
         await self.wiring.set_aside(dead)
         await self._sending.put(block, [(p, points) for p, points in found if self._says_something(p, points)])
         return sum(len(points.points) for _, points in found)
+
+    def decoder(self, place: Place) -> Decode:
+        """What decodes a partition: of the users' topics one decoder for all."""
+        return self._decoder
 
     def report(self) -> None:
         """Nothing but what each block said."""
