@@ -199,8 +199,14 @@ async def test_halves_under_other_rules_of_identity_are_forgotten_and_a_later_fo
 
 @pytest.mark.kafka
 @pytest.mark.timeout(300)
-async def test_spans_on_a_broker_become_one_trigger_and_one_resolve(bootstrap: str, topic: Any, tmp_path: Path) -> None:
-    """Callers on one partition, callees on the other: all calls are joined, and the alert names the operation."""
+async def test_spans_on_a_broker_become_a_page_that_names_the_operation_and_ends(
+    bootstrap: str, topic: Any, tmp_path: Path
+) -> None:
+    """Callers on one partition, callees on the other, and all calls are joined.
+
+    Lived a hundred times as fast as it was, the calls may be over before the spans of the other partition are read: then they
+    are told apart.
+    """
     worker = Worker(bootstrap, await topic(2, name="otlp"), "consumer", tmp_path)
     worker.config.write_text(worker.config.read_text().replace("otlp_proto", "otlp_spans_proto, lateness: 60s"))
     seconds = HEALTHY + ILL + AFTER + 2 * LATE
@@ -213,15 +219,15 @@ async def test_spans_on_a_broker_become_one_trigger_and_one_resolve(bootstrap: s
                     await producer.send(worker.source, value, partition=p, timestamp_ms=(BEGIN + t + 1) * 1000)
                 await asyncio.sleep(0.01)
 
-        async def resolved() -> bool:
-            return bool(await worker.alerts("resolve"))
+        async def over() -> bool:
+            alerts = [json.loads(r.value) for r in await worker.read("alerts")]
+            keys = [{a["dedup_key"] for a in alerts if a["event"] == event} for event in ("trigger", "resolve")]
+            return keys[0] == keys[1] and "critical" in {a["severity"] for a in alerts}
 
-        await worker.until(ours_exist(worker, resolved), "a resolve")
-        alerts = [json.loads(r.value) for r in await worker.read("alerts")]
-        assert [a["event"] for a in alerts if a["event"] != "update"] == ["trigger", "resolve"]
-        assert {a["group"] for a in alerts} == {"shop"}
-        assert "critical" in {a["severity"] for a in alerts}
-        assert all("/pay, " in a["title"] for a in alerts if a["event"] == "trigger")
+        await worker.until(ours_exist(worker, over), "a page, and the end of it", 150)
+        triggers = await worker.alerts("trigger")
+        assert {a["group"] for a in triggers} == {"shop"}
+        assert all("/pay, " in a["title"] for a in triggers)
         assert await worker.read("dead") == []
 
         async def all_joined() -> bool:
