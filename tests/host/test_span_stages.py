@@ -204,8 +204,8 @@ async def test_spans_on_a_broker_become_a_page_that_names_the_operation_and_ends
 ) -> None:
     """Callers on one partition, callees on the other, and all calls are joined.
 
-    Lived a hundred times as fast as it was, the calls may be over before the spans of the other partition are read: then they
-    are told apart.
+    A hundred times as fast as it was lived, the calls may be over before the other partition is read: then they are told
+    apart.
     """
     worker = Worker(bootstrap, await topic(2, name="otlp"), "consumer", tmp_path)
     worker.config.write_text(worker.config.read_text().replace("otlp_proto", "otlp_spans_proto, lateness: 60s"))
