@@ -4,6 +4,7 @@ Plain synchronous functions; time is in the data. Two hosts drive it: Kafka, whi
 the embedded one, which calls `process`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import structs
@@ -47,6 +48,11 @@ class Engine:
     def overflow(self) -> int:
         """Points of series past the limit, since the start: neither judged nor set aside, only counted."""
         return self._decode.overflow
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What decode counted besides what was judged, since the start."""
+        return self._decode.counts
 
     def detect(self, partition: int, block: Block) -> list[Anomaly | Tick]:
         """What opened, grew or closed, in event order, and how far the time went on."""

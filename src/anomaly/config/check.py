@@ -12,8 +12,10 @@ from anomaly.config.settings import KafkaSettings, ReceiverSettings, Settings
 
 # Kept here, so that a configuration is checked without loading a decoder; a test compares it with decode's registry.
 ENCODINGS = [
-    "csv", "influx", "otlp_json", "otlp_proto", "prometheus_json", "prometheus_remote_write", "telegraf_json",
+    "csv", "influx", "jaeger_json", "jaeger_proto", "otlp_json", "otlp_proto", "otlp_spans_json", "otlp_spans_proto",
+    "prometheus_json", "prometheus_remote_write", "telegraf_json", "zipkin_json",
 ]  # fmt: skip
+TRACES = ("otlp_spans", "jaeger-spans")  # topics of the Collector and of Jaeger
 PROTOCOLS = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 SEVERITIES = ["critical", "warning", "info"]
@@ -51,6 +53,16 @@ def sources(settings: Settings) -> Iterator[Found]:
             remedy = unknown(source.encoding, ENCODINGS)
             yield Found(f"sources[{i}].encoding", f"{shown(source.encoding)} is no encoding that is known; {remedy}")
     yield from doubles("sources[{}].topic", [s.topic for s in settings.sources], "one source a topic")
+    yield from traces(settings)
+
+
+def traces(settings: Settings) -> Iterator[Found]:
+    """The senders' own names of topics tell what is in them; read as metrics, spans would be no error, and nothing."""
+    for i, source in enumerate(settings.sources):
+        if source.topic in TRACES and source.encoding in ("otlp_proto", "otlp_json"):
+            instead = source.encoding.replace("otlp", "otlp_spans")
+            said = f"{source.encoding} is of metrics, and {source.topic} usually holds traces; write {instead}"
+            yield Found(f"sources[{i}].encoding", said)
 
 
 def kafka(settings: Settings) -> Iterator[Found]:

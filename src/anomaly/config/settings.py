@@ -139,6 +139,9 @@ class Limits(Frozen, frozen=True):
     record_bytes: Annotated[int, Meta(ge=1)] = 16 << 20  # of one record, decompressed
     future: Seconds = 600.0  # a point further ahead of its record's time is set aside
     waiting_points: Annotated[int, Meta(ge=0)] = 100_000  # points held whose labels are not known yet
+    operations: Annotated[int, Meta(ge=1)] = 500  # of a group, from spans; further ones are counted as one
+    spans: Annotated[int, Meta(ge=4096)] = 1 << 18  # of an input partition, held until the other half of a call has come
+    span_wait: Seconds = 30.0  # for so long, of the spans' own time
 
 
 class PagerDuty(Frozen, frozen=True):

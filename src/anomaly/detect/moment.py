@@ -144,7 +144,7 @@ def _loss(judge: Judge, parts: Parts, at: tuple[int, int], value: float, before:
     usual = (parts.low, parts.high) if is_known(parts) else (np.nan, np.nan)
     if before["phase"] in (OPEN, PENDING):
         usual = float(before["low"]), float(before["high"])
-    seconds = (time - int(max(state["last"][0], judge.episodes.table["last"][0]))) / 1000.0
+    seconds = (time - max(int(state["last"][0]), int(judge.episodes.table["last"][0]) + offset)) / 1000.0
     gone = 0.0, np.nan, np.nan, seconds
     if judge.specs[int(what["spec"])].season:
         gone = gone_part(state, 0, 1 if what["slot"] <= NEIGHBOUR else 0, time, value)

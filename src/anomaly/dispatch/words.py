@@ -11,6 +11,7 @@ from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly
 from anomaly.detect.joint import AWRY
 from anomaly.dispatch.amounts import amount, band, beside, compared, known, plain, span, sparkline, unit_of
+from anomaly.dispatch.operations import operation, spoken
 from anomaly.dispatch.severity import REMOVED, is_regression, is_silence
 
 TITLE = 100  # characters: one line of a phone
@@ -113,7 +114,7 @@ def slowly(anomaly: Anomaly, unit: str) -> str:
 
 def subject(anomaly: Anomaly) -> str:
     """What is measured, and where if it is not the whole group; the value follows."""
-    where = place(anomaly)
+    where = place(anomaly) + operation(anomaly)
     if what(anomaly) == "error ratio":
         return where
     if anomaly.signal is Signal.TRAFFIC and what(anomaly) == "rate":
@@ -121,7 +122,7 @@ def subject(anomaly: Anomaly) -> str:
     if what(anomaly) == "value" and anomaly.metric == anomaly.group:
         return where  # a file of one column: its name has been said
     phrase = PHRASES.get(what(anomaly), f"{plain(what(anomaly), NAME)} of {{metric}}")
-    return f"{where}{phrase.format(metric=plain(anomaly.metric, NAME))} is "
+    return f"{where}{phrase.format(metric=plain(spoken(anomaly.metric), NAME))} is "
 
 
 def place(anomaly: Anomaly) -> str:

@@ -19,7 +19,6 @@ from anomaly.config.mistake import ConfigError, Mistake
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import OtlpReceiver, Settings
 from anomaly.correlate.correlator import Memory
-from anomaly.decode.stage import PAST_LIMIT
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.alert import Alert, What
 from anomaly.dispatch.delivery import Delivery
@@ -255,7 +254,7 @@ class Reporting:
     def _totals(self) -> None:
         """What the stages count themselves: told as differences, or as it stands."""
         detector = self.engine.detector(0)
-        self.health.outcomes(since(self._outcomes, detector.counts + Counter({PAST_LIMIT: self.engine.overflow})))
+        self.health.outcomes(since(self._outcomes, detector.counts + self.engine.counts))
         for reason, n in since(self._suppressed, self.engine.dispatcher.suppressed).items():
             self.health.suppressed(reason, n)
         self.health.series(detector.series, detector.warm_share)

@@ -1,4 +1,5 @@
-"""OTLP over HTTP: metrics by POST /v1/metrics, in protobuf or JSON, plain or gzip, answered in the encoding of the request.
+"""OTLP over HTTP: metrics by POST /v1/metrics, spans by POST /v1/traces, in protobuf or JSON, plain or gzip, answered in the
+encoding of the request.
 
 What a sender may conclude from the answer follows the OTLP specification 1.x, "OTLP/HTTP response": 200 is final, with a
 partial success where points were set aside; 400, 413 and 415 say that another try is useless; 503 with Retry-After says
@@ -7,21 +8,38 @@ when to come again. The answer is given after the points were judged, not before
 
 import zlib
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from aiohttp import web
+from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from anomaly.decode.records import DeadLetter
 from anomaly.host import commands_http
 
 PATH = "/v1/metrics"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-ENCODINGS = {PROTOBUF: "otlp_proto", JSON: "otlp_json"}
 GZIP = 31  # zlib's window bits for a gzip header and trailer
 RETRY_AFTER = 1  # seconds; the queue holds less work than that
 CODES = {400: 3, 413: 3, 415: 3, 503: 14}  # google.rpc.Code: INVALID_ARGUMENT, UNAVAILABLE
+
+
+class Signal(NamedTuple):
+    """What is posted to a path: the encodings of its bodies, the answer, and what that calls the things set aside."""
+
+    encodings: dict[str, str]
+    response: type[Any]
+    rejected: str
+
+
+SIGNALS = {
+    PATH: Signal({PROTOBUF: "otlp_proto", JSON: "otlp_json"}, ExportMetricsServiceResponse, "rejectedDataPoints"),
+    "/v1/traces": Signal(
+        {PROTOBUF: "otlp_spans_proto", JSON: "otlp_spans_json"}, ExportTraceServiceResponse, "rejectedSpans"
+    ),
+}
 
 
 class Full(Exception):
@@ -38,8 +56,8 @@ class Inbox(Protocol):
 def receiver(inbox: Inbox, limit: int, commanded: commands_http.Commanded | None = None) -> web.Application:
     """The application; a body may have `limit` bytes, packed and unpacked. Commands go to `commanded`."""
 
-    async def metrics(request: web.Request) -> web.Response:
-        encoding = ENCODINGS.get(request.content_type)
+    async def export(request: web.Request) -> web.Response:
+        encoding = SIGNALS[request.path].encodings.get(request.content_type)
         if encoding is None:
             return refusal(request, 415, f"send {PROTOBUF} or {JSON}, not {request.content_type}")
         try:
@@ -57,7 +75,8 @@ def receiver(inbox: Inbox, limit: int, commanded: commands_http.Commanded | None
         return accepted(request, dead)
 
     application = web.Application(client_max_size=limit)
-    application.router.add_post(PATH, metrics)
+    for path in SIGNALS:
+        application.router.add_post(path, export)
     if commanded is not None:
         commands_http.add_to(application, commanded)
     return application
@@ -103,18 +122,15 @@ def unpacked(body: bytes, coding: str, limit: int) -> bytes:
 
 
 def accepted(request: web.Request, dead: Iterable[DeadLetter]) -> web.Response:
-    """200, with how many points were set aside and why."""
-    response, why = ExportMetricsServiceResponse(), []
-    for letter in dead:
-        response.partial_success.rejected_data_points += letter.points
-        why.append(f"{letter.reason}: {letter.points}")
-    rejected, message = response.partial_success.rejected_data_points, ", ".join(why)
+    """200, with how many points or spans were set aside and why."""
+    signal, letters = SIGNALS[request.path], list(dead)
+    rejected = str(sum(letter.points for letter in letters))
+    message = ", ".join(f"{letter.reason}: {letter.points}" for letter in letters)
+    said = {"partialSuccess": {signal.rejected: rejected, "errorMessage": message}} if letters else {}
     if request.content_type == JSON:
-        partial = {"partialSuccess": {"rejectedDataPoints": str(rejected), "errorMessage": message}}
-        return web.Response(body=orjson.dumps(partial if why else {}), content_type=JSON)
-    if why:
-        response.partial_success.error_message = message
-    return web.Response(body=response.SerializeToString(), content_type=PROTOBUF)
+        return web.Response(body=orjson.dumps(said), content_type=JSON)
+    body = ParseDict(said, signal.response()).SerializeToString()
+    return web.Response(body=body, content_type=PROTOBUF)
 
 
 def refusal(request: web.Request, status: int, message: str) -> web.Response:
