@@ -59,6 +59,7 @@ kafka:
 sources:
   - {{topic: {name}, encoding: otlp_proto{keyed}}}
 limits: {{series: 2_000_000}}
+shadow: off
 blind: {{lag: 100000d, no_input: 1d}}
 health: {{listen: "127.0.0.1:{port}"}}
 receivers:

@@ -58,11 +58,14 @@ def test_a_request_counter_is_traffic_and_errors(metric: str):
     assert names(metric, C) == {"errors", "traffic"}
 
 
-def test_of_the_spans_only_the_side_that_served_is_the_services_own():
-    assert names("traces.span.metrics.calls", C, span__kind="SPAN_KIND_SERVER") == {"errors", "traffic"}
-    assert names("traces.span.metrics.duration", H, "ms", span__kind="SPAN_KIND_SERVER") == {"latency-ms"}
-    assert names("traces.span.metrics.calls", C, span__kind="SPAN_KIND_CLIENT") == {DEFAULT}
+def test_of_the_spans_only_the_side_that_served_is_the_services_own_and_each_operation_is_judged_for_itself():
+    assert names("traces.span.metrics.calls", C, span__kind="SPAN_KIND_SERVER") == {"operation-errors", "traffic"}
+    assert names("traces.span.metrics.duration", H, "ms", span__kind="SPAN_KIND_SERVER") == {"operation-latency-ms"}
+    assert names("traces.span.metrics.duration", H, "s", span__kind="SPAN_KIND_CONSUMER") == {"operation-latency"}
+    assert names("traces.span.metrics.calls", C, span__kind="SPAN_KIND_CLIENT") == {"call-errors"}
     assert names("traces.span.metrics.duration", H, "ms", span__kind="SPAN_KIND_CLIENT") == {"calls-ms"}
+    assert names("traces.service.graph.request", C) == {"call-errors"}
+    assert names("traces.service.graph.request.between", H, "s") == {"calls"}
 
 
 def test_durations_of_calls_and_jobs_are_evidence_and_no_page():
@@ -128,7 +131,10 @@ def test_what_the_client_did_is_no_error(status: str):
 
 def test_only_service_level_signals_page():
     assert {s.signal for s in SPECS if s.pages} == {Signal.ERRORS, Signal.LATENCY, Signal.TRAFFIC}
-    assert all(s.sum == "group" and not s.members for s in SPECS if s.pages)
+    assert not any(s.members for s in SPECS if s.pages)
+    assert {s.name for s in SPECS if s.pages and s.sum != "group"} == {
+        "operation-errors", "operation-latency", "operation-latency-ms"
+    }  # fmt: skip
 
 
 def test_a_fault_of_a_service_can_be_found_within_fifteen_seconds():

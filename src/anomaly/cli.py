@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from anomaly import __version__, logs
+from anomaly.command.file import commands_in
 from anomaly.config import duration
 from anomaly.config.load import load, load_specs
 from anomaly.config.mistake import ConfigError, Mistake
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import ReceiverSettings, Settings, SourceSettings, Stdout
+from anomaly.host import silence_command
 
 FAILED, WRONG, NO_DATA, INTERRUPTED = 1, 2, 3, 130
 if TYPE_CHECKING:
@@ -77,6 +79,8 @@ def parser() -> argparse.ArgumentParser:
     replay_.add_argument("--labels", metavar="JSON", help=known)
     replay_.add_argument("--against", metavar="FILE", help="another configuration: how do the alerts differ from its?")
     replay_.add_argument("--save-state", metavar="DIRECTORY", help="keep what was learned, for a run to begin with")
+    said = "silences, plans and switches to follow, as JSON lines (schema anomaly.command/1)"
+    replay_.add_argument("--commands", metavar="FILE", help=said)
     replay_.set_defaults(command=replay)
 
     explain_ = commands.add_parser("explain", help="take a score apart", description=explain.__doc__)
@@ -111,6 +115,8 @@ def parser() -> argparse.ArgumentParser:
     with_settings(budget_)
     budget_.add_argument("--json", action="store_true", help="a JSON line each")
     budget_.set_defaults(command=budget)
+
+    silence_command.add_to(commands, moment, seconds, with_settings)
 
     compile_ = commands.add_parser("compile", help="compile the kernels, once per installation", description=compile.__doc__)
     compile_.set_defaults(command=compile)
@@ -210,7 +216,17 @@ def run(args: argparse.Namespace) -> int:
     from anomaly.host.health import Health
     from anomaly.host.kafka import run_kafka
 
-    return run_kafka(settings, specs, args.stages or STAGES, Health())
+    return run_kafka(in_shadow(settings), specs, args.stages or STAGES, Health())
+
+
+def in_shadow(settings: Settings) -> Settings:
+    """On Kafka a team is in shadow until somebody promotes it, or the configuration says otherwise."""
+    return replace(settings, shadow={"default": True, **settings.shadow})
+
+
+def out_of_shadow(settings: Settings) -> Settings:
+    """A replay shows what would page."""
+    return replace(settings, shadow={})
 
 
 def run_embedded(args: argparse.Namespace, settings: Settings, specs: Sequence[ModelSpec]) -> int:
@@ -248,6 +264,8 @@ def plan(settings: Settings, specs: Sequence[ModelSpec]) -> list[str]:
     names = ", ".join(s.name for s in specs)
     lines = [f"judge by {len(specs)} model specs: {names}"]
     lines += [f"send to {receiver.name}: {kind(receiver)}, {receiver.at_least} and above" for receiver in settings.receivers]
+    if settings.kafka is not None and in_shadow(settings).shadow["default"]:
+        lines.append("page nobody on statistics alone, but record it (shadow), until `anomaly promote TEAM`")
     lines.append(f"serve http://{settings.health.listen}/metrics, /healthz and /readyz")
     return reads(settings) + lines
 
@@ -270,11 +288,12 @@ def replay(args: argparse.Namespace) -> int:
     """Run history through the detector, and show what it would have alerted, or with --against how that differs from what
     another configuration would have alerted (--set is of --config alone). The same history gives the same output."""
     own, other = configured(args), configured_against(args)
+    own = out_of_shadow(own[0]), own[1]
     past = past_of(args, own[0])
     logs.to_stderr("warning")
     from anomaly.host.replay import Config, Output, replay
 
-    output = Output(args.json, args.report, args.labels, args.save_state)
+    output = Output(args.json, args.report, args.labels, args.save_state, commands_in(args.commands))
     config = Config(*own, name_of(args))
     against = Config(*other, args.against) if other else None
     return replay(past, config, output, against)
@@ -302,7 +321,7 @@ def configured_against(args: argparse.Namespace) -> tuple[Settings, tuple[ModelS
     if args.against is None:
         return None
     settings = load(args.against, os.environ)
-    return settings, load_specs(settings.models)
+    return out_of_shadow(settings), load_specs(settings.models)
 
 
 def past_of(args: argparse.Namespace, settings: Settings) -> "Past":

@@ -4,8 +4,13 @@ Plain synchronous functions; time is in the data. Two hosts drive it: Kafka, whi
 the embedded one, which calls `process`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec import structs
+
+from anomaly.command.command import Command, Copy
+from anomaly.command.commands import Commands
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings, SourceSettings
 from anomaly.correlate.correlator import Correlator
@@ -20,6 +25,8 @@ from anomaly.dispatch.alert import Alert
 from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.decide import Dispatcher
 
+PAST_LIMIT = "commands_past_limit"  # commands that were not followed, because too many are known
+
 
 class Engine:
     """One process's part of the pipeline; `partitions` is the number of partitions of anomaly.points."""
@@ -30,6 +37,7 @@ class Engine:
         self._detectors: dict[int, Detector] = {}
         self._correlators: dict[int, Correlator] = {}
         self._budgets: dict[int, Budgets] = {}
+        self._commands: dict[int, Commands] = {}
         self.dispatcher = Dispatcher(settings)
 
     def decode(self, source: SourceSettings, records: Records) -> tuple[list[tuple[int, Block]], list[DeadLetter]]:
@@ -41,14 +49,44 @@ class Engine:
         """Points of series past the limit, since the start: neither judged nor set aside, only counted."""
         return self._decode.overflow
 
+    @property
+    def counts(self) -> Counter[str]:
+        """What decode counted besides what was judged, since the start."""
+        return self._decode.counts
+
     def detect(self, partition: int, block: Block) -> list[Anomaly | Tick]:
         """What opened, grew or closed, in event order, and how far the time went on."""
         return self.detector(partition).detect(block)
 
-    def correlate(self, partition: int, events: Iterable[Anomaly | Tick]) -> list[tuple[Incident, Alert | None]]:
+    def correlate(self, partition: int, events: Iterable[Anomaly | Tick | Copy]) -> list[tuple[Incident, Alert | None]]:
         """Incidents that changed, in order, each with the alert to send about the change, if any."""
-        changed, budgets = self.correlator(partition).update(events), self.budgets(partition)
-        return [(incident, self.dispatcher.decide(incident, budgets)) for incident in changed]
+        correlator, budgets, commands = self.correlator(partition), self.budgets(partition), self.commands(partition)
+        found: list[tuple[Incident, Alert | None]] = []
+        for event in events:
+            if isinstance(event, Copy):
+                if not commands.take(event.command):
+                    self.dispatcher.suppressed[PAST_LIMIT] += 1
+            else:
+                changed = correlator.update([event])
+                found += [(incident, self.dispatcher.decide(incident, budgets, commands)) for incident in changed]
+            if len(commands) and commands.turned(now := correlator.now):
+                found += self._due(partition, now)
+        return found
+
+    def _due(self, partition: int, now: int) -> Iterator[tuple[Incident, Alert]]:
+        """What was withheld from people and lasts, where a silence is over, or a team was switched."""
+        budgets, commands = self.budgets(partition), self.commands(partition)
+        for incident in self.correlator(partition).open_incidents:
+            if incident.told.silenced or incident.told.would:
+                lasting = structs.replace(incident, time=max(now, incident.time))
+                if alert := self.dispatcher.again(lasting, budgets, commands):
+                    yield lasting, alert
+
+    def command(self, command: Command) -> list[tuple[Incident, Alert | None]]:
+        """Follow a command everywhere, for whoever has all partitions and no topics between; as `correlate`."""
+        for partition in range(self.partitions):
+            self.detector(partition).command(command)
+        return self.correlate(0, [Copy(command=command)])
 
     def judge(self, blocks: Iterable[tuple[int, Block]]) -> list[tuple[Incident, Alert | None]]:
         """All stages after decode in one go."""
@@ -77,11 +115,16 @@ class Engine:
             self._budgets[partition] = Budgets(self.settings.alert_budget)
         return self._budgets[partition]
 
+    def commands(self, partition: int) -> Commands:
+        """The commands that a partition of anomaly.anomalies knows; made at first use."""
+        return self._commands.setdefault(partition, Commands())
+
     def drop(self, partition: int) -> None:
         """Forget a partition that another worker owns now."""
         self._detectors.pop(partition, None)
 
     def drop_incidents(self, partition: int) -> None:
-        """Forget the incidents and budgets of a partition that another worker owns now."""
+        """Forget the incidents, budgets and commands of a partition that another worker owns now."""
+        self._commands.pop(partition, None)
         self._correlators.pop(partition, None)
         self._budgets.pop(partition, None)

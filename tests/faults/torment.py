@@ -23,6 +23,7 @@ kafka:
   instance: "{instance}"
   topics: {{prefix: {name}, partitions: {partitions}}}
 sources: [{{topic: {name}, encoding: prometheus_json{keyed}}}]
+shadow: off
 blind: {{lag: 100000d, no_input: 100d}}
 checkpoint: {{every: 0.5s}}
 health: {{listen: "127.0.0.1:{port}"}}

@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from anomaly.decode.records import DeadLetter
 from anomaly.host.otlp_http import JSON, PROTOBUF, Full, rpc_status, serve
@@ -46,13 +47,13 @@ def inbox() -> Inbox:
 @pytest.fixture
 async def post(inbox: Inbox) -> AsyncIterator[Send]:
     runner, port = await serve(inbox, "127.0.0.1:0", LIMIT)
-    url = f"http://127.0.0.1:{port}"
 
     async def send(
         body: bytes, content_type: str = PROTOBUF, path: str = "/v1/metrics", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
+        url = f"http://127.0.0.1:{port}{path}"
         headers = {k.replace("_", "-"): v for k, v in headers.items()} | {"Content-Type": content_type}
-        async with ClientSession() as session, session.post(url + path, data=body, headers=headers) as answer:
+        async with ClientSession() as session, session.post(url, data=body, headers=headers) as answer:
             return answer.status, dict(answer.headers), await answer.read()
 
     yield send
@@ -74,6 +75,19 @@ async def test_json_is_answered_in_json(post: Send, inbox: Inbox):
     status, headers, body = await post(b'{"resourceMetrics":[]}', "application/json; charset=utf-8")
     assert (status, headers["Content-Type"].split(";")[0], json.loads(body)) == (200, JSON, {})
     assert inbox.taken == [("otlp_json", b'{"resourceMetrics":[]}')]
+
+
+@pytest.mark.parametrize(("content_type", "encoding"), [(PROTOBUF, "otlp_spans_proto"), (JSON, "otlp_spans_json")])
+async def test_traces_have_a_path_of_their_own_and_their_own_answer(
+    post: Send, inbox: Inbox, content_type: str, encoding: str
+):
+    inbox.dead = [letter("bad_timestamp", 2)]
+    status, _, body = await post(BODY, content_type, path="/v1/traces")
+    if content_type == JSON:
+        rejected = int(json.loads(body)["partialSuccess"]["rejectedSpans"])
+    else:
+        rejected = ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans
+    assert (status, rejected, inbox.taken) == (200, 2, [(encoding, BODY)])
 
 
 async def test_a_gzip_body_is_unpacked(post: Send, inbox: Inbox):
@@ -147,7 +161,7 @@ def test_a_refusal_in_protobuf_is_a_google_rpc_status():
     assert (said.code, said.message) == (3, "é" * 63)
 
 
-async def test_logs_have_a_path_of_their_own_and_their_own_answer(inbox, post):
+async def test_logs_have_a_path_of_their_own_and_their_own_answer(post: Send, inbox: Inbox):
     inbox.dead = [letter("bad_timestamp", points=3)]
 
     _, _, as_json = await post(b"{}", JSON, path="/v1/logs")

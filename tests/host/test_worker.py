@@ -51,6 +51,7 @@ kafka:
   topics: {{prefix: {self.prefix}, partitions: 2}}
 sources:
   - {{topic: {source}, encoding: otlp_proto{", keyed: group" if driver == FUSED else ""}}}
+shadow: off
 blind: {{lag: 100000d}}
 health: {{listen: "127.0.0.1:{self.port}"}}
 receivers:

@@ -12,9 +12,11 @@ from anomaly.config.settings import KafkaSettings, ReceiverSettings, Settings
 
 # Kept here, so that a configuration is checked without loading a decoder; a test compares it with decode's registry.
 ENCODINGS = [
-    "csv", "influx", "json_logs", "otlp_json", "otlp_logs_json", "otlp_logs_proto", "otlp_proto", "prometheus_json",
-    "prometheus_remote_write", "telegraf_json", "text_logs",
+    "csv", "influx", "jaeger_json", "jaeger_proto", "json_logs", "otlp_json", "otlp_logs_json",
+    "otlp_logs_proto", "otlp_proto", "otlp_spans_json", "otlp_spans_proto", "prometheus_json",
+    "prometheus_remote_write", "telegraf_json", "text_logs", "zipkin_json",
 ]  # fmt: skip
+TRACES = ("otlp_spans", "jaeger-spans")  # topics of the Collector and of Jaeger
 LOGS = "otlp_logs"
 PROTOCOLS = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -57,6 +59,16 @@ def sources(settings: Settings) -> Iterator[Found]:
             said = f"{source.encoding} is of metrics, and {LOGS} the Collector's topic of logs; write {instead}"
             yield Found(f"sources[{i}].encoding", said)
     yield from doubles("sources[{}].topic", [s.topic for s in settings.sources], "one source a topic")
+    yield from traces(settings)
+
+
+def traces(settings: Settings) -> Iterator[Found]:
+    """The senders' own names of topics tell what is in them; read as metrics, spans would be no error, and nothing."""
+    for i, source in enumerate(settings.sources):
+        if source.topic in TRACES and source.encoding in ("otlp_proto", "otlp_json"):
+            instead = source.encoding.replace("otlp", "otlp_spans")
+            said = f"{source.encoding} is of metrics, and {source.topic} usually holds traces; write {instead}"
+            yield Found(f"sources[{i}].encoding", said)
 
 
 def logs(settings: Settings) -> Iterator[Found]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from anomaly.config import check, check_specs
+from anomaly.config import check, check_calendars, check_specs
 from anomaly.config.mistake import ConfigError, Mistake
 from anomaly.config.models import Model, ModelSpec
 from anomaly.config.read import At, Given, Reader
@@ -38,7 +38,8 @@ def load(path: str | Path | None, environ: Mapping[str, str], overrides: Sequenc
     settings: Settings = reader.read(Settings, tree, At(origin, Path(path).parent if path is not None else Path()))
     if reader.mistakes:
         raise ConfigError(reader.mistakes)
-    if mistakes := [Mistake(origin_of(reader, path, origin), path, text) for path, text in check.found(settings)]:
+    found = [*check.found(settings), *check_calendars.found(settings)]
+    if mistakes := [Mistake(origin_of(reader, path, origin), path, text) for path, text in found]:
         raise ConfigError(mistakes)
     return settings
 

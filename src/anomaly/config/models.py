@@ -93,6 +93,7 @@ class ModelSpec(Frozen, frozen=True):
     sum: Sum = Sum.INSTANCES
     members: bool = True  # are the single series judged too, beside the aggregate
     pages: bool = False  # service-level: may be critical
+    frozen: bool = False  # compare its days with those of weeks ago, as of what pages
     season: bool = True
     errors: Errors | None = None  # model ratio: k of n
     min_deviation: float = 0.0

@@ -34,7 +34,7 @@ LATE = 15_000  # ms by which an anomaly may run ahead of one of its group that i
 REMOVED = "series ended"
 ORDER = {Event.OPEN: 0, Event.RECORD: 1, Event.CLOSE: 2}
 
-Group = tuple[str, str]  # environment, group
+Group = tuple[str, str, str]  # environment, group, kind
 Age = tuple[int, int]  # time and order of an anomaly's event
 CLOSED = ORDER[Event.CLOSE]
 
@@ -65,6 +65,11 @@ class Correlator:
         """Those that are not over, in order of their start."""
         return [snapshot(i) for i in sorted(self._open.values(), key=lambda i: (i.started, i.dedup_key))]
 
+    @property
+    def now(self) -> int:
+        """How far event time went on, ms."""
+        return self._now()
+
     def update(self, events: Iterable[Anomaly | Tick]) -> list[Incident]:
         """The incidents that changed, in order, each as it stood right after its change."""
         return [snapshot(incident) for event in events for incident in self._meet(event)]
@@ -73,7 +78,7 @@ class Correlator:
         """Go on with incidents known from before a restart, their latest forms; past ones keep redeliveries out."""
         for incident in incidents:
             if incident.state is State.OPEN:
-                self._open[incident.environment, incident.group] = mine = snapshot(incident)
+                self._open[group_of(incident)] = mine = snapshot(incident)
                 self._plan(mine)
             else:
                 self._remember(incident)
@@ -85,7 +90,7 @@ class Correlator:
     def remember(self, memory: Memory) -> None:
         """Be the one whose `memory` this was; called on a new one."""
         for incident in memory.open:
-            self._open[incident.environment, incident.group] = mine = snapshot(incident)
+            self._open[group_of(incident)] = mine = snapshot(incident)
             self._plan(mine)
         self._past, self._ticks, self._newest = dict(memory.past), dict(memory.ticks), memory.newest
 
@@ -110,7 +115,7 @@ class Correlator:
 
     def _overdue(self, anomaly: Anomaly) -> Iterator[Incident]:
         """A new anomaly that began when its group's incident was already over is another problem, whatever the ticks say."""
-        group = anomaly.environment, anomaly.group
+        group = group_of(anomaly)
         if group in self._ending and anomaly.started >= self._ending[group] and self._is_news(self._open[group], anomaly):
             yield self._resolve(group)
 
@@ -128,7 +133,7 @@ class Correlator:
 
     def _join(self, anomaly: Anomaly) -> Incident | None:
         """Put the event into its group's incident, or into a new one; None if it is known or tells nothing."""
-        group = anomaly.environment, anomaly.group
+        group = group_of(anomaly)
         incident = self._open.get(group)
         if not self._is_news(incident, anomaly):
             return None
@@ -164,7 +169,7 @@ class Correlator:
 
     def _plan(self, incident: Incident) -> None:
         """Note when the incident is over if nothing more happens."""
-        group = incident.environment, incident.group
+        group = group_of(incident)
         self._ending.pop(group, None)
         if incident.quiet_since is not None:
             self._ending[group] = incident.quiet_since + self._wait(self._holding(incident))
@@ -193,6 +198,11 @@ class Correlator:
             del self._past[next(iter(self._past))]
 
 
+def group_of(one: Anomaly | Incident) -> Group:
+    """To what an incident belongs: all of a group, but each kind by itself."""
+    return one.environment, one.group, one.kind
+
+
 def begin(anomaly: Anomaly) -> Incident:
     """A new incident, still without its anomaly.
 
@@ -203,7 +213,7 @@ def begin(anomaly: Anomaly) -> Incident:
     key = digest(anomaly.environment, anomaly.group, anomaly.id, *again)
     return Incident(
         dedup_key=key, environment=anomaly.environment, group=anomaly.group, started=anomaly.started, time=anomaly.time,
-        state=State.OPEN, anomalies={},
+        state=State.OPEN, anomalies={}, kind=anomaly.kind,
     )  # fmt: skip
 
 

@@ -28,6 +28,8 @@ class Told(Struct, kw_only=True):
     named: bool = False  # instances that are odd among their peers
     reason: str = ""
     budget: str = ""  # what the incident is to the alert budget (see dispatch.budget)
+    silenced: str = ""  # the silence for which nobody was told of its last change
+    would: str = ""  # the severity but for the shadow that the team is in
     surprise: float = 0.0  # the greatest so far, in decades of a rate per week; counts from `reached` 1 on
     reached: int = 0  # levels of the fleet's tail that it was counted at
 
@@ -55,3 +57,4 @@ class Incident(Struct, kw_only=True):
     waiting: dict[str, tuple[int, int]] = field(default_factory=dict)  # id -> its last event: time, kind
     quiet_since: int | None = None
     told: Told = field(default_factory=Told)
+    kind: str = ""  # of its anomalies: what lasts for weeks is an incident of its own

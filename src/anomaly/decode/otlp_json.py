@@ -1,8 +1,8 @@
 """OTLP's JSON, which is not protobuf's: filled into the same messages, so that all that follows is one and the same.
 
 Keys are lowerCamelCase (a snake_case one of a known field is refused: ignoring it would lose data without a word), other
-unknown keys are ignored, 64-bit integers come as strings or numbers, enums as integers (names are accepted), ids as hex,
-doubles as numbers or "NaN", "Infinity", "-Infinity".
+unknown keys are ignored, 64-bit integers come as strings or numbers, enums as integers (names are accepted), ids as hex
+(base64, which some exporters wrongly send, is accepted), doubles as numbers or "NaN", "Infinity", "-Infinity".
 Source: OpenTelemetry Protocol specification, "JSON Protobuf Encoding".
 """
 
@@ -85,7 +85,7 @@ def _converter(field: FieldDescriptor) -> Convert:
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return _boolean
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return bytes.fromhex if field.json_name in IDS else _base64
+        return _id if field.json_name in IDS else _base64
     return _string if field.type == FieldDescriptor.TYPE_STRING else _integer
 
 
@@ -113,6 +113,14 @@ def _string(held: Any) -> str:
     if not isinstance(held, str):
         raise ValueError(f"{held!r} is not a string")
     return held
+
+
+def _id(held: Any) -> bytes:
+    """An id in hex; in base64 where it cannot be hex, as a plain JSON writer of protobuf makes it."""
+    try:
+        return bytes.fromhex(_string(held))
+    except ValueError:
+        return _base64(held)
 
 
 def _base64(held: Any) -> bytes:

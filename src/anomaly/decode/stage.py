@@ -7,13 +7,24 @@ asked instead (`knows`), and no text is kept: a series is announced once, and wh
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.config.settings import Settings, SourceSettings
-from anomaly.decode import csv, influx, json_logs, otlp, otlp_logs, prometheus, prometheus_json, telegraf_json, text_logs
+from anomaly.decode import (
+    csv,
+    influx,
+    json_logs,
+    otlp,
+    otlp_logs,
+    prometheus,
+    prometheus_json,
+    spans_traces,
+    telegraf_json,
+    text_logs,
+)  # fmt: skip
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.encodings import ENCODINGS, Decoded, Encoding
@@ -25,7 +36,7 @@ from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.split import split
 
 # Each registers its encodings when imported.
-BROUGHT = (csv, influx, json_logs, otlp, otlp_logs, prometheus, prometheus_json, telegraf_json, text_logs)
+BROUGHT = (csv, influx, json_logs, otlp, otlp_logs, prometheus, prometheus_json, spans_traces, telegraf_json, text_logs)
 PAST_LIMIT = "past_limit"  # the outcome of a point whose series is one more than `limits.series`
 
 Knows = Callable[[NDArray[np.uint64]], NDArray[np.bool_]]
@@ -40,12 +51,19 @@ class Decode:
     `knows` tells of canonical hashes, shape (n,), which the receiver knows.
     """
 
-    def __init__(self, settings: Settings, partitions: int, knows: Knows | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        partitions: int,
+        knows: Knows | None = None,
+        encodings: Mapping[str, Encoding] | None = None,
+    ) -> None:
         self.limits, self._logs, self._knows = settings.limits, settings.logs, knows
         identity = Identity(settings.identity, settings.identity.seed)
         self.catalog = Catalog(identity, settings.limits.series, partitions, keeps=knows is None)
         self.overflow = 0
-        self._encodings: dict[str, Encoding] = {}
+        self.passed: list[spans_traces.Passed] | None = None  # a list: blocks of spans whose calls are joined elsewhere
+        self._encodings: dict[str, Encoding] = dict(encodings or {})
         self._heard: dict[tuple[str, int], int] = {}
 
     def blocks(self, source: SourceSettings, records: Records) -> tuple[list[tuple[int, Block]], list[DeadLetter]]:
@@ -74,6 +92,20 @@ class Decode:
     def drop(self, source: str, partition: int) -> None:
         """Another worker reads this input partition; if we do so again, it may be from further back."""
         self.catalog.giants.forget(source, partition)
+        for traces in self._traces():
+            traces.drop(source, partition)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Points of series past the limit, spans that came twice, and what the limits of spans took; since the start."""
+        return sum((traces.counts for traces in self._traces()), Counter({PAST_LIMIT: self.overflow}))
+
+    def counted(self, before: Counter[str]) -> dict[str, int]:
+        """What `counts` grew by."""
+        return {name: n - before[name] for name, n in self.counts.items()}
+
+    def _traces(self) -> list[spans_traces.Traces]:
+        return [each for each in self._encodings.values() if isinstance(each, spans_traces.Traces)]
 
     def _forgot(self, due: NDArray[np.int32]) -> bool:
         """Whether a series was forgotten because the receiver has let it go: the block is to be decoded once more.
@@ -90,8 +122,10 @@ class Decode:
 
     def _encoding(self, name: str) -> Encoding:
         if name not in self._encodings:
-            self._encodings[name] = made = ENCODINGS[name]()
-            if isinstance(made, Lines):
+            made = self._encodings[name] = ENCODINGS[name]()
+            if isinstance(made, spans_traces.Traces):
+                made.limits, made.passes = self.limits, self.passed
+            elif isinstance(made, Lines):
                 made.configure(self._logs)
         return self._encodings[name]
 

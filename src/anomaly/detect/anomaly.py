@@ -19,6 +19,9 @@ class Event(StrEnum):
     CLOSE = "close"
 
 
+REGRESSION = "regression"
+
+
 class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"):
     """One episode as it stands at `time`. Values are in `unit`; times in milliseconds of event time.
 
@@ -61,6 +64,7 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     reduced_by: tuple[str, ...] = ()  # what made the score smaller
     example: str = ""  # of log lines: one of them, without secrets
     reason: str = ""  # of a close: "back to normal", "new normal", "series ended", "heard again"
+    kind: str = ""  # REGRESSION: a slow change against weeks ago; `points` are then the level of that week and of the last
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from anomaly.config.models import Model, ModelSpec, Signal, Sum
 from anomaly.decode.identity import Series, pack
 from anomaly.decode.index import Index
 from anomaly.decode.points import Kind
+from anomaly.detect.clocked import set_clocks
 from anomaly.detect.enter import join
 from anomaly.detect.judge import NEIGHBOUR, Judge
 from anomaly.detect.plans import Part, is_counted, is_error
@@ -174,6 +175,7 @@ class Combine:
         alone = spec.sum is not Sum.NONE
         traffic = spec.signal is Signal.TRAFFIC and quantity == "rate" and alone
         self.judge.give(row, number, quantity == "error ratio", traffic)
+        set_clocks(self.tables, self.judge, np.array([row], np.int32))
         table["judged"][a, which if which < 4 else 0] = row
         table.touched[a] = 1
 

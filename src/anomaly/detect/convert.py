@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from anomaly.compiled import bare, fetch, inlined
 from anomaly.decode.points import Flag
-from anomaly.detect.grid import MOST_CLOSED, MOST_SHOWN, contribute
+from anomaly.detect.grid import MOST_CLOSED, MOST_SHOWN, PARTS, contribute
 from anomaly.detect.writer import of_another
 
 # What became of a point: exactly one of these.
@@ -41,7 +41,7 @@ JUST_STARTED = 10_000
 SPREAD = 20
 
 GAUGE, COUNTER, DELTA, COUNTS, COUNTS_DELTA = 0, 1, 2, 3, 4
-STALE_FLAG, BEAT = int(Flag.STALE), int(Flag.BEAT)
+STALE_FLAG, BEAT, PART = int(Flag.STALE), int(Flag.BEAT), int(Flag.PART)
 
 AHEAD = 12  # points by which a row is asked for before its turn
 
@@ -189,8 +189,8 @@ def remember(state, r, i, points):  # type: ignore[no-untyped-def]
 
 @inlined
 def pace(row, time):  # type: ignore[no-untyped-def]
-    """Learn the spacing of a row; a gap counts as three intervals at most."""
-    if row.last > 0:
+    """Learn the spacing of a row; a gap counts as three intervals at most. Of parts only a newer one is a step."""
+    if row.last > 0 and time > row.last:
         gap = float(time - row.last)
         row.interval = gap if row.intervals == 0 else row.interval + 0.2 * (min(gap, 3.0 * row.interval) - row.interval)
         row.intervals = min(row.intervals + 1, 255)
@@ -212,7 +212,7 @@ def counted(state, r, i, points, delta):  # type: ignore[no-untyped-def]
     row, time, kind = state.rows[r], points.time[i], points.kind[i]
     if kind in (DELTA, COUNTS_DELTA):
         base = points.start[i] if 0 < points.start[i] < time else row.last
-        row.delta = 1
+        row.delta = PARTS if points.flags[i] & PART else 1
         if kind == DELTA:
             return base, points.value[i], 0.0, 0
         bucket_gains(state, r, i, points, True, delta)
@@ -227,6 +227,13 @@ def counted(state, r, i, points, delta):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def is_closed(state, row, time):  # type: ignore[no-untyped-def]
+    """Whether a part comes too late for the first sum that the row feeds."""
+    agg = state.aggregates[state.members[row.members].agg]
+    return agg.step > 0 and time <= agg.first * agg.step
+
+
+@inlined
 def refused(row, i, points):  # type: ignore[no-untyped-def]
     """Why a point says nothing about its series, or -1; one of another writer still says that its group is there."""
     time, kind = points.time[i], points.kind[i]
@@ -234,7 +241,7 @@ def refused(row, i, points):  # type: ignore[no-untyped-def]
         return IGNORED
     if of_another(row, i, points):
         return OTHER_WRITER
-    if time <= row.last:
+    if time <= row.last and points.flags[i] & PART == 0:
         return DUPLICATE if time == row.last else LATE
     if points.flags[i] & STALE_FLAG:
         return STALE
@@ -300,12 +307,14 @@ def convert(begin, points, state, through, outcome, values, used, closed, delta,
         if cumulative:
             export(state, row.family, time)
         pace(row, time)
-        if row.judged >= 0 and (kind == GAUGE or (base > 0 and base < time)):
+        if row.delta == PARTS and row.members >= 0 and is_closed(state, row, time):
+            outcome[i] = LATE
+        if row.judged >= 0 and row.delta != PARTS and (kind == GAUGE or (base > 0 and base < time)):
             n = used[0]
             values.point[n], values.row[n], values.time[n] = i, row.judged, time
             values.value[n] = points.value[i] if kind == GAUGE else gained * 1000.0 / (time - base)
             used[0] = n + 1
-        row.last, row.stale = time, 0
+        row.last, row.stale = max(row.last, time), 0
         remember(state, r, i, points)
         m = row.members
         while m >= 0:

@@ -208,8 +208,9 @@ def evidence(row, fewest):  # type: ignore[no-untyped-def]
 
 
 @bare
-def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events):  # type: ignore[no-untyped-def]
-    """Judge k errors of n events, then learn them: (value, score, low, high, learned, bad); NaN value: too few events.
+def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events, teach=True):  # type: ignore[no-untyped-def]
+    """Judge k errors of n events, then learn them if `teach`: (value, score, low, high, learned, bad); NaN value: too few
+    events.
 
     A cell not newer than the last teaches nothing and says nothing.
     """
@@ -228,6 +229,8 @@ def judge_point(ratios, slot, time, k, n, held, fewest, bad, bad_events):  # typ
         score = min(max(score, surprise(longer_k, longer_n, a, b)), SUREST)
     low, high = band(n, a, b)
     weight = HELD if held else (DOUBTED if score >= SURPRISING else 1.0)
+    if not teach:
+        weight = 0.0
     row.errors, row.total = row.errors + weight * min(carried_k, carried_n), row.total + weight * carried_n
     row.carried_k = row.carried_n = 0.0
     return k / n, score, low, high, (time - row.first) / 1000.0, faulty

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.command.command import Command
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
@@ -20,6 +21,8 @@ from anomaly.decode.points import Points
 from anomaly.detect import keep
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.clock import Clocks
+from anomaly.detect.clocked import replaced
 from anomaly.detect.convert import passed
 from anomaly.detect.evict import Evict
 from anomaly.detect.judge import Judge
@@ -33,6 +36,7 @@ from anomaly.detect.score import Score
 from anomaly.detect.text import to_text
 from anomaly.detect.together import Together
 from anomaly.detect.waiting import Waiting
+from anomaly.detect.windows import Windows
 from anomaly.detect.withhold import Withhold
 from anomaly.state import Layout, Part, Snapshot
 
@@ -56,6 +60,7 @@ class Detector:
         self.counts: Counter[str] = Counter()
         self.settings, self.migrated = settings, list[str]()  # what other specs did to a restored state
         self._wire(*self._empty())
+        self.windows = Windows()
         self.inputs, self.absence = Inputs(), Absence()
         self.logs = Logs(settings.logs, settings.identity.seed)
         self.waiting = Waiting(settings.limits.waiting_points)
@@ -68,7 +73,8 @@ class Detector:
 
     def _empty(self) -> Side:
         """A register that knows nobody."""
-        judge, settings = Judge(self.specs), self.settings
+        settings = self.settings
+        judge = Judge(self.specs, clocks=Clocks(settings.time_zone, settings.calendars))
         return Side(Register(self.specs, judge, settings.identity.seed, settings.limits), judge)
 
     def _wire(self, register: Register, judge: Judge) -> None:
@@ -106,7 +112,9 @@ class Detector:
 
     def restore(self, anomalies: Iterable[Anomaly]) -> None:
         """Take over anomalies that were open before a restart: no second opening, and the frozen band decides the end."""
-        self.report.restore(self.together.restore(anomalies))
+        held = list(anomalies)
+        self.report.restore(self.together.restore([a for a in held if not a.kind]))
+        self._over += [self.report.let_go(a, self.inputs.time) for a in held if a.kind]
         self._reopen()
 
     def layouts(self) -> Mapping[str, Layout]:
@@ -133,11 +141,13 @@ class Detector:
         """After the last `put`: the rest, and whatever follows from the rows."""
         read = keep.read(rest)
         self._keep.settle(read.tables, read.beside)
+        self.migrated = replaced(self.register.tables, self.judge, read.local, read.seasons)
         self.said, self.swept, self.freed = read.said, read.swept, read.freed
         keep.take_over(self._parts(), read)
         self.together.settle(read.together)
         self.withhold.settle()
         self.logs.load(read.logs, read.seed)
+        self.windows.load(read.windows, self.judge)
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
             self._migrate(read, own)
@@ -157,11 +167,14 @@ class Detector:
         renames = self._renamed(read, old.register)
         named = as_named(self.settings.identity) if other_seed or renames else None
         rows = move(old, Side(self.register, self.judge), named)
+        self.windows.look(self.register, self.judge, anew=True)
         self.report.take_over(
             {rows[r]: a for r, a in opened.open.items() if r in rows}, opened.silent.values(), opened.known()
         )
         self._over = [opened.over(a, self.inputs.time) for r, a in opened.open.items() if r not in rows]
         self._over += [opened.over(a, self.inputs.time) for a in self.together.take_over(together, rows)]
+        lost = [r for r in range(old.judge.size) if r not in rows]
+        self._over += [a for r in lost for a in old.register.regressions.ended(r, self.inputs.time)]
         before, now = dict(read.specs), dict(own)
         said = [f"spec {name}: new" for name in now if name not in before]
         said += [f"spec {name}: gone" for name in before if name not in now]
@@ -169,7 +182,7 @@ class Detector:
         said += ["the hash seed is another one"] if other_seed else []
         said += [f"labels have the names of now: {', '.join(renames)}"] if renames else []
         said.append(f"{len(rows)} of {self.judge.size} judged rows keep what they learned, the others begin anew")
-        self.migrated = [*(said[:-1] or ["the order of specs is another one"]), said[-1]]
+        self.migrated += [*(said[:-1] or ["the order of specs is another one"]), said[-1]]
 
     def digest(self) -> int:
         """CRC-32 of all state: equal for detectors that took the same input, however it was cut and often interrupted."""
@@ -177,7 +190,12 @@ class Detector:
 
     def _rest(self) -> keep.Rest:
         rest = keep.rest_of(self._parts(), self.register.seed, self.specs, self._keep)
-        return msgspec.structs.replace(rest, aliases=self.settings.identity.aliases, logs=self.logs.dump())
+        clocks = self.judge.clocks
+        said = [clocks.seasons(key) for key in clocks.keys]
+        return msgspec.structs.replace(
+            rest, aliases=self.settings.identity.aliases, local=clocks.keys, seasons=said, windows=self.windows.dump(),
+            logs=self.logs.dump(),
+        )  # fmt: skip
 
     def _parts(self) -> keep.Parts:
         small = self.inputs, self.absence, self.waiting, self.report, self.together, self.sources, self.counts
@@ -202,6 +220,10 @@ class Detector:
         self.counts["waiting"] = len(self.waiting)
         return [*found, *self._tick(found)]
 
+    def command(self, command: Command) -> None:
+        """From now on do as somebody said: what is silenced, or planned, is judged and not learned."""
+        self.windows.take(command, self.register, self.judge)
+
     def listing(self) -> Iterator[Listed]:
         """Every series that has a row, in the order of rows: what an operator asks for."""
         return listing(self.register, self.judge, self.report)
@@ -222,6 +244,7 @@ class Detector:
         every = max(self._idle // 24, SWEEP_EVERY)
         if self.inputs.time // every <= self.swept // every:
             return []
+        self.windows.forget(self.inputs.time, self.register, self.judge)
         never, self.swept = self.swept == NEVER_SWEPT, self.inputs.time // every * every
         if never:
             return []
@@ -237,6 +260,7 @@ class Detector:
         def end(judged: int) -> None:
             if judged in self.report.open:
                 found.extend(self.together.ended(judged, self.inputs.time))
+            found.extend(self.register.regressions.ended(judged, self.inputs.time))
 
         self._evict.release(rows, end)
         return found
@@ -261,6 +285,8 @@ class Detector:
         self.register.announce(new, source, block.lateness, fresh.astype(np.uint8), free)
         self.report.introduce()
         self._reopen()
+        if len(self.windows):
+            self.windows.look(self.register, self.judge)
         if self._missed:  # else nobody looks when they are well
             self.withhold.meet()
         return found

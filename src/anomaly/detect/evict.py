@@ -168,6 +168,7 @@ class Evict:
         subjects = np.sort(gone.subjects[: gone.n[SUBJECTS]])
         for row in subjects.tolist():
             end(row)
+        self.register.regressions.release(subjects)
         self.judge.release(subjects)
         tables = t.members, t.aggregates, t.histograms, t.families, t.groups, t.scopes, t.subjects
         for which, table in enumerate(tables):

@@ -17,10 +17,10 @@ from anomaly.decode.index import Index
 from anomaly.detect.anomaly import AMONG, Anomaly, Event
 from anomaly.detect.episode import CALM, OPEN, PENDING
 from anomaly.detect.episodes import OPENED, REASONS, RECORD
+from anomaly.detect.identity import identity
 from anomaly.detect.judge import Judge
 from anomaly.detect.peers import TOLD_OF, compare
 from anomaly.detect.register import Register
-from anomaly.detect.report import identity
 from anomaly.detect.rows import DISTRIBUTION, Cells
 from anomaly.detect.subject import Subject
 from anomaly.detect.text import PADDING

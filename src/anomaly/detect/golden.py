@@ -20,10 +20,11 @@ from anomaly.detect import tail
 from anomaly.detect.anomaly import GOLDEN, Anomaly, Event
 from anomaly.detect.episode import CALM, OPEN, OPENED, PENDING, RECORD
 from anomaly.detect.episodes import REASONS
+from anomaly.detect.identity import identity
 from anomaly.detect.joint import ALONG, BESIDE, EDGE, JOINT, MINUTE, combine, deviations
 from anomaly.detect.judge import Batch, Judge, Verdicts
 from anomaly.detect.register import Register
-from anomaly.detect.report import SILENCE, identity
+from anomaly.detect.report import SILENCE
 from anomaly.detect.rows import SIGNALS
 from anomaly.detect.shift import Said
 

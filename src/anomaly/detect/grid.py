@@ -16,6 +16,7 @@ What it gained before it was first heard may not be known (a counter without a s
 of the members, a sum would be one of the others only, and its cell is not handed out: two pods that become twenty have not
 lost nine tenths of their traffic.
 An aggregate may have cells of a length of its own (`least`), for what is too seldom to be judged more often.
+A delta may be said in parts, by several senders and in any order: cells that take parts stay open for a lateness.
 Weak where a sender leaves out what is zero (delta temporality): silence of such a member is read as zero, one step later.
 """
 
@@ -29,6 +30,8 @@ HEARD = 1e-300  # in the first lane of a distribution: something was heard, and 
 
 KNOWN = 10  # members of which one may have gained what is not known
 SHORT = 60_000  # ms that a cell of a length of its own waits for a member that is late
+
+PARTS = 2  # `delta` of a row whose deltas come in parts; of an aggregate that has such members
 
 # Intervals after which a silent member no longer counts as one.
 MISSING = 3.0
@@ -167,7 +170,7 @@ def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
     patience = (agg.step if agg.least == 0 else SHORT) + agg.lateness
     while True:
         end = (agg.first + 1) * agg.step
-        grace = agg.step if agg.delta != 0 else 0
+        grace = max(agg.step, agg.lateness) if agg.delta != 0 else 0
         complete = agg.pending == 0 and agg.newest >= end + grace
         if not (complete or agg.newest >= end + patience):
             return
@@ -263,6 +266,8 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
         agg.first = time // agg.step + 1  # the cell under way has begun without us
         recount(state, a)
     agg.newest = max(agg.newest, time)
+    if row.delta == PARTS:
+        agg.delta = PARTS
     state.touched_members[m], state.touched_aggregates[a] = 1, 1
     if buckets != agg.width - LANES or member.resolved == 0:
         buckets = 0  # other bounds than the aggregate's: count and sum only

@@ -1,12 +1,15 @@
 """Judge values and cells in arrival order, each followed at once by its episode, so that block borders change nothing.
 
-One row per judged series, dtype JUDGED: `spec` its index in the specs, `season` whether it may have one, `slot` its row
+One row per judged series, dtype JUDGED: `spec` its index in the specs, `season` its clock and whether it may have one, as
+`clock` codes them, `slot` its row
 among the ratios, -1 for a value against its band, NEIGHBOUR and below for one that has a season beside; `traffic` whether it
 is a rate of events, of which none may be left;
 `until` the ms to which an episode from before a restart was told, 0: none. Of such a one the frozen band alone decides, on
 what is newer, since what was told comes once more; the model, which knows nothing yet, learns only what lies within it.
 A value whose row has an open episode, or a violation that has still to last, is learned with a small weight; whether it has
 is known only when the point before it was taken, hence one pass for model and episode.
+`window` is the number of a set of windows (`Planned`): within one a point is judged and not learned, and what a plan raises
+is expected to lie between its usual and `factor` times that.
 Values that are not finite are not known: they are neither judged nor learned.
 """
 
@@ -19,18 +22,19 @@ from numpy.typing import NDArray
 
 from anomaly.compiled import bare, fetch, inlined
 from anomaly.config.models import ModelSpec
-from anomaly.detect import adaptive, counts
+from anomaly.detect import adaptive, clock, counts
 from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.bank import Bank
+from anomaly.detect.clock import Clocks
 from anomaly.detect.convert import SCORED, WARMING
 from anomaly.detect.counts import Ratios
-from anomaly.detect.episode import ACCEPTED, OPEN, PENDING, step_point
+from anomaly.detect.episode import ACCEPTED, OPEN, PENDING, leave, step_point
 from anomaly.detect.episodes import EVENT, OPEN_AT, Episodes, Events, first, write
 from anomaly.detect.layout import HOT, LINE
 from anomaly.detect.recent import Recent, push, show
 from anomaly.pool import grown
 
-JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1")], align=True)
+JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("window", "i4")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
 AHEAD = 8  # points by which a row is asked for before its turn
 LONGEST = 300.0  # seconds that a rate speaks for
@@ -49,6 +53,21 @@ class Batch(NamedTuple):
     value: NDArray[np.float64]
     total: NDArray[np.float64]
     mark: NDArray[np.int64]
+
+
+class Planned(NamedTuple):
+    """Sets of windows: set n has those from edges[n] to edges[n + 1], each from `begin` up to before `end`, ms, with the
+    `factor` by which the expectation is raised; 1: it is as ever, and nothing is learned."""
+
+    edges: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+    factor: NDArray[np.float64]
+
+
+def nothing_planned() -> Planned:
+    """No windows."""
+    return Planned(np.zeros(3, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
 class Verdicts(NamedTuple):
@@ -76,6 +95,32 @@ def is_beyond(e, value):  # type: ignore[no-untyped-def]
     return value < e.low or value > e.high
 
 
+@bare
+def factor_at(planned, n, time, interval):  # type: ignore[no-untyped-def]
+    """The factor of the windows of set n that last at a time, of several plans that of the last made; 0: none lasts.
+
+    A value is about the time since the one before, `interval` seconds: a sum that ends behind a window may be of within.
+    """
+    edges, begin, end, factor = planned
+    found, about = 0.0, time - np.int64(interval * 1000.0)
+    for w in range(edges[n], edges[n + 1]):
+        if begin[w] <= time and about < end[w] and (found == 0.0 or factor[w] != 1.0):
+            found = factor[w]
+    return found
+
+
+@bare
+def raised(state, r, time, x, seasonal, held, factor, usual):  # type: ignore[no-untyped-def]
+    """A verdict `usual` of a value of which up to `factor` times as much is planned: nothing between the two bands is odd.
+
+    On the way there the value is in neither; and what is planned and does not come is no trouble.
+    """
+    score, low, high, learned = usual
+    other, other_low, other_high, _ = adaptive.judge_point(state, r, time, x / factor, seasonal, held, False)
+    low, high = min(low, other_low * factor), max(high, other_high * factor)
+    return (0.0 if low <= x <= high else min(score, other)), low, high, learned
+
+
 @inlined
 def ask(r, table, state, rows, rings, touched):  # type: ignore[no-untyped-def]
     """Have the state of a row that comes soon brought from memory: at many series that takes as long as judging."""
@@ -88,37 +133,43 @@ def ask(r, table, state, rows, rings, touched):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def value_point(s, what, e, live, state, r, time, x):  # type: ignore[no-untyped-def]
-    """Judge a value against its band: (score, low, high, seconds learned)."""
+def value_point(s, what, e, live, state, r, time, offset, x, factor):  # type: ignore[no-untyped-def]
+    """Judge a value against its band: (score, low, high, seconds learned); the time is local, `offset` ms after UTC."""
     score, low, high, learned = math.nan, math.nan, math.nan, 0.0
     at, held = e.at - 1, False
     if at >= 0:
         held = live[at].phase == OPEN or live[at].phase == PENDING
         if live[at].until != 0 and is_beyond(live[at], x):
             return score, low, high, learned
-    seconds, gone = (time - s.last) / 1000.0, (0.0, math.nan, math.nan)
-    if what.traffic != 0 and what.season != 0:
+    # A model does not learn from every point, an episode counts each.
+    seconds, gone = (time - max(s.last, e.last + offset)) / 1000.0, (0.0, math.nan, math.nan)
+    seasonal = clock.is_seasonal(what.season)
+    if what.traffic != 0 and seasonal:
         # The season of the same sum in shorter cells is known sooner.
         told_by = state[NEIGHBOUR - what.slot] if what.slot <= NEIGHBOUR else s
         gone = counts.gone(told_by, time, x, min(seconds, 1.5 * s.interval))
-    score, low, high, learned = adaptive.judge_point(state, r, time, x, what.season != 0, held, True)
+    score, low, high, learned = adaptive.judge_point(state, r, time, x, seasonal, held, factor == 0.0)
     if what.traffic != 0:
         usual = (live[at].low, live[at].high) if held else (low, high)
         score = max(score, lost(x, usual[0], usual[1], min(seconds, LONGEST)))
         if gone[0] > score:
             score, low, high = gone
+    if factor != 0.0 and factor != 1.0:
+        return raised(state, r, time, x, seasonal, held, factor, (score, low, high, learned))
     return score, low, high, learned
 
 
 @bare
-def walk(ahead, batch, table, limits, state, ratios, rings, parameters, open_at, episodes, touched, outcome, out, events):  # type: ignore[no-untyped-def]
-    """Judge each value, step its episode, learn; returns the number of events. `limits` (specs, 3): fewest, bad, of.
+def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at, episodes, touched, out, events):  # type: ignore[no-untyped-def]
+    """Judge each value, step its episode, learn; returns the number of events. `fixed`: the rows' table, limits (specs, 3):
+    fewest, bad, of; clocks.
 
     `touched` is set for every row whose state may have changed; rows are asked for `ahead` points before, 0: never.
     """
     _, row, time, value, total, mark = batch
+    table, limits, clocks = fixed
     rows, live = episodes[0], episodes[1]
-    seen, judged, faults = out
+    seen, judged, faults, outcome = out
     m = 0
     for i in range(row.size):
         if ahead > 0 and i + ahead < row.size:
@@ -126,25 +177,32 @@ def walk(ahead, batch, table, limits, state, ratios, rings, parameters, open_at,
         r, x, fault, k, n = row[i], value[i], False, 0.0, 0.0
         what, e = table[r], rows[r]
         score, low, high, learned = math.nan, math.nan, math.nan, 0.0
-        until = live[e.at - 1].until if e.at > 0 else 0
+        until, quiet = live[e.at - 1].until if e.at > 0 else 0, False
+        factor = factor_at(planned, what.window, time[i], e.interval) if what.window != 0 else 0.0
         if what.slot >= 0:
             ratio, limit = ratios[what.slot], limits[what.spec]
+            quiet = clock.is_quiet(clocks, clock.number(what.season), time[i])
             if time[i] > ratio.last and time[i] > until:
                 counts.tally(ratio, x, total[i])
             k, n = ratio.tally_k, ratio.tally_n
             back = e.at > 0 and (live[e.at - 1].phase == OPEN or live[e.at - 1].phase == PENDING)
             x, score, low, high, learned, fault = counts.judge_point(
-                ratios, what.slot, time[i], x, total[i], back, limit[0], limit[1], limit[2]
+                ratios, what.slot, time[i], x, total[i], back, limit[0], limit[1], limit[2], factor == 0.0
             )
         elif math.isfinite(x):
-            score, low, high, learned = value_point(state[r], what, e, live, state, r, time[i], x)
+            here, quiet = clock.local(state[r], clocks, clock.number(what.season), time[i])
+            if quiet and e.at > 0 and live[e.at - 1].phase == PENDING:
+                leave(e, live, episodes[2], episodes[3])
+            score, low, high, learned = value_point(state[r], what, e, live, state, r, here, here - time[i], x, factor)
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
         if mark[i] >= 0:
             outcome[mark[i]] = WARMING if math.isnan(score) else SCORED
         push(rings[r], time[i], x)
-        if math.isfinite(x) and time[i] > until:
-            said = math.nan if until != 0 and what.slot < 0 else score
+        told = not quiet or (e.at > 0 and live[e.at - 1].phase == OPEN)  # what ignores results lets only the open ones end
+        if math.isfinite(x) and time[i] > until and told:
+            said = math.nan if quiet or (until != 0 and what.slot < 0) else score
+            fault = fault and not quiet
             event, reason, at = step_point(episodes, r, time[i], x, said, low, high, parameters[what.spec], fault, open_at)
             if event != 0:
                 write(m, i, r, event, reason, live[at], k, n, events)
@@ -159,16 +217,18 @@ def walk(ahead, batch, table, limits, state, ratios, rings, parameters, open_at,
 class Judge:
     """Models, episodes and the last values of every judged row of a partition."""
 
-    def __init__(self, specs: Sequence[ModelSpec], ahead: int = AHEAD) -> None:
+    def __init__(self, specs: Sequence[ModelSpec], ahead: int = AHEAD, clocks: Clocks | None = None) -> None:
+        self.clocks = clocks or Clocks()
         self.specs, self.size, self.ahead = tuple(specs), 0, ahead
         self.bank, self.episodes = Bank(), Episodes(specs, OPEN_AT)
         self.ratios, self.recent = Ratios(), Recent()
         self.table: NDArray[np.void] = np.zeros(0, JUDGED)
+        self.planned = nothing_planned()
         self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)  # 1: changed since somebody set it to 0
         never = math.inf
         limits = [(s.min_events, never if s.bad is None else s.bad, s.bad_events) for s in specs]
         self.limits = np.array(limits, np.float64).reshape(-1, 3)
-        self._season = np.array([s.season for s in specs], np.uint8)
+        self._season = clock.code_of(np.array([s.season for s in specs], np.bool_), np.zeros(len(specs), np.int64))
         self.slots = 0
         self.free: list[int] = []  # slots to be used again
 
@@ -192,7 +252,7 @@ class Judge:
             slot = self.free.pop() if self.free else self.slots
             self.slots = max(self.slots, slot + 1)
             self.ratios.ensure(self.slots)
-        self.table[row], self.touched[row] = (slot, spec, self.specs[spec].season, traffic), 1
+        self.table[row], self.touched[row] = (slot, spec, self._season[spec], traffic, 0), 1
 
     def adopt(self, rows: NDArray[np.int32], spec: NDArray[np.int16], traffic: NDArray[np.uint8]) -> None:
         """New judged rows of values, by the batch."""
@@ -244,6 +304,7 @@ class Judge:
         out, events = (np.empty(n), np.empty((n, 4)), np.empty(n, np.uint8)), np.empty(n, EVENT)
         self.episodes.reserve(n)
         episodes = self.episodes.parameters, self.episodes.open_at, self.episodes.arrays
-        state = self.table, self.limits, self.bank.state, self.ratios.state, self.recent.rings
-        m = walk(self.ahead, batch, *state, *episodes, self.touched, outcome, out, events)
+        fixed = self.table, self.limits, self.clocks.arrays
+        state = fixed, self.bank.state, self.ratios.state, self.recent.rings
+        m = walk(self.ahead, self.planned, batch, *state, *episodes, self.touched, (*out, outcome), events)
         return Verdicts(*out, first(events, m))

@@ -56,6 +56,9 @@ class Rest(msgspec.Struct, kw_only=True):
     beside: str = ""  # the key of what is kept beside
     logs: bytes = b""  # `detect.logs`
     aliases: dict[str, str] = {}  # under which the labels have their names
+    local: list[tuple[str, tuple[str, ...]]] = []  # zone and calendars of each clock, by number
+    seasons: list[str] = []  # what each makes of day and week, as `Clocks.seasons` says
+    windows: bytes = b""  # of a version of their own
     version: int = VERSION
 
 
@@ -134,7 +137,8 @@ class Keep:
     def settle(self, rests: Mapping[str, Sequence[int]], beside: str) -> None:
         """Take over what `Table.rest` gave, and make what follows from the rows; `beside` is the key of then."""
         for table in self._own:
-            table.settle(list(rests.get(table.name, (0, -1, 0))))  # a version before ours had no such table
+            if table.name in rests:  # else it is newer than the state
+                table.settle(list(rests[table.name]))
         if self.beside and beside == self.beside.key:
             self.beside.table.settle(list(rests[self.beside.table.name]))
             self.beside.settle()

@@ -17,7 +17,7 @@ from anomaly.detect.season import DAY, EMPTY, WEEK
 MODEL = np.dtype(
     [
         ("anchor", "f8"),  # the unit of the values
-        ("last", "i8"),  # ms since the epoch of the newest point, 0: never
+        ("last", "i8"),  # local ms (`clock`) of the newest point, 0: never
         ("n", "f4"),  # points learned
         ("learned", "f4"),  # s
         ("interval", "f4"),  # s between points

@@ -68,6 +68,7 @@ def move(old: Side, new: Side, rename: Rename | None = None, only: Rows | None =
     _aggregates(old.register, new.register, *series)
     judged = _judged(old, new, *series, rename)
     _models(old.judge, new.judge, judged)
+    old.register.regressions.hand(new.register.regressions, judged)
     return judged
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.clock import local_of
 from anomaly.detect.detector import Detector
 from anomaly.detect.episode import LIVE, OPEN, PENDING
 from anomaly.detect.explain import Loss, Parts, RatioParts, gone_part, is_known, parts_of, ratio_parts_of
@@ -91,8 +92,13 @@ def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
     own = own._replace(row=(own.row != row).astype(np.int32), mark=np.full_like(own.mark, -1))
     copy.judge(Batch._make(column[:i] for column in own))
     time, value, total = int(own.time[i]), float(own.value[i]), float(own.total[i])
-    before, parts = episode(copy), _parts(copy, time, value, total)
-    loss = _loss(copy, parts, time, value, before) if isinstance(parts, Parts) and copy.table["traffic"][0] else None
+    here = int(local_of(copy.bank.state, 0, copy.clocks.arrays, copy.table["season"][0], time))
+    before, parts = episode(copy), _parts(copy, here if copy.table["slot"][0] < 0 else time, value, total)
+    loss = (
+        _loss(copy, parts, (here, here - time), value, before)
+        if isinstance(parts, Parts) and copy.table["traffic"][0]
+        else None
+    )
     said = copy.judge(Batch._make(column[i : i + 1] for column in own))
     score, low, high, learned = (float(said.judged[0, column]) for column in (SCORE, LOW, HIGH, LEARNED))
     numbers = float(said.value[0]), score, low, high, learned
@@ -101,10 +107,12 @@ def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
 
 def copied(judge: Judge, row: int) -> Judge:
     """A judge of that row as row 0, and of its neighbour as row 1."""
-    copy = Judge(judge.specs, 0)
+    copy = Judge(judge.specs, 0, judge.clocks)
+    copy.planned = judge.planned
     for at, each in enumerate(family(judge, row)):
         what = judge.table[each]
         copy.give(at, int(what["spec"]), int(what["slot"]) >= 0, bool(what["traffic"]))
+        copy.table["season"][at], copy.table["window"][at] = what["season"], what["window"]
         copy.bank.put([at], judge.bank.take([each]))
         copy.episodes.put([at], judge.episodes.take([each]))
     slot = int(judge.table["slot"][row])
@@ -130,12 +138,13 @@ def _parts(judge: Judge, time: int, value: float, total: float) -> Parts | Ratio
     return ratio_parts_of(judge.ratios.state, 0, (time, value, total), limits)
 
 
-def _loss(judge: Judge, parts: Parts, time: int, value: float, before: NDArray[np.void]) -> Loss:
-    state, what = judge.bank.state, judge.table[0]
+def _loss(judge: Judge, parts: Parts, at: tuple[int, int], value: float, before: NDArray[np.void]) -> Loss:
+    """`at`: the local time, and how far it is after UTC, ms."""
+    (time, offset), state, what = at, judge.bank.state, judge.table[0]
     usual = (parts.low, parts.high) if is_known(parts) else (np.nan, np.nan)
     if before["phase"] in (OPEN, PENDING):
         usual = float(before["low"]), float(before["high"])
-    seconds = (time - int(state["last"][0])) / 1000.0
+    seconds = (time - max(int(state["last"][0]), int(judge.episodes.table["last"][0]) + offset)) / 1000.0
     gone = 0.0, np.nan, np.nan, seconds
     if judge.specs[int(what["spec"])].season:
         gone = gone_part(state, 0, 1 if what["slot"] <= NEIGHBOUR else 0, time, value)

@@ -18,10 +18,12 @@ from anomaly.decode.identity import Series, unpack
 from anomaly.decode.index import MISSING, Index
 from anomaly.decode.texts import Strung
 from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book, Judges, New
+from anomaly.detect.clocked import set_clocks
 from anomaly.detect.combine import Combine
 from anomaly.detect.enter import FED, LONG_LABELS, Ratios, enter
 from anomaly.detect.judge import NEIGHBOUR, Judge
 from anomaly.detect.plans import Plans, part_of, whole
+from anomaly.detect.regression import Regressions
 from anomaly.detect.rows import CELLS, LANES, Tables
 from anomaly.detect.sides import give_sides
 from anomaly.detect.subject import Subjects
@@ -59,6 +61,7 @@ class Register:
         self.plans = Plans(self.specs, seed)
         self.subjects = Subjects(self.tables, judge)
         self.widest, self._refusing = LANES, False  # lanes of the aggregate that has most
+        self.regressions = Regressions(self.tables, judge, self.subjects)
         self._combine = Combine(self.tables, self.index.aggregates, self.subjects, judge, seed)
         self._fed, self._feeds = Table("fed", {"fed": (FED, 0)}), Index()
         self._judges = _room(1)
@@ -133,6 +136,7 @@ class Register:
         self.index.families.build(t.families.used, t.families["family"]["key"])
         self.index.scopes.build(t.scopes.used, t.scopes["scope"]["key"])
         self.index.refused.build(t.refused.used, t.refused["key"])
+        self.regressions.settle()
         self._measure()
 
     def _measure(self) -> None:
@@ -212,6 +216,7 @@ class Register:
             return
         rows = self._judges.row[:n]
         self.judge.adopt(rows, self._judges.spec[:n], self._judges.traffic[:n])
+        set_clocks(self.tables, self.judge, rows)
         long = self._judges.donors[:n, 0] <= NEIGHBOUR
         self.judge.table["slot"][rows[long]] = self._judges.donors[:n, 0][long]
         asked = np.flatnonzero(self._judges.donors[:n, 0] >= 0)

@@ -4,29 +4,23 @@ An anomaly's id is a hash of who is concerned (environment, group, metric, quant
 when it started, without any seed: the same episode has the same id in every replay and on every worker.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
-import orjson
 
 from anomaly.config.models import Direction, ModelSpec, Signal
 from anomaly.detect.absence import Silence
 from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.detect.episodes import OPENED, REASONS, RECORD
+from anomaly.detect.identity import identity
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
 from anomaly.detect.recent import pairs
 from anomaly.detect.subject import Subject
 
 SILENCE, HEARD = "group", "heard"  # metric and quantity of a silent group
 SURE, SUREST = 8.0, 30.0  # bounds of the score of a silence
-
-
-def identity(key: Sequence[object], started: int) -> str:
-    """The id of an episode."""
-    return hashlib.sha256(orjson.dumps([*key, started])).hexdigest()[:32]
 
 
 class Report:
@@ -86,6 +80,12 @@ class Report:
     def over(a: Anomaly, time: int) -> Anomaly:
         """An anomaly whose series is no more."""
         return msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason="series ended")
+
+    @staticmethod
+    def let_go(a: Anomaly, time: int) -> Anomaly:
+        """A regression whose baseline was lost with the state: what is now is what will be compared."""
+        at = max(a.time, time)
+        return msgspec.structs.replace(a, event=Event.CLOSE, time=at, ended=at, reason="new normal")
 
     def silence(self, key: tuple[str, str], s: Silence, spec: ModelSpec) -> Anomaly | None:
         """A group fell silent or was heard again."""

@@ -55,6 +55,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from anomaly.detect.frozen import FROZEN
 from anomaly.state import Pool, Table
 
 CELLS = 8
@@ -176,12 +177,13 @@ class Tables:
         self.fleets = Table("fleets", {"fleet": (FLEET, 0)}, (), ("fleet", "chain"))
         self.peers = Table("peers", {"peer": (PEER, 0)}, (), ("peer", "row"))
         self.golden = Table("golden", {"golden": (GOLDEN, 0)}, (), ("golden", "chain"))
+        self.frozen = Table("frozen", {"frozen": (FROZEN, 0)}, (), ("frozen", "free"))  # by judged row that has a baseline
         self.refused = Table("refused", {"key": (np.uint64, 0)})  # series that were announced past a limit
 
     def all(self) -> tuple[Table, ...]:
         """Every table, in the order in which they are written."""
         whole = self.rows, self.labels, self.histograms, self.members, self.aggregates
-        others = self.groups, self.families, self.subjects, self.scopes, self.refused
+        others = self.groups, self.families, self.subjects, self.scopes, self.refused, self.frozen
         return *whole, *others, self.fleets, self.peers, self.golden
 
     def state(self) -> State:

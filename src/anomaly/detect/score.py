@@ -77,7 +77,8 @@ class Score:
             outcome[batch.mark[~taken & (batch.mark >= 0)]] = WARMING
             batch = Batch._make(column[taken] for column in batch)
         verdicts = self.models.judge(batch, outcome)
-        return self.together.take(batch, verdicts, self.report.of(batch, verdicts), closed)
+        found = self.together.take(batch, verdicts, self.report.of(batch, verdicts), closed)
+        return found + self.register.regressions.take(batch, verdicts)
 
     def _read(self, closed: Cells) -> list[Batch]:
         """The values of closed cells, by how their aggregates are read."""

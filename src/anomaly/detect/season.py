@@ -106,6 +106,13 @@ def elsewhere(s, time, before):  # type: ignore[no-untyped-def]
 
 
 @bare
+def set_clock(s, ahead):  # type: ignore[no-untyped-def]
+    """The clock is set `ahead` ms forward, or back: the visit that goes on ends, and another time of the day goes on."""
+    turn(s, s.last + ahead, s.last)
+    s.last += ahead
+
+
+@bare
 def turn(s, time, before):  # type: ignore[no-untyped-def]
     """Leave the buckets of `before` that time has left, and enter those of `time`: a new one goes on as the old ended."""
     again = time - before > DAY_MS // 2

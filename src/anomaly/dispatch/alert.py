@@ -72,6 +72,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     actions: tuple[str, ...] = ()
     links: dict[str, str] = field(default_factory=dict)
     reduced_by: tuple[str, ...] = ()
+    would: str = ""  # the severity but for the shadow that the team is in
 
 
 def encode(alert: Alert) -> bytes:

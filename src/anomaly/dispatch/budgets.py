@@ -1,6 +1,6 @@
 """Whose budget pays: the alert budgets of a partition of anomaly.anomalies, by environment and name; how they are kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -47,7 +47,7 @@ class Budgets:
 
     def of(self, environment: str, group: str) -> Budget | None:
         """The budget that pays for a group's pages; None where there is no ceiling."""
-        name = self._name(environment, group)
+        name = first_fitting(self._per_week, environment, group)
         per_week = self._per_week[name]
         if per_week == float("inf"):
             return None
@@ -77,7 +77,9 @@ class Budgets:
                 budget = Budget(per_week, self._step, kept.ledger, Offenders(kept.offenders))
                 self._held[kept.environment, kept.name] = budget
 
-    def _name(self, environment: str, group: str) -> str:
-        whole = f"{environment}/{group}"
-        fitting = (n for n in self._per_week if n != DEFAULT and (fnmatchcase(environment, n) or fnmatchcase(whole, n)))
-        return next(fitting, DEFAULT)
+
+def first_fitting(names: Iterable[str], environment: str, group: str) -> str:
+    """The first of these patterns that fits the environment, or environment/group; else `default`."""
+    whole = f"{environment}/{group}"
+    fitting = (n for n in names if n != DEFAULT and (fnmatchcase(environment, n) or fnmatchcase(whole, n)))
+    return next(fitting, DEFAULT)

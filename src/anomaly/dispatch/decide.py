@@ -3,10 +3,17 @@
 Material is what changes what a person does: the severity rose, the leading evidence is of a more telling kind, other groups
 are concerned. A number that moved is not. Both only rise while the incident lasts: what falls a little and comes back would
 call people twice for nothing, and whoever looks sees the current value anyway.
+
+Of what is silenced nobody is told; when the silence is over and the trouble lasts they are (`again`). The end of what was
+told is always told.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
+from msgspec import structs
+
+from anomaly.command.commands import Commands
 from anomaly.config.settings import Settings
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import Anomaly
@@ -14,12 +21,14 @@ from anomaly.dispatch.alert import Alert, Severity, What
 from anomaly.dispatch.budget import HELD, UNDER, UNLIMITED, Budget
 from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.compose import compose
+from anomaly.dispatch.quiet import CALM, LATEST, NOTHING_SAID, Teams, silenced
 from anomaly.dispatch.severity import (
     ORDER,
     REMOVED,
     Verdict,
     is_silence,
     is_statistical,
+    louder,
     matters,
     most_telling,
     rank,
@@ -28,6 +37,7 @@ from anomaly.dispatch.severity import (
 
 BELOW_THRESHOLD = "below_threshold"  # an incident that has not come to an alert
 UNCHANGED = "nothing_material_changed"  # a change of an alerted incident that is no news to people
+SILENCED = "silenced"
 
 REDUCED = {  # why a page became a ticket, by what the incident is to the alert budget
     HELD: "budget: the pages that statistics may send are spent",
@@ -41,23 +51,51 @@ class Dispatcher:
     def __init__(self, settings: Settings) -> None:
         self.threshold = settings.threshold.alert
         self.suppressed: Counter[str] = Counter()
-        self._links = settings.links
+        self._links, self._teams = settings.links, Teams(settings.shadow)
 
     def matters(self, anomaly: Anomaly) -> bool:
         """Whether the anomaly is enough for an alert, and so keeps its incident open."""
         return matters(anomaly, self.threshold)
 
-    def decide(self, incident: Incident, budgets: Budgets) -> Alert | None:
+    def decide(self, incident: Incident, budgets: Budgets, commands: Commands = NOTHING_SAID) -> Alert | None:
         """The alert that the incident's change calls for, if any. Called once for each snapshot, in order.
 
-        `budgets` are those of the partition that the incident is of.
+        `budgets` and `commands` are those of the partition that the incident is of. It is judged by the anomaly that
+        changed: all others have been, and what was said of them stands. One that found no room among the strongest is no
+        news.
         """
         told = incident.told
         if incident.state is State.RESOLVED:
             over = told.change and self._say(incident, What.RESOLVE, Severity(told.severity), self._ended(incident), "")
             return over or None
-        judged = self._judge(incident, budgets.of(incident.environment, incident.group))
-        return self._again(incident, judged) if told.change else self._first(incident, judged)
+        latest = incident.anomalies.get(incident.latest)
+        return self._tell(incident, [latest] if latest else [], budgets, commands, LATEST)
+
+    def again(self, incident: Incident, budgets: Budgets, commands: Commands) -> Alert | None:
+        """The alert about what lasts, if any is due now that a silence is over, or a team was switched."""
+        lasting = [a for a in incident.anomalies.values() if a.ended is None]
+        return self._tell(incident, lasting, budgets, commands, CALM) if lasting else None
+
+    def _tell(
+        self, incident: Incident, anomalies: Sequence[Anomaly], budgets: Budgets, commands: Commands, points: int
+    ) -> Alert | None:
+        """Judge the incident by these of its anomalies, as far as nobody silenced them, now or some points ago."""
+        time = commands.as_of(incident.time)
+        muted = {a.id: why for a in anomalies if (why := silenced(commands, a, time, points))}
+        over = {a.id for a in anomalies if a.ended is not None and incident.told.silenced}  # nobody knows that it began
+        heard = [a for a in anomalies if a.id not in muted and a.id not in over]
+        if not heard and (muted or over):
+            self._mute(incident, max(muted.values(), default=incident.told.silenced))
+            return None
+        shadow = self._teams.in_shadow(commands, incident.environment, incident.group, time)
+        judged = self._judge(incident, heard, budgets.of(incident.environment, incident.group), shadow)
+        return self._again(incident, judged) if incident.told.change else self._first(incident, judged)
+
+    def _mute(self, incident: Incident, why: str) -> None:
+        """Note why nobody is told, and count the incident once for each silence."""
+        told = incident.told
+        self.suppressed[SILENCED] += told.silenced != why
+        told.silenced, told.reason = why, told.reason if told.change else SILENCED
 
     def _first(self, incident: Incident, judged: Verdict | None) -> Alert | None:
         if judged is None:
@@ -65,7 +103,7 @@ class Dispatcher:
             return None
         told = incident.told
         told.reason, told.severity, told.groups = "", judged.severity.value, (incident.group,)
-        told.rank = rank(judged.decisive)
+        told.rank, told.would = rank(judged.decisive), would_be(judged)
         return self._say(incident, What.TRIGGER, judged.severity, judged.why, "")
 
     def _again(self, incident: Incident, judged: Verdict | None) -> Alert | None:
@@ -77,6 +115,7 @@ class Dispatcher:
         before = Severity(told.severity)
         severity = max(before, judged.severity, key=ORDER.index)
         told.severity, told.rank = severity.value, min(told.rank, rank(judged.decisive))
+        told.would = louder(told.would, would_be(judged))
         told.groups = (incident.group,)
         why = judged.why if severity is judged.severity else f"{judged.why}; {severity.value} since before, and not lowered"
         return self._say(incident, What.UPDATE, severity, why, news)
@@ -86,6 +125,8 @@ class Dispatcher:
         told, news = incident.told, []
         if ORDER.index(judged.severity) > ORDER.index(Severity(told.severity)):
             news.append(f"severity {told.severity} → {judged.severity.value}")
+        elif judged.would and louder(felt(incident), judged.would) != felt(incident):
+            news.append(f"it would be {judged.would.value} now")
         if rank(judged.decisive) < told.rank:
             news.append("more telling evidence leads now")
         if (incident.group,) != told.groups:
@@ -94,22 +135,19 @@ class Dispatcher:
             news.append("an instance is odd among its peers")
         return ", ".join(news)
 
-    def _judge(self, incident: Incident, budget: Budget | None) -> Verdict | None:
-        """By the anomaly that changed: all others have been judged, and what was said of them stands.
-
-        One that found no room among the incident's strongest is no news.
-        """
-        latest = incident.anomalies.get(incident.latest)
-        if latest is None:
-            return None
+    def _judge(
+        self, incident: Incident, anomalies: Sequence[Anomaly], budget: Budget | None, shadow: bool
+    ) -> Verdict | None:
+        """By the table. In shadow the budget is used up as if it paged."""
         if budget is None:
-            return verdict([latest], self.threshold)
-        if latest.bad or is_silence(latest):
-            budget.confirm(incident, latest)
-        elif is_statistical(latest):
-            budget.note(incident, latest)
-        paged = incident.told.severity == Severity.CRITICAL
-        judged = verdict([latest], self.threshold, UNLIMITED if paged else budget.standing(incident))
+            return verdict(anomalies, self.threshold, shadow=shadow)
+        for anomaly in anomalies:
+            if anomaly.bad or is_silence(anomaly):
+                budget.confirm(incident, anomaly)
+            elif is_statistical(anomaly):
+                budget.note(incident, anomaly)
+        paged = felt(incident) == Severity.CRITICAL
+        judged = verdict(anomalies, self.threshold, UNLIMITED if paged else budget.standing(incident), shadow)
         if judged and judged.budget and not paged:
             budget.settle(incident, judged.budget)
         return judged
@@ -121,10 +159,13 @@ class Dispatcher:
         began = min((a.started for a in incident.anomalies.values() if self.matters(a)), default=incident.started)
         told.started = min(began, told.started or began)
         telling = most_telling(list(incident.anomalies.values()), self.threshold)
-        reduced = REDUCED.get(told.budget) if severity is not Severity.CRITICAL else None
-        return compose(
-            incident, what, severity, why, news, telling, self.threshold, self._links, (reduced,) if reduced else ()
-        )
+        would = told.would if severity is Severity.INFO else ""
+        reduced = [REDUCED.get(told.budget, "")] if severity is not Severity.CRITICAL else []
+        reduced += [f"shadow: else it would be {would}"] if would else []
+        said = tuple(filter(None, reduced))
+        told.silenced = ""
+        alert = compose(incident, what, severity, why, news, telling, self.threshold, self._links, said)
+        return structs.replace(alert, would=would)
 
     def _ended(self, incident: Incident) -> str:
         """Why it is over."""
@@ -141,3 +182,13 @@ class Dispatcher:
         if incident.told.reason != reason:
             incident.told.reason = reason
             self.suppressed[reason] += 1
+
+
+def would_be(judged: Verdict) -> str:
+    """The severity but for the shadow; nothing where there is none."""
+    return judged.would.value if judged.would else ""
+
+
+def felt(incident: Incident) -> str:
+    """The severity that an incident was told with, or would have been but for the shadow."""
+    return louder(incident.told.severity, incident.told.would)

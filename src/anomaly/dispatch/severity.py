@@ -1,15 +1,15 @@
 """Does it matter: one table, first match wins, and the row says so itself.
 
-Rows still to come take their places among these: what is silenced, in maintenance or inhibited, and an operator's rule come
-first; an SLO that burns and a probe that fails stand with what is bad; a team in shadow comes after these and before the
-first row that the budget is asked about.
+What is silenced comes before all rows: nobody is told (`decide`). Rows still to come take their places among these: what is
+inhibited, and an operator's rule come first; an SLO that burns and a probe that fails stand with what is bad. For a team in
+shadow every row that rests on statistics is for the record, and says what it would have been.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from anomaly.config.models import Direction, Signal
-from anomaly.detect.anomaly import GOLDEN, Anomaly
+from anomaly.detect.anomaly import GOLDEN, REGRESSION, Anomaly
 from anomaly.dispatch.alert import Severity
 from anomaly.dispatch.budget import HELD, PAGED, UNDER, UNLIMITED, Standing
 
@@ -25,6 +25,7 @@ class Verdict(NamedTuple):
     why: str
     decisive: Anomaly
     budget: str = ""  # what it is to the alert budget
+    would: Severity | None = None  # in shadow: what it would have been
 
 
 class Row(NamedTuple):
@@ -42,13 +43,23 @@ def is_silence(anomaly: Anomaly) -> bool:
     return anomaly.quantity == HEARD
 
 
+def is_regression(anomaly: Anomaly) -> bool:
+    """A slow change against weeks ago: a ticket, whatever it is of."""
+    return anomaly.kind == REGRESSION
+
+
 def is_loss(anomaly: Anomaly) -> bool:
     """Traffic that stays away. More of it is no harm by itself."""
     return anomaly.signal is Signal.TRAFFIC and anomaly.direction is Direction.BELOW
 
 
 def is_service_level(anomaly: Anomaly) -> bool:
-    """Of a spec that says `pages: true`; of errors, latency and traffic the whole group's, to the side that is felt."""
+    """Of a spec that says `pages: true`; of errors, latency and traffic the whole group's, to the side that is felt.
+
+    A regression is not: there are days for it.
+    """
+    if is_regression(anomaly):
+        return False
     if anomaly.signal in (Signal.OTHER, Signal.SATURATION):
         return anomaly.pages
     felt = anomaly.signal in (Signal.ERRORS, Signal.LATENCY) and anomaly.direction is Direction.ABOVE
@@ -65,12 +76,16 @@ SILENT = "the whole group has fallen silent while its source is heard"
 SERVICE = "service-level {what} above the threshold ({score}, threshold {threshold})"
 SPENT = SERVICE + ", held: the alert budget is spent"
 USUAL = SERVICE + ", but below what the alert budget pages for: this series, or this fleet, does such things too often"
+SLOW = "{what} changed slowly, against the same weekdays of weeks ago ({score}, threshold {threshold})"
 ANYTHING = "{what} above the threshold ({score}, threshold {threshold}), not service-level"
+
+IN_SHADOW = "in shadow, else {severity}: "
 
 TABLE = (
     Row(lambda a, budget: a.bad, False, Severity.CRITICAL, BAD),
     Row(lambda a, budget: is_silence(a), False, Severity.CRITICAL, SILENT),
-    # A team in shadow: here.
+    Row(lambda a, budget: is_regression(a), True, Severity.WARNING, SLOW),
+    # A team in shadow: from here on for the record (`verdict`).
     Row(lambda a, budget: is_service_level(a) and budget.may_page, True, Severity.CRITICAL, SERVICE, PAGED),
     Row(lambda a, budget: is_service_level(a) and budget.above, True, Severity.WARNING, SPENT, HELD),
     Row(lambda a, budget: is_service_level(a), True, Severity.WARNING, USUAL, UNDER),
@@ -87,15 +102,29 @@ def matters(anomaly: Anomaly, threshold: float) -> bool:
     return anomaly.score >= threshold or anomaly.bad or anomaly.quantity == HEARD
 
 
-def verdict(anomalies: Sequence[Anomaly], threshold: float, budget: Standing = UNLIMITED) -> Verdict | None:
-    """The first row that takes one of the anomalies, and of these the most surprising; None below the threshold."""
+def verdict(
+    anomalies: Sequence[Anomaly], threshold: float, budget: Standing = UNLIMITED, shadow: bool = False
+) -> Verdict | None:
+    """The first row that takes one of the anomalies, and of these the most surprising; None below the threshold.
+
+    `shadow`: statistics alone may not page the team.
+    """
     for row in TABLE:
         evident = [a for a in anomalies if a.score >= threshold] if row.needs_evidence else anomalies
         fitting = [a for a in evident if row.fits(a, budget)]
         if fitting:
             decisive = max(fitting, key=lambda a: (a.score, a.id))
-            return Verdict(row.severity, reason(row, decisive, threshold), decisive, row.budget)
+            why = reason(row, decisive, threshold)
+            if shadow and row.needs_evidence:
+                why = IN_SHADOW.format(severity=row.severity.value) + why
+                return Verdict(Severity.INFO, why, decisive, row.budget, row.severity)
+            return Verdict(row.severity, why, decisive, row.budget)
     return None
+
+
+def louder(one: str, other: str) -> str:
+    """The greater of two severities; "" is less than any."""
+    return max(one, other, key=lambda s: ORDER.index(Severity(s)) if s else -1)
 
 
 def reason(row: Row, anomaly: Anomaly, threshold: float) -> str:

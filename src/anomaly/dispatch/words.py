@@ -13,13 +13,15 @@ from anomaly.detect.joint import AWRY
 from anomaly.dispatch.amounts import amount, band, beside, compared, known, plain, span, sparkline, unit_of
 from anomaly.dispatch.log_words import example, is_lines
 from anomaly.dispatch.log_words import subject as lines
-from anomaly.dispatch.severity import REMOVED, is_silence
+from anomaly.dispatch.operations import operation, spoken
+from anomaly.dispatch.severity import REMOVED, is_regression, is_silence
 
 TITLE = 100  # characters: one line of a phone
 SHOWN = 5  # anomalies in the text and the evidence
 NAME = 48  # characters of a name within a sentence
 MISSED = 10  # usual intervals without a sign of life that leave little doubt
 NEARLY_NONE = 0.2  # share of the most that is usual
+WEEK = 604_800_000  # ms
 DAY, YOUNG = 86_400.0, 600.0  # seconds of learning from which on we are sure of a daily rhythm, and under which of little
 HARDLY, SURE = 1.2, 1.5  # times the threshold
 
@@ -46,6 +48,8 @@ def title(incident: Incident, leading: Anomaly, since: int) -> str:
     if incident.state is State.RESOLVED:
         lasted = span(((incident.quiet_since or incident.time) - since) / 1000)
         return plain(f"{group}: {outcome(incident)} after {lasted} (was: {finding(leading)})", TITLE)
+    if is_regression(leading):
+        return plain(f"{group}: {finding(leading)}", TITLE)
     tail = f" since {clock(since, incident.time)} UTC"
     return plain(f"{group}: {finding(leading)}", TITLE - len(tail)) + tail
 
@@ -57,6 +61,8 @@ def finding(anomaly: Anomaly) -> str:
         return f"silent for {span(anomaly.observed)} (usually heard every {span(anomaly.expected[1])})"
     if anomaly.quantity == GOLDEN:
         return together(anomaly)
+    if is_regression(anomaly):
+        return f"{subject(anomaly)}{slowly(anomaly, unit)}"
     value, usual = compared(anomaly.observed, *anomaly.expected, unit)
     if anomaly.peers:
         return f"{subject(anomaly)}{value}{of_requests(anomaly)}, {against(anomaly, unit)}"
@@ -99,11 +105,20 @@ def breadth(anomaly: Anomaly) -> str:
     return f", {anomaly.breadth[0]} of {anomaly.breadth[1]} instances" if anomaly.breadth else ""
 
 
+def slowly(anomaly: Anomaly, unit: str) -> str:
+    """`430 ms, 4 weeks ago 300 ms`."""
+    (then, before), (end, _) = anomaly.points[0], anomaly.points[-1]
+    weeks = round((end - then) / WEEK)
+    fail = " of requests fail" if anomaly.quantity == "error ratio" else ""
+    ago = "a week" if weeks == 1 else f"{weeks} weeks"
+    return f"{amount(anomaly.observed, unit)}{fail}, {ago} ago {amount(before, unit)}"
+
+
 def subject(anomaly: Anomaly) -> str:
     """What is measured, and where if it is not the whole group; the value follows."""
-    where = place(anomaly)
     if is_lines(anomaly):
         return lines(anomaly)
+    where = place(anomaly) + operation(anomaly)
     if what(anomaly) == "error ratio":
         return where
     if anomaly.signal is Signal.TRAFFIC and what(anomaly) == "rate":
@@ -111,7 +126,7 @@ def subject(anomaly: Anomaly) -> str:
     if what(anomaly) == "value" and anomaly.metric == anomaly.group:
         return where  # a file of one column: its name has been said
     phrase = PHRASES.get(what(anomaly), f"{plain(what(anomaly), NAME)} of {{metric}}")
-    return f"{where}{phrase.format(metric=plain(anomaly.metric, NAME))} is "
+    return f"{where}{phrase.format(metric=plain(spoken(anomaly.metric), NAME))} is "
 
 
 def place(anomaly: Anomaly) -> str:

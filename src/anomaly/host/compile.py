@@ -14,6 +14,7 @@ import cramjam
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from anomaly.config.load import load_specs
 from anomaly.config.settings import Settings, SourceSettings
@@ -22,6 +23,8 @@ from anomaly.decode.csv import points_of_csv
 from anomaly.decode.identity import Identity
 from anomaly.decode.prometheus_messages import TimeSeries, WriteRequest
 from anomaly.decode.records import Records
+from anomaly.decode.spans_traces import of_wire
+from anomaly.decode.stage import Decode
 from anomaly.engine import Engine
 from anomaly.host.blocks import BlockReader
 
@@ -38,7 +41,9 @@ def compile_kernels() -> float:
     """Compile, or load from the cache, everything that a worker or a replay calls; the seconds it took."""
     began = time.perf_counter()
     sent = list(requests())
+    traced = [spans(second) for second in range(2)]
     work = (
+        ("otlp_spans_proto", traced),
         ("otlp_proto", sent[:TWO]), ("otlp_proto", sent[TWO:]), ("prometheus_json", [PROMETHEUS.encode()] * 2),
         ("telegraf_json", [TELEGRAF.encode()] * 2), ("prometheus_remote_write", [remote_write()] * 2),
         ("otlp_logs_proto", [log_lines(second) for second in (0, 60)]), ("text_logs", [b"2026-01-01 00:00:00 INFO up 1"]),
@@ -48,8 +53,18 @@ def compile_kernels() -> float:
         for i, (encoding, values) in enumerate(work):  # each from a topic of its own: what has been read there is not taken
             for records in wrapped(f"{encoding}-{i}", values):
                 engine.process(SourceSettings(topic=records.source, encoding=encoding), records)
+    join_elsewhere(traced)
     read_a_table()
     return time.perf_counter() - began
+
+
+def join_elsewhere(values: Sequence[bytes]) -> None:
+    """Spans that are passed on, and joined where they arrive."""
+    here, there = Decode(Settings(), 1), Decode(Settings(), 1, encodings={"spans": of_wire()})
+    here.passed = []
+    here.blocks(SourceSettings(topic="t", encoding="otlp_spans_proto"), Records.of(values, "t"))
+    records = [value for passed in here.passed for _, value in passed.records(1)]
+    there.blocks(SourceSettings(topic="s", encoding="spans"), Records.of(records, "s"))
 
 
 def as_sent(topic: str, values: Sequence[bytes]) -> Iterator[Records]:
@@ -87,6 +102,18 @@ def read_a_table() -> None:
         path = Path(folder) / "table.csv"
         path.write_text(CSV)
         points_of_csv(path, Catalog(Identity(Settings().identity)))
+
+
+def spans(second: int) -> bytes:
+    """A service calls another one."""
+    request, now = ExportTraceServiceRequest(), (BEGIN + second) * 10**9
+    for kind, service in ((2, b"b"), (3, b"a")):
+        resource = request.resource_spans.add()
+        resource.resource.attributes.add(key="service.name").value.string_value = service.decode()
+        span = resource.scope_spans.add().spans.add(trace_id=bytes([second + 1] * 16), span_id=service * 8, name="call")
+        span.parent_span_id, span.kind = b"a" * 8 if service == b"b" else b"", kind
+        span.start_time_unix_nano, span.end_time_unix_nano = now, now + 10**8
+    return request.SerializeToString()
 
 
 def requests() -> Iterator[bytes]:

@@ -19,7 +19,6 @@ from anomaly.config.mistake import ConfigError, Mistake
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import OtlpReceiver, Settings
 from anomaly.correlate.correlator import Memory
-from anomaly.decode.stage import PAST_LIMIT
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.alert import Alert, What
 from anomaly.dispatch.delivery import Delivery
@@ -75,6 +74,7 @@ class Rest(Struct, frozen=True, array_like=True):
     memory: Memory
     firing: list[Alert]
     budgets: bytes = b""
+    commands: bytes = b""
 
 
 class Together:
@@ -83,6 +83,7 @@ class Together:
 
     def __init__(self, engine: Engine) -> None:
         self.detector, self.correlator, self.budgets = engine.detector(0), engine.correlator(0), engine.budgets(0)
+        self.commands = engine.commands(0)
         self.firing: dict[str, Alert] = {}
 
     def take(self, judged: Judged) -> None:
@@ -105,7 +106,8 @@ class Together:
         """The detector's rows; incidents are few."""
         snapshot = self.detector.gather(generation)
         firing = list(self.firing.values())
-        return snapshot._replace(rest=_to_rest(Rest(snapshot.rest, self.correlator.memory(), firing, self.budgets.dump())))
+        rest = Rest(snapshot.rest, self.correlator.memory(), firing, self.budgets.dump(), self.commands.dump())
+        return snapshot._replace(rest=_to_rest(rest))
 
     def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
         """The detector's rows."""
@@ -117,6 +119,7 @@ class Together:
         self.detector.settle(read.detector)
         self.correlator.remember(read.memory)
         self.budgets.load(read.budgets)
+        self.commands.load(read.commands)
         self.firing = {alert.dedup_key: alert for alert in read.firing}
 
 
@@ -184,7 +187,7 @@ async def receive(running: InProcess, settings: Settings, health: Health) -> Non
     """Take what senders bring, for ever; those under way are answered before it ends."""
     listen = (settings.otlp or OtlpReceiver()).listen
     try:
-        receiver, port = await serve(running, listen, settings.limits.record_bytes)
+        receiver, port = await serve(running, listen, settings.limits.record_bytes, running)
     except OSError as error:
         said = f"cannot listen on {listen}: {error.strerror}; name another address, or port 0"
         raise ConfigError([Mistake("", "otlp.listen", said)]) from error
@@ -251,7 +254,7 @@ class Reporting:
     def _totals(self) -> None:
         """What the stages count themselves: told as differences, or as it stands."""
         detector = self.engine.detector(0)
-        self.health.outcomes(since(self._outcomes, detector.counts + Counter({PAST_LIMIT: self.engine.overflow})))
+        self.health.outcomes(since(self._outcomes, detector.counts + self.engine.counts))
         for reason, n in since(self._suppressed, self.engine.dispatcher.suppressed).items():
             self.health.suppressed(reason, n)
         self.health.series(detector.series, detector.warm_share)

@@ -16,7 +16,8 @@ from anomaly.decode.encodings import ENCODINGS
 
 STDIN, PACKED = "-", ".gz"
 BY_SUFFIX = {".csv": "csv", ".json": "otlp_json", ".jsonl": "otlp_json", ".ndjson": "otlp_json", ".lp": "influx"}
-WHOLE = frozenset({"otlp_proto", "prometheus_remote_write"})  # a record of these may hold any byte, so no line ends it
+# A record of these may hold any byte, so no line ends it.
+WHOLE = frozenset({"jaeger_proto", "otlp_proto", "otlp_spans_proto", "prometheus_remote_write"})
 LINES, BYTES = 1024, 4 << 20  # of a batch of lines
 
 

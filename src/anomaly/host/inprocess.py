@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from anomaly.command.command import Command
 from anomaly.config.settings import SourceSettings
 from anomaly.correlate.incident import Incident
 from anomaly.decode.block import Block
@@ -87,6 +88,15 @@ class InProcess:
         await self._queue.put(request)
         return await request.answer
 
+    async def command(self, command: Command) -> None:
+        """Follow a command, between two blocks."""
+        changed = await asyncio.get_running_loop().run_in_executor(self._thread, self.engine.command, command)
+        await self._tell(Judged(OTLP, 0, [], [], [], changed, {}))
+
+    def commands(self) -> list[Command]:
+        """Those that are known."""
+        return self.engine.commands(0).all()
+
     async def run(self) -> None:
         """Judge for ever. An error of the engine ends it, and whoever waits is told."""
         next_one: Request | None = None
@@ -108,16 +118,20 @@ class InProcess:
         first = self._offset
         try:
             judged = await asyncio.get_running_loop().run_in_executor(self._thread, self._walk, requests)
-            self.watch(judged)
-            for _, alert in judged.changed:
-                if alert:
-                    await self.deliver(alert)
+            await self._tell(judged)
         except Exception as error:
             for request in requests:
                 if not request.answer.done():
                     request.answer.set_exception(error)
             raise
         answer(requests, first, judged.dead)
+
+    async def _tell(self, judged: Judged) -> None:
+        """Whoever watches, and those who are to be alerted."""
+        self.watch(judged)
+        for _, alert in judged.changed:
+            if alert:
+                await self.deliver(alert)
 
     def _walk(self, requests: list[Request]) -> Judged:
         source = requests[0].source

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Driver, KafkaSettings, Keyed, Settings
+from anomaly.decode.spans_traces import TRACES
 from anomaly.dispatch.delivery import Delivery
 from anomaly.engine import Engine
 from anomaly.host import connect, memory, topics
@@ -31,6 +32,8 @@ from anomaly.host.outputs import Outputs
 from anomaly.host.source import Source, Stage
 from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
 from anomaly.host.stages_alerts import CorrelateStage, DeliverStage
+from anomaly.host.stages_commands import CommandStage
+from anomaly.host.stages_spans import JoinStage, SpansStage
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import MissingTopics, Names
 from anomaly.host.watchdog import LEAVING, Reader, Stalled, Watched, alarm, answers, leave_within
@@ -114,7 +117,10 @@ class Worker:
 
     async def _prepare(self) -> dict[str, int]:
         """Brokers and topics, waited for as long as it takes; partition counts of our topics."""
-        found = await connect.patiently(lambda: topics.prepare(self.kafka, self.names), "starting", self.health.brokers)
+        traces = any(source.encoding in TRACES and source.keyed is None for source in self.settings.sources)
+        found = await connect.patiently(
+            lambda: topics.prepare(self.kafka, self.names, traces), "starting", self.health.brokers
+        )
         if "decode" in self.names_of_stages:
             wanted = [source.topic for source in self.settings.sources]
             await connect.patiently(lambda: topics.await_sources(self.kafka, wanted), "starting", self.health.brokers)
@@ -126,11 +132,15 @@ class Worker:
     def _stages(self, wiring: Wiring, delivery: Delivery) -> list[Stage]:
         """Sources keyed by group are judged where they are decoded."""
         fused = [source for source in self.settings.sources if source.keyed is Keyed.GROUP]
-        split = [source for source in self.settings.sources if source not in fused]
+        traces = [source for source in self.settings.sources if source not in fused and source.encoding in TRACES]
+        split = [source for source in self.settings.sources if source not in fused and source not in traces]
         made: dict[str, list[Stage]] = {
-            "decode": [s for s in (DecodeStage(wiring, split), FusedStage(wiring, fused)) if s.topics],
+            "decode": [
+                *[s for s in (DecodeStage(wiring, split), FusedStage(wiring, fused)) if s.topics],
+                *([SpansStage(wiring, traces), JoinStage(wiring, traces)] if traces else []),
+            ],
             "detect": [DetectStage(wiring)],
-            "correlate": [CorrelateStage(wiring)],
+            "correlate": [CommandStage(wiring), CorrelateStage(wiring)],
             "deliver": [DeliverStage(wiring, delivery, self._group("delivery"))],
         }
         return [stage for name in STAGES if name in self.names_of_stages for stage in made[name]]

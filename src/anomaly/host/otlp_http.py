@@ -1,6 +1,5 @@
-"""OTLP over HTTP: metrics by POST /v1/metrics and logs by /v1/logs, in protobuf or JSON, plain or gzip.
-
-It answers in the encoding of the request.
+"""OTLP over HTTP: metrics by POST /v1/metrics, spans by /v1/traces, logs by /v1/logs, in protobuf or JSON, plain or gzip,
+answered in the encoding of the request.
 
 What a sender may conclude from the answer follows the OTLP specification 1.x, "OTLP/HTTP response": 200 is final, with a
 partial success where points were set aside; 400, 413 and 415 say that another try is useless; 503 with Retry-After says
@@ -9,29 +8,42 @@ when to come again. The answer is given after the points were judged, not before
 
 import zlib
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from aiohttp import web
+from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from anomaly.decode.records import DeadLetter
+from anomaly.host import commands_http
 
-PATH, LOGS_PATH = "/v1/metrics", "/v1/logs"
+PATH = "/v1/metrics"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-ENCODINGS = {
-    (PATH, PROTOBUF): "otlp_proto", (PATH, JSON): "otlp_json",
-    (LOGS_PATH, PROTOBUF): "otlp_logs_proto", (LOGS_PATH, JSON): "otlp_logs_json",
-}  # fmt: skip
-# What answers, and its field that counts what was set aside, on the wire and in JSON.
-ANSWERS = {
-    PATH: (ExportMetricsServiceResponse, "rejected_data_points", "rejectedDataPoints"),
-    LOGS_PATH: (ExportLogsServiceResponse, "rejected_log_records", "rejectedLogRecords"),
-}
 GZIP = 31  # zlib's window bits for a gzip header and trailer
 RETRY_AFTER = 1  # seconds; the queue holds less work than that
 CODES = {400: 3, 413: 3, 415: 3, 503: 14}  # google.rpc.Code: INVALID_ARGUMENT, UNAVAILABLE
+
+
+class Signal(NamedTuple):
+    """What is posted to a path: the encodings of its bodies, the answer, and what that calls the things set aside."""
+
+    encodings: dict[str, str]
+    response: type[Any]
+    rejected: str
+
+
+SIGNALS = {
+    PATH: Signal({PROTOBUF: "otlp_proto", JSON: "otlp_json"}, ExportMetricsServiceResponse, "rejectedDataPoints"),
+    "/v1/traces": Signal(
+        {PROTOBUF: "otlp_spans_proto", JSON: "otlp_spans_json"}, ExportTraceServiceResponse, "rejectedSpans"
+    ),
+    "/v1/logs": Signal(
+        {PROTOBUF: "otlp_logs_proto", JSON: "otlp_logs_json"}, ExportLogsServiceResponse, "rejectedLogRecords"
+    ),
+}
 
 
 class Full(Exception):
@@ -45,11 +57,11 @@ class Inbox(Protocol):
         """Raises Full if there is no room now."""
 
 
-def receiver(inbox: Inbox, limit: int) -> web.Application:
-    """The application; a body may have `limit` bytes, packed and unpacked."""
+def receiver(inbox: Inbox, limit: int, commanded: commands_http.Commanded | None = None) -> web.Application:
+    """The application; a body may have `limit` bytes, packed and unpacked. Commands go to `commanded`."""
 
-    async def take(request: web.Request) -> web.Response:
-        encoding = ENCODINGS.get((request.path, request.content_type))
+    async def export(request: web.Request) -> web.Response:
+        encoding = SIGNALS[request.path].encodings.get(request.content_type)
         if encoding is None:
             return refusal(request, 415, f"send {PROTOBUF} or {JSON}, not {request.content_type}")
         try:
@@ -67,14 +79,20 @@ def receiver(inbox: Inbox, limit: int) -> web.Application:
         return accepted(request, dead)
 
     application = web.Application(client_max_size=limit)
-    for path in ANSWERS:
-        application.router.add_post(path, take)
+    for path in SIGNALS:
+        application.router.add_post(path, export)
+    if commanded is not None:
+        commands_http.add_to(application, commanded)
     return application
 
 
-async def serve(inbox: Inbox, listen: str, limit: int) -> tuple[web.AppRunner, int]:
+async def serve(
+    inbox: Inbox, listen: str, limit: int, commanded: commands_http.Commanded | None = None
+) -> tuple[web.AppRunner, int]:
     """Start the receiver on `host:port`; the port is the one it got where 0 was asked for. `cleanup()` stops it."""
-    runner = web.AppRunner(receiver(inbox, limit), access_log=None, auto_decompress=False)  # unpacking is ours: bounded
+    runner = web.AppRunner(
+        receiver(inbox, limit, commanded), access_log=None, auto_decompress=False
+    )  # unpacking is ours: bounded
     await runner.setup()
     host, _, port = listen.rpartition(":")
     await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
@@ -108,18 +126,15 @@ def unpacked(body: bytes, coding: str, limit: int) -> bytes:
 
 
 def accepted(request: web.Request, dead: Iterable[DeadLetter]) -> web.Response:
-    """200, with how many points were set aside and why."""
-    make, counted, in_json = ANSWERS[request.path]
-    letters = list(dead)
-    rejected, message = sum(d.points for d in letters), ", ".join(f"{d.reason}: {d.points}" for d in letters)
+    """200, with how many points or spans were set aside and why."""
+    signal, letters = SIGNALS[request.path], list(dead)
+    rejected = str(sum(letter.points for letter in letters))
+    message = ", ".join(f"{letter.reason}: {letter.points}" for letter in letters)
+    said = {"partialSuccess": {signal.rejected: rejected, "errorMessage": message}} if letters else {}
     if request.content_type == JSON:
-        partial = {"partialSuccess": {in_json: str(rejected), "errorMessage": message}}
-        return web.Response(body=orjson.dumps(partial if letters else {}), content_type=JSON)
-    response: Any = make()
-    if letters:
-        setattr(response.partial_success, counted, rejected)
-        response.partial_success.error_message = message
-    return web.Response(body=response.SerializeToString(), content_type=PROTOBUF)
+        return web.Response(body=orjson.dumps(said), content_type=JSON)
+    body = ParseDict(said, signal.response()).SerializeToString()
+    return web.Response(body=body, content_type=PROTOBUF)
 
 
 def refusal(request: web.Request, status: int, message: str) -> web.Response:

@@ -66,6 +66,10 @@ class Topics:
             finally:
                 runner.run(found.aclose())  # type: ignore[attr-defined]
 
+    def records(self) -> AsyncIterator[Fetched]:
+        """The same as they are, for whoever reads them otherwise."""
+        return self._read()
+
     async def _read(self) -> AsyncIterator[Fetched]:
         blocks.install()
         options = {

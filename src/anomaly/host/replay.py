@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from anomaly.command.command import Command
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings
 from anomaly.decode.records import BadRecord
@@ -54,6 +55,7 @@ class Output:
     report: str | None = None
     labels: str | None = None
     save_state: str | None = None
+    commands: Sequence[Command] = ()
 
 
 def replay(past: Past, config: Config, output: Output, against: Config | None = None) -> int:
@@ -63,9 +65,9 @@ def replay(past: Past, config: Config, output: Output, against: Config | None = 
         checked([output.labels] if output.labels else [])
         if output.save_state:
             check(config.settings, output.save_state)
-        engine = Engine(config.settings, config.specs, partitions(config.settings))
+        engine = commanded(Engine(config.settings, config.specs, partitions(config.settings)), output.commands)
         history = walk(past, engine)
-        other = walk(past, Engine(against.settings, against.specs)) if against else None
+        other = walk(past, commanded(Engine(against.settings, against.specs), output.commands)) if against else None
     except (NoData, BadRecord, Unsavable) as error:
         print(f"anomaly: {error}", file=sys.stderr)
         return NO_DATA if isinstance(error, NoData) else FAILED
@@ -76,7 +78,7 @@ def replay(past: Past, config: Config, output: Output, against: Config | None = 
     show = print_json if output.json else print_table
     show(history, told, other)
     if output.report:
-        draw(past, history, config, told)
+        draw(past, history, config, told, output.commands)
         Path(output.report).write_text(page(history, told), encoding="utf-8")
     if output.save_state:
         print(save(engine, output.save_state, past.same_inputs), file=sys.stderr)
@@ -101,6 +103,13 @@ def walk(past: Past, engine: Engine) -> History:
     return history
 
 
+def commanded(engine: Engine, commands: Sequence[Command]) -> Engine:
+    """The engine, told all commands before it begins: each is about a time of the data, and means the same then."""
+    for command in commands:
+        engine.command(command)
+    return engine
+
+
 def partitions(settings: Settings) -> int:
     """Of anomaly.points, where the state that was learned may be handed to a worker on Kafka."""
     return settings.kafka.topics.partitions if settings.kafka else 1
@@ -113,9 +122,10 @@ def judge(history: History | None, labels: str | None) -> None:
         history.verdicts = labelled.judge(known, history.files, cases, history.weeks, history.stretch)
 
 
-def draw(past: Past, history: History, config: Config, told: Difference | None) -> None:
+def draw(past: Past, history: History, config: Config, told: Difference | None, commands: Sequence[Command]) -> None:
     """Once more, to keep what those series did that the report shows: now it is known which."""
     tracks, engine = Tracks(wanted(history, told)), Engine(config.settings, config.specs, partitions(config.settings))
+    commanded(engine, commands)
     for partition in range(engine.partitions):
         tracks.follow(engine.detector(partition))
     walk(past, engine)

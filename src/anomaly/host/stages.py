@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from anomaly.config.settings import SourceSettings
 from anomaly.decode.block import Block
 from anomaly.decode.records import BadRecord
-from anomaly.decode.stage import PAST_LIMIT, Decode, Knows
+from anomaly.decode.stage import Decode, Knows
 from anomaly.detect.absence import CHECK
-from anomaly.host import wire_points
+from anomaly.host import stages_commands, wire_commands, wire_points
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.growth import Growth
 from anomaly.host.outputs import Message
@@ -41,7 +41,7 @@ class DecodeStage:
         self._told: dict[tuple[Place, int], int] = {}  # (source, points partition) -> how far it was told to be heard
         self._sending = Sending(self._send)
 
-    def state(self, place: Place) -> None:
+    def state(self, place: Place) -> Stateful | None:
         """None: what is known of series can be built anew."""
 
     async def restore(self, places: Sequence[Place]) -> None:
@@ -54,15 +54,20 @@ class DecodeStage:
 
     async def take(self, block: Fetched) -> int:
         """Decode a block; its points go to the partitions of their groups."""
-        before = self._decoder.overflow
-        found, dead = self._decoder.blocks(self.sources[block.source], block)
-        self.wiring.health.outcomes({PAST_LIMIT: self._decoder.overflow - before})
+        decoder = self.decoder(block.place)
+        before = decoder.counts
+        found, dead = decoder.blocks(self.sources[block.source], block)
+        self.wiring.health.outcomes(decoder.counted(before))
         if not all(bearable(points) for _, points in found):
-            self._decoder.withdraw(points for _, points in found)
+            decoder.withdraw(points for _, points in found)
             raise BadRecord("too_large", "a series or a histogram of it does not go into one record")
         await self.wiring.set_aside(dead)
         await self._sending.put(block, [(p, points) for p, points in found if self._says_something(p, points)])
         return sum(len(points.points) for _, points in found)
+
+    def decoder(self, place: Place) -> Decode:
+        """What decodes a partition: of the users' topics one decoder for all."""
+        return self._decoder
 
     def report(self) -> None:
         """Nothing but what each block said."""
@@ -110,8 +115,13 @@ class DetectStage:
         return self.wiring.engine.detector(place.partition)
 
     async def restore(self, places: Sequence[Place]) -> None:
-        """Without their checkpoints at least what was open is known."""
-        await self.telling.restore([Of(p.partition) for p in places if self.wiring.has(p)])
+        """Without their checkpoints at least what was open is known, and what people said."""
+        ours = [p for p in places if self.wiring.has(p)]
+        await self.telling.restore([Of(p.partition) for p in ours])
+        said = await stages_commands.known(self.wiring) if ours else []
+        for command in filter(stages_commands.is_about_learning, said):
+            for place in ours:
+                self.wiring.engine.detector(place.partition).command(command)
 
     def drop(self, place: Place) -> None:
         """Another worker's groups."""
@@ -123,8 +133,12 @@ class DetectStage:
         points, dead, events = 0, [], []
         self.telling.begin(Of(block.partition))
         for i in range(len(block)):
+            record = block.value(i)
             try:
-                received = wire_points.decode(block.value(i))
+                if command := wire_commands.command_in(record):
+                    self.wiring.engine.detector(block.partition).command(command)
+                    continue
+                received = wire_points.decode(record)
             except BadRecord as error:
                 dead.append(block.dead(i, error))
                 continue
@@ -192,7 +206,7 @@ class FusedStage:
         decoder, of = self._decoder(place), Of(block.partition, block.source)
         await self.growth.known()
         self.telling.begin(of)
-        before = decoder.overflow
+        before = decoder.counts
         found, dead = decoder.blocks(self.sources[block.source], block)
         points = found[0][1]
         groups = np.unique(decoder.catalog.group[decoder.catalog.rows_of(points.series.hash)])
@@ -202,7 +216,7 @@ class FusedStage:
         events = await self.growth.told_here(of, events, points.heard)
         if len(points.points):
             self.wiring.health.judged(int(points.points.time.max()))
-        self.wiring.health.outcomes({PAST_LIMIT: decoder.overflow - before})
+        self.wiring.health.outcomes(decoder.counted(before))
         await self.wiring.set_aside(dead)
         await self.telling.tell(of, events)
         return len(points.points)

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from anomaly.command.command import Copy
 from anomaly.correlate.correlator import Memory
 from anomaly.correlate.incident import Incident, State
 from anomaly.decode.records import BadRecord
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.dispatch.alert import Alert, What, cloudevent
 from anomaly.dispatch.delivery import Delivery
-from anomaly.host import compacted, connect
+from anomaly.host import compacted, connect, stages_commands
 from anomaly.host.blocks import Fetched, Place
 from anomaly.host.outputs import Message
 from anomaly.host.posting import Posting
@@ -47,12 +48,13 @@ class Remembered(Struct, frozen=True):
     kept: list[Kept]
     version: int = VERSION
     budgets: bytes = b""  # of a version of their own; a program from before them leaves them alone
+    commands: bytes = b""  # likewise
 
 
 _memory_to, _memory_from = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Remembered).decode
-_event = msgspec.json.Decoder(Anomaly | Tick)
+_event = msgspec.json.Decoder(Anomaly | Tick | Copy)
 _kept = msgspec.json.Decoder(Kept)
-_alert = msgspec.json.Decoder(Alert)
+_alert = alert_decoder = msgspec.json.Decoder(Alert)
 
 
 def remembered(data: bytes) -> Remembered:
@@ -83,22 +85,27 @@ class CorrelateStage:
     def _dump(self, partition: int) -> bytes:
         engine = self.wiring.engine
         memory, budgets = engine.correlator(partition).memory(), engine.budgets(partition).dump()
-        return _memory_to(Remembered(memory, list(self._kept.get(partition, {}).values()), budgets=budgets))
+        kept, commands = list(self._kept.get(partition, {}).values()), engine.commands(partition).dump()
+        return _memory_to(Remembered(memory, kept, budgets=budgets, commands=commands))
 
     def _load(self, partition: int, data: bytes) -> None:
         read = remembered(data)
         self.wiring.engine.budgets(partition).load(read.budgets)
+        self.wiring.engine.commands(partition).load(read.commands)
         self.wiring.engine.correlator(partition).remember(read.memory)
         self._kept[partition] = {kept.incident.dedup_key: kept for kept in read.kept}
 
     async def restore(self, places: Sequence[Place]) -> None:
-        """Incidents as they stood, with the alerts that were decided."""
+        """Incidents as they stood, with the alerts that were decided, and what people said."""
         ours = [p.partition for p in places if self.wiring.has(p)]
         held = await compacted.read(self.wiring.kafka, self.wiring.names.incidents, ours)
         for partition, by_key in held.items():
             kept = readable(by_key, _kept)
             self._kept[partition] = {k.incident.dedup_key: k for k in kept}
             self.wiring.engine.correlator(partition).restore([k.incident for k in kept])
+        for command in await stages_commands.known(self.wiring) if ours else ():
+            for partition in ours:
+                self.wiring.engine.commands(partition).take(command)
 
     def drop(self, place: Place) -> None:
         """Another worker's environments."""
@@ -107,7 +114,7 @@ class CorrelateStage:
 
     async def take(self, block: Fetched) -> int:
         """Correlate what a block says; returns the number of events."""
-        events, dead = list[Anomaly | Tick](), []
+        events, dead = list[Anomaly | Tick | Copy](), []
         for i in range(len(block)):
             try:
                 events.append(_event.decode(block.value(i)))
@@ -117,7 +124,7 @@ class CorrelateStage:
         for incident, alert in self.wiring.engine.correlate(block.partition, events):
             kept.append(self._kept_as(block.partition, incident, alert))
             alerts += [self._alert(block.partition, alert)] if alert else []
-        kept += self._old(block.partition, max((e.time for e in events), default=0))
+        kept += self._old(block.partition, max((e.time for e in events if not isinstance(e, Copy)), default=0))
         await self.wiring.set_aside(dead)
         # The alert goes first: a crash behind it repeats it, by the same id; one behind the incident would have lost it.
         await self._posting.put(alerts, kept)

@@ -36,16 +36,23 @@ class Names(NamedTuple):
     incidents: str
     dead: str
     open: str
+    commands: str
 
     @classmethod
     def of(cls, prefix: str) -> "Names":
         """`anomaly.points` and so on."""
-        return cls(*(f"{prefix}.{n}" for n in ("points", "anomalies", "alerts", "incidents", "dead", "state.open")))
+        own = ("points", "anomalies", "alerts", "incidents", "dead", "state.open", "commands")
+        return cls(*(f"{prefix}.{name}" for name in own))
 
     def state_of(self, topic: str) -> str:
         """The topic that keeps the state of the stage that reads a topic: anomaly.state.points of anomaly.points."""
         own = self.points.rpartition(".")[0]
         return f"{own}.state.{topic.removeprefix(own + '.')}"
+
+    @property
+    def spans(self) -> str:
+        """The topic of spans on their way to be joined, there only where traces are read."""
+        return f"{self.points.rpartition('.')[0]}.spans"
 
     def configs(self) -> dict[str, dict[str, str]]:
         """How each is kept. Points are read within seconds: a day is for the one who looks into an outage of ours."""
@@ -57,6 +64,7 @@ class Names(NamedTuple):
             self.incidents: COMPACTED,
             self.dead: large | {"retention.ms": str(7 * DAY)},
             self.open: COMPACTED,
+            self.commands: COMPACTED,
         }
 
     def alike(self) -> tuple[tuple[str, ...], ...]:
@@ -64,10 +72,10 @@ class Names(NamedTuple):
         return (self.points, self.open), (self.anomalies, self.alerts, self.incidents)
 
 
-async def prepare(kafka: KafkaSettings, names: Names) -> dict[str, int]:
+async def prepare(kafka: KafkaSettings, names: Names, traces: bool = False) -> dict[str, int]:
     """Partition counts of our topics, which are there and as they must be afterwards; else raises MissingTopics."""
     async with connect.admin(kafka) as client:
-        wanted = names.configs()
+        wanted = names.configs() | ({names.spans: names.configs()[names.points]} if traces else {})
         found = await _counts(client, list(wanted))
         missing = [t for t in wanted if t not in found]
         if missing and kafka.topics.create:
