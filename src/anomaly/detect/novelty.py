@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from anomaly.config.models import Direction, Signal
 from anomaly.decode.log_lines import LEVELS, METRIC
 from anomaly.detect.anomaly import Anomaly, Event
-from anomaly.detect.report import identity
+from anomaly.detect.identity import identity
 
 if TYPE_CHECKING:
     from anomaly.detect.logs import Group, Logs
