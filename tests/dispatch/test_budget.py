@@ -243,3 +243,22 @@ def test_what_the_next_budgets_would_have_paged_is_at_most_what_they_are_and_gro
     assert (lower.per_week, higher.per_week) == (3.0, 30.0)
     assert lower.paged <= higher.paged <= 30.0
     assert lower.threshold >= higher.threshold
+
+
+def test_in_a_fleet_that_is_known_a_value_needs_more_evidence_than_k_of_n_and_a_larger_budget_less():
+    """A score of 9.5 among the values of a fleet is nothing yet at ten a week, and a page at a hundred."""
+    pages = {}
+    for per_week in (10.0, 100.0):
+        scene = Scene(default=per_week)
+        scene.play(*noisy(28))
+        value, ratio = (opened(k, 28 * DAY, k, what, score=9.5) for k, what in (("v", LATENCY), ("r", ERRORS)))
+        pages[per_week] = triggers(scene.play(value)) + triggers(scene.play(ratio))
+    assert pages == {10.0: ["warning", "critical"], 100.0: ["critical", "critical"]}
+
+
+def test_faults_of_many_series_do_not_keep_the_next_ones_from_being_told():
+    """Twenty services that never did so fail within a week, a hundred a week being allowed: each is a page."""
+    scene = Scene(default=100.0)
+    scene.play(*noisy(28))
+    told = [triggers(scene.play(*episode(f"f{i}", 28 * DAY + i * 20_000, LATENCY, score=11.0))) for i in range(20)]
+    assert told == [["critical"]] * 20

@@ -57,7 +57,8 @@ def test_a_rate_that_is_known_is_undercut_as_often_as_it_says():
             held.meet(closed(a, 10))
         held.fade(168)
     for per_week in (3.0, 30.0):
-        came = sum(week >= 10 and s >= held.by_chance(per_week) for week, s in reached) / 30
+        undercut = math.log10(len(held) / per_week)  # n series reach a surprise s n 10^-s times a week
+        came = sum(week >= 10 and s >= undercut for week, s in reached) / 30
         assert 0.3 * per_week <= came <= 1.7 * per_week
 
 

@@ -57,7 +57,7 @@ async def test_what_hosts_report_is_what_prometheus_reads():
     health.suppressed("below_threshold", 3)
     health.delivery("oncall", "sent")
     health.lag("otlp_metrics", 3, 12)
-    health.budgets([Reading("prod", "default", 10.0, 4.5, 3, 2, 7, 1.25, 0.5, 9.0, 40, ())])
+    health.budgets([Reading("prod", "default", 10.0, 4.5, 3, 2, 7, 1.25, 10.0, 0.5, 9.0, 40, ())])
     health.compile_seconds(1.5)
 
     seen = await scraped(health)

@@ -30,7 +30,9 @@ class Told(Struct, kw_only=True):
     budget: str = ""  # what the incident is to the alert budget (see dispatch.budget)
     silenced: str = ""  # the silence for which nobody was told of its last change
     would: str = ""  # the severity but for the shadow that the team is in
-    surprise: float = 0.0  # the greatest so far, in decades of a rate per week; counts from `reached` 1 on
+    peak: float = 0.0  # the greatest score so far of what statistics speak for
+    evident: bool = False  # whether that is evidence enough for the alert budget
+    surprise: float = 0.0  # the greatest so far, in decades of a rate per week; counts once there is a peak
     reached: int = 0  # levels of the fleet's tail that it was counted at
 
 

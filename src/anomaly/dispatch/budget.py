@@ -1,13 +1,15 @@
 """The alert budget: at most so many new pages a week that rest on statistics alone. A ceiling, not a quota.
 
-It is asked of a service-level anomaly that has the evidence of `threshold.alert`: does it surprise enough (`offenders`),
-measured by what this fleet does (`tail`) and by what has been happening of late (the feedback), and is a page left
-(`bucket`)? Whatever needs no statistics (a `bad` level, a silence) is not asked about, and is taken back where it had been
-counted: confirmed faults must not raise the threshold.
+It is asked of a service-level anomaly that has the evidence of `threshold.alert`: has it the evidence that a page needs
+under this budget, does it surprise enough (`offenders`), measured by what this fleet does (`tail`) and by what has been
+happening of late (the feedback), and is a page left (`bucket`)? Whatever needs no statistics (a `bad` level, a silence) is
+not asked about, and is taken back where it had been counted: confirmed faults must not raise the threshold.
 
-The threshold is the greater of two. The floor: what chance alone brings to the whole fleet, at a twentieth of the budget,
-so that a healthy week has no pages. The ceiling: what comes B times a week, whatever it is. Before a fleet has had some
-incidents there is neither, and the evidence and the bucket decide.
+The evidence keeps usual weeks without pages: of values against a band a whole fleet reaches a score of 6 many times a week
+in which nothing is wrong; a larger budget asks for less. It is a number, not learned from the fleet: tails of the surprise
+and of the peaks took a fleet's faults for what is usual there, and paged for none. Of k of n scores mean what they say.
+The threshold is the greater of what comes B times a week, whatever it is, and of a rate per series at which nobody wants to
+be woken. Before a fleet has had some incidents there is neither, and `threshold.alert` and the bucket decide.
 
 The feedback: each incident that came above the threshold, paged or held, raises it by STEP / B decades, and a week
 lowers it by STEP, between 0 and MOST. At B a week the two are equal.
@@ -22,12 +24,14 @@ from msgspec import Struct, field
 from anomaly.correlate.incident import Incident
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.bucket import WEEK_MS, Bucket
-from anomaly.dispatch.forget import HOUR_MS
+from anomaly.dispatch.forget import HOUR_MS, kept_after, log10
 from anomaly.dispatch.offenders import Offenders
-from anomaly.dispatch.tail import Tail
+from anomaly.dispatch.tail import ENOUGH, Tail
 
 STEP, MOST = 0.5, 1.0  # decades
-BY_CHANCE = 0.05  # of the budget
+LEAST = 0.75  # decades: what a series does more often than every six weeks is no page
+EVIDENT, EASED = 11.5, 1.5  # score that a page needs at one a week, and how much less for ten times as many
+COUNTED = 6.0  # of k of n
 DAY_MS, DAYS = 86_400_000, 7
 SCALE = tuple(n * 10.0**k for k in range(-1, 5) for n in (1.0, 3.0))  # budgets that are compared with
 
@@ -64,6 +68,7 @@ class Ledger(Struct):
     hour: int = 0  # the last hour that was faded in
     days: list[Day] = field(default_factory=list)
     threshold: float = -float("inf")
+    met: float = 0.0  # incidents, faded
 
 
 class Other(NamedTuple):
@@ -85,6 +90,7 @@ class Reading(NamedTuple):
     held: int
     under: int
     threshold: float
+    evidence: float
     raised: float
     rate: float
     series: int
@@ -108,14 +114,19 @@ class Budget:
             self.offenders.withdraw(anomaly)
             return
         surprise = self.offenders.meet(anomaly)
-        told.surprise = max(surprise, told.surprise) if told.reached else surprise
-        told.reached = self.ledger.tail.reach(surprise, told.reached)
+        told.surprise = max(surprise, told.surprise) if told.peak else surprise
+        self.ledger.met += told.peak == 0.0
+        told.peak = max(anomaly.score, told.peak)
+        told.evident |= anomaly.score >= self._evidence(anomaly)
+        if told.evident:
+            told.reached = self.ledger.tail.reach(told.surprise, told.reached)
 
     def standing(self, incident: Incident) -> Standing:
         """Whether the incident surprises enough for a page, and whether one is left. One that has paged needs no other."""
         if incident.told.budget in (PAGED, FAULT):
             return UNLIMITED
-        above = incident.told.surprise >= self.ledger.threshold + self.ledger.raised
+        told, threshold = incident.told, self.ledger.threshold + self.ledger.raised
+        above = told.evident and told.surprise >= threshold
         return Standing(above, above and self.ledger.bucket.has_one)
 
     def settle(self, incident: Incident, outcome: str) -> None:
@@ -157,6 +168,7 @@ class Budget:
             gone = hour - ledger.hour if ledger.hour else 0
             ledger.hour = hour
             ledger.tail.fade(gone)
+            ledger.met *= kept_after(gone)
             self.offenders.fade(gone)
             ledger.threshold = self._threshold(self.per_week)
 
@@ -166,8 +178,8 @@ class Budget:
         threshold = ledger.threshold + ledger.raised
         paged, held, under = (sum(getattr(day, what) for day in ledger.days) for what in (PAGED, HELD, UNDER))
         return Reading(
-            environment, name, self.per_week, ledger.bucket.left, paged, held, under, threshold, ledger.raised,
-            ledger.tail.rate(threshold), len(self.offenders), self._others(),
+            environment, name, self.per_week, ledger.bucket.left, paged, held, under, threshold,
+            evidence(self.per_week), ledger.raised, ledger.tail.rate(threshold), len(self.offenders), self._others(),
         )  # fmt: skip
 
     def _others(self) -> tuple[Other, ...]:
@@ -183,9 +195,12 @@ class Budget:
     def _threshold(self, per_week: float) -> float:
         """The surprise that a page needs, without the feedback."""
         tail = self.ledger.tail
-        if not tail.is_known:
-            return -float("inf")
-        return max(self.offenders.by_chance(BY_CHANCE * per_week), tail.ceiling(per_week))
+        return max(tail.ceiling(per_week), LEAST) if self.ledger.met >= ENOUGH else -float("inf")
+
+    def _evidence(self, anomaly: Anomaly) -> float:
+        """The score that a page about the anomaly needs."""
+        calibrated = anomaly.events is not None or self.ledger.met < ENOUGH
+        return COUNTED if calibrated else evidence(self.per_week)
 
     def _raise(self, by: float) -> None:
         self.ledger.raised = min(max(self.ledger.raised + by, 0.0), MOST)
@@ -197,3 +212,8 @@ class Budget:
             days.append(Day(day))
             self.ledger.days = [d for d in days if d.day > day - DAYS]
         return self.ledger.days[-1]
+
+
+def evidence(per_week: float) -> float:
+    """The score that a page about a value needs under a budget."""
+    return EVIDENT - EASED * log10(max(per_week, 1.0))

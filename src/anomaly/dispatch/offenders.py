@@ -23,7 +23,6 @@ LOGS = tuple(log10(level) for level in LEVELS)
 A = 0.5  # episodes that the prior is worth
 PRIOR_WEEKS = 1.0  # of one series, that the fleet's own rate starts with
 TIE, HIGHEST = 0.01, 50.0  # decades a unit of the peak; the peak from which on nothing is added
-ROOM = 0.3  # decades below what is the most that can be: once is not never
 MOST = 100_000  # series; past it a quarter is forgotten, those that had no episode for longest
 WEEK_S = 604_800.0
 
@@ -94,15 +93,6 @@ class Offenders:
         at = self._place.get(who(anomaly))
         if at is not None and self._rows[at]["pending"] == number(anomaly.id):
             self._rows[at]["pending"] = 0
-
-    def by_chance(self, per_week: float) -> float:
-        """The surprise that chance brings so often a week in all.
-
-        A rate that is estimated well is undercut as often as it says, so n series reach a surprise s n 10^-s times a week.
-        A fleet that is young, or a very small budget, is asked for what was never seen, or once: no more can be had.
-        """
-        most = log10((max(self._weeks, 0.0) + PRIOR_WEEKS) / A) - ROOM
-        return min(log10(max(self._used, 1) / per_week), most)
 
     def fade(self, hours: int) -> None:
         """So many hours have gone by."""

@@ -16,11 +16,11 @@ from anomaly.host.statelog import unpack
 from anomaly.host.topics import Names
 
 NOTHING = 3
-ROW = "{:24} {:16} {:>9} {:>6} {:>6} {:>6} {:>6} {:>10} {:>10}"
+ROW = "{:24} {:16} {:>9} {:>6} {:>6} {:>6} {:>6} {:>8} {:>10} {:>10}"
 MEANING = """\
-paged, held (the budget was spent) and under (below the threshold) are incidents of the last 7 days. The threshold is how
-rare a thing must be on its series; "reach it" are incidents a week that do."""
-HEAD = ("environment", "budget", "a week", "left", "paged", "held", "under", "threshold", "reach it")
+paged, held (the budget was spent) and under (below evidence or threshold) are incidents of the last 7 days. A page needs the
+evidence, and a thing as rare on its series as the threshold; "reach it" are incidents a week that do."""
+HEAD = ("environment", "budget", "a week", "left", "paged", "held", "under", "evidence", "threshold", "reach it")
 
 
 def command(settings: Settings, specs: Sequence[ModelSpec], json: bool) -> int:
@@ -47,7 +47,7 @@ def lines(reading: Reading) -> list[str]:
     r = reading
     head = ROW.format(
         r.environment[:24], r.name[:16], f"{r.per_week:g}", f"{max(r.left, 0.0):.1f}", r.paged, r.held, r.under,
-        once(r.threshold), f"{r.rate:.1f}",
+        f"{r.evidence:.1f}", once(r.threshold), f"{r.rate:.1f}",
     )  # fmt: skip
     other = "  at {:g} per week: {:.1f} pages a week, of what is {} or rarer"
     return [head, *(other.format(o.per_week, o.paged, once(o.threshold)) for o in r.others)]

@@ -30,6 +30,7 @@ BUDGET = {  # what is shown of an alert budget, by the names of its reading
     "paged": "Pages on statistics in the last seven days.",
     "held": "Incidents above the threshold in the last seven days that found the budget spent.",
     "under": "Incidents with evidence in the last seven days that the threshold kept from paging.",
+    "evidence": "Score that a page needs.",
     "threshold": "Surprise that a page needs: minus the decimal logarithm of how often a week the series does such a thing.",
     "rate": "Incidents a week that reach the threshold, as counted.",
 }

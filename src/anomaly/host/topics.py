@@ -104,7 +104,7 @@ async def prepare_state(kafka: KafkaSettings, topic: str, of: str, grows: bool =
     }
     wanted = {topic: kept | {"max.message.bytes": str(LARGEST_MESSAGE)}}
     async with connect.admin(kafka) as client:
-        partitions = (await _counts(client, [of]))[of]
+        partitions = (await _until_there(client, [of]))[of]
         plan = structs.replace(kafka, topics=structs.replace(kafka.topics, partitions=partitions))
         found = await _counts(client, [topic])
         if topic not in found and kafka.topics.create:
