@@ -119,9 +119,9 @@ BERLIN, TOKYO = series(service="berlin"), series(service="tokyo")
 ZONES = {"default": "UTC", "*/berlin": "Europe/Berlin", "*/tok?o": "Asia/Tokyo"}
 
 
-def detector(zones: Mapping[str, str], calendars: Sequence[CalendarSettings] = ()) -> Detector:
+def detector(zones: Mapping[str, str], calendars: Sequence[CalendarSettings] = (), spec: ModelSpec = DEFAULT) -> Detector:
     """One that knows nothing yet."""
-    return Detector(0, (DEFAULT,), Settings(time_zone=dict(zones), calendars=list(calendars)))
+    return Detector(0, (spec,), Settings(time_zone=dict(zones), calendars=list(calendars)))
 
 
 def fed(one: Detector, begin: int, days: int, known: Sequence[Series] = (BERLIN, TOKYO)) -> Detector:
@@ -177,6 +177,17 @@ def test_another_zone_restarts_the_season_of_those_rows_alone_and_says_so():
     before = moved.judge.bank.state["n"][rows["berlin"]]
     fed(moved, 4, 1)
     assert moved.judge.bank.state["n"][rows["berlin"]] == before + 48  # none of them was taken for an old one
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_a_row_without_a_season_goes_on_learning_in_another_zone(zone: str):
+    """As one whose zone is the same: it knows no time of day."""
+    spec = msgspec.structs.replace(DEFAULT, season=False)
+    begun = fed(detector({"default": "UTC"}, spec=spec), 0, 2)
+    moved = fed(restored(begun, detector({"default": zone}, spec=spec)), 2, 1)
+    same = fed(begun, 2, 1)
+    for what in ("n", "learned", "mean", "spread"):
+        np.testing.assert_array_equal(moved.judge.bank.state[what], same.judge.bank.state[what])
 
 
 def test_a_state_from_before_there_were_zones_is_one_of_utc():

@@ -1,9 +1,10 @@
 """Slow changes against weeks ago: series of ten weeks, each day known beforehand."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tests.detect.feed import P, columns, series
 from tests.detect.test_clock import DAY, restored
 
+from anomaly.command.command import Plan
 from anomaly.config.models import Direction, Match, ModelSpec, Signal, Sum
 from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
@@ -156,3 +158,24 @@ def test_a_regression_whose_state_was_lost_is_let_go():
     anew.restore([said])
     (over,) = slow(anew.detect(block(value[80 * 48 : 81 * 48], 80 * 48)))
     assert (over.id, over.event, over.reason) == (said.id, Event.CLOSE, "new normal")
+
+
+def test_a_regression_of_a_spec_that_has_no_frozen_baseline_any_more_ends():
+    level = 300.0 * np.concatenate([np.ones(42), np.linspace(1.0, 1.5, 35)])
+    begun = Detector(0, (SPEC,), Settings())
+    (opened,) = slow(begun.detect(block(values(level), 0)))
+    after = restored(begun, Detector(0, (msgspec.structs.replace(SPEC, frozen=False),), Settings()))
+    (ended,) = slow(after.detect(block(values(level[-1:]), level.size * 48)))
+    assert (ended.id, ended.event, ended.reason) == (opened.id, Event.CLOSE, "series ended")
+
+
+def test_a_day_of_a_planned_event_is_no_day_to_compare_with():
+    """Three times as much for a day, as planned: neither that day nor a week after it is something told."""
+    level = np.full(60, 300.0)
+    level[45] *= 3.0
+    began, day = datetime.fromtimestamp(BEGIN + 45 * DAY, UTC), timedelta(days=1)
+    plan = Plan(id="sale", time=began, matchers=("signal=latency",), starts_at=began, ends_at=began + day, factor=4.0)
+    detector = Detector(0, (SPEC,), Settings())
+    found = slow(detector.detect(block(values(level)[: 44 * 48], 0)))
+    detector.command(plan)
+    assert found + slow(detector.detect(block(values(level)[44 * 48 :], 44 * 48))) == []

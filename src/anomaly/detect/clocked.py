@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detect.clock import SEASONLESS, UTC_ALONE, Key, code_of
+from anomaly.detect.clock import SEASONLESS, UTC_ALONE, Key, code_of, number
 from anomaly.detect.judge import Judge
 from anomaly.detect.rows import Tables
 from anomaly.detect.season import CARRIED, EMPTY
@@ -41,6 +41,8 @@ def replaced(tables: Tables, judge: Judge, keys: Sequence[Key], seasons: Sequenc
     judge.table["season"][rows] = code_of(seasonal, new)
     now = [clocks.seasons(key) for key in clocks.keys]
     other = np.array([then[a] != now[b] for a, b in zip(old.tolist(), new.tolist(), strict=True)], np.bool_)
+    met = (judge.bank.state["n"][rows] > 0.0) | (judge.bank.state["primed"][rows] != 0)
+    _set(judge, rows[other & met])
     changed = rows[seasonal & other & (judge.bank.state["n"][rows] > 0.0)]
     if not changed.size:
         return []
@@ -48,14 +50,20 @@ def replaced(tables: Tables, judge: Judge, keys: Sequence[Key], seasons: Sequenc
     return [f"{changed.size} judged rows have another time zone, or other dates of a weekday: their season begins anew"]
 
 
-def _forget(judge: Judge, rows: Rows) -> None:
-    """Let rows know nothing of days and weeks; the time of their last point is local by the clock of now."""
+def _set(judge: Judge, rows: Rows) -> None:
+    """The time of the last point of rows is local by the clock of now."""
     state, last = judge.bank.state, judge.episodes.table["last"]
+    for row in rows[(last[rows] != 0) & (state["last"][rows] != 0)].tolist():
+        state["last"][row] = judge.clocks.at(number.py_func(int(judge.table["season"][row])), int(last[row]))[0]
+    judge.touched[rows] = 1
+
+
+def _forget(judge: Judge, rows: Rows) -> None:
+    """Let rows know nothing of days and weeks."""
+    state = judge.bank.state
     state["profile"][rows], state["scale"][rows] = EMPTY, 0.0
     state["day"][rows] = state["week"][rows] = state["mean"][rows]
     state["day_age"][rows] = state["week_age"][rows] = CARRIED
-    for row in rows[(last[rows] != 0) & (state["last"][rows] != 0)].tolist():
-        state["last"][row] = judge.clocks.at(int(judge.table["season"][row]) - 1, int(last[row]))[0]
     judge.touched[rows] = 1
 
 

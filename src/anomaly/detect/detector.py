@@ -173,7 +173,7 @@ class Detector:
         )
         self._over = [opened.over(a, self.inputs.time) for r, a in opened.open.items() if r not in rows]
         self._over += [opened.over(a, self.inputs.time) for a in self.together.take_over(together, rows)]
-        lost = [r for r in range(old.judge.size) if r not in rows]
+        lost = [r for r in range(old.judge.size) if r not in rows or not self.register.regressions.has(rows[r])]
         self._over += [a for r in lost for a in old.register.regressions.ended(r, self.inputs.time)]
         before, now = dict(read.specs), dict(own)
         said = [f"spec {name}: new" for name in now if name not in before]

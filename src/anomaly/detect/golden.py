@@ -117,7 +117,8 @@ class Golden:
         """Go on with what others know of groups that are here; what was open of other groups, which is over."""
         theirs, table, left = old.register.tables.golden, self.register.tables.golden, dict(old.open)
         used, moved = theirs["golden"][: theirs.used], dict[int, int]()
-        here = (used["key"] != 0) & (self.register.find_groups(used["key"]) >= 0)
+        known = np.isin(used["key"], table["golden"]["key"][: table.used])  # of groups that moved before
+        here = (used["key"] != 0) & (self.register.find_groups(used["key"]) >= 0) & ~known
         for g in np.flatnonzero(here).tolist():
             to = moved[g] = table.new()
             table["golden"][to] = used[g]

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import bare, fetch, inlined
+from anomaly.compiled import bare, fetch, inlined, kernel
 from anomaly.config.models import ModelSpec
 from anomaly.detect import adaptive, clock, counts
 from anomaly.detect.anomaly import Anomaly
@@ -106,6 +106,17 @@ def factor_at(planned, n, time, interval):  # type: ignore[no-untyped-def]
     for w in range(edges[n], edges[n + 1]):
         if begin[w] <= time and about < end[w] and (found == 0.0 or factor[w] != 1.0):
             found = factor[w]
+    return found
+
+
+@kernel
+def counting(row, time, table, rows, clocks, planned):  # type: ignore[no-untyped-def]
+    """Which values may say something of their weeks: those of no window, and of no hour whose results are ignored."""
+    found = np.ones(row.size, np.bool_)
+    for i in range(row.size):
+        what = table[row[i]]
+        within = what.window != 0 and factor_at(planned, what.window, time[i], rows[row[i]].interval) != 0.0
+        found[i] = not (within or clock.is_quiet(clocks, clock.number(what.season), time[i]))
     return found
 
 

@@ -15,7 +15,7 @@ from anomaly.detect.anomaly import REGRESSION, Anomaly, Event
 from anomaly.detect.episodes import REASONS
 from anomaly.detect.frozen import CLOSED, DAY_MS, EVENT, HALVES, WEEK
 from anomaly.detect.identity import identity
-from anomaly.detect.judge import NEIGHBOUR, Batch, Judge, Verdicts
+from anomaly.detect.judge import NEIGHBOUR, Batch, Judge, Verdicts, counting
 from anomaly.detect.rows import Tables
 from anomaly.detect.subject import Subject
 from anomaly.pool import grown
@@ -46,6 +46,7 @@ class Regressions:
             return []
         place = self._asked(batch.row)
         at = np.flatnonzero((place > 0) & np.isfinite(verdicts.value))
+        at = at[self._counts(batch, at)]
         if not at.size:
             return []
         rows, table, judged = place[at] - 1, self.tables.frozen, self.judge.table[batch.row[at]]
@@ -55,6 +56,13 @@ class Regressions:
         m = frozen.take(rows, local, time, verdicts.value[at], judged["spec"], *fixed, events)
         table.touched[rows] = 1
         return [self._said(e, int(time[e["index"]])) for e in events[:m]]
+
+    def _counts(self, batch: Batch, at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which values are of no window and no ignored hour: of the others nothing is learned, or nothing told."""
+        rows, time = batch.row[at], batch.time[at]
+        clocks, planned = self.judge.clocks, self.judge.planned
+        found: NDArray[np.bool_] = counting(rows, time, self.judge.table, self.judge.episodes.table, clocks.arrays, planned)
+        return found
 
     def release(self, judged: NDArray[np.int32]) -> None:
         """Forget the baselines of judged rows that are no more."""
@@ -69,11 +77,15 @@ class Regressions:
         row = self.tables.frozen["frozen"][place - 1] if place > 0 else None
         return [self._anomaly(row, Event.CLOSE, time, "series ended")] if row is not None and row["opened"] else []
 
+    def has(self, judged: int) -> bool:
+        """Whether a row has a baseline by its spec."""
+        return bool(self._have(np.array([judged], np.int32))[0])
+
     def hand(self, to: "Regressions", judged: dict[int, int]) -> None:
         """Give another the baselines of judged rows, by old and new row."""
         self._place, to._place = grown(self._place, self.judge.size), grown(to._place, to.judge.size)
         for old, new in judged.items():
-            if self._place[old] > 0 and to._has(new):
+            if self._place[old] > 0 and to.has(new):
                 row = to._new(new)
                 to.tables.frozen["frozen"][row] = self.tables.frozen["frozen"][self._place[old] - 1]
                 to.tables.frozen["frozen"]["owner"][row] = new + 1
@@ -86,16 +98,18 @@ class Regressions:
         if not met.size:
             return place
         new, first = np.unique(judged[met], return_index=True)
-        for row in new[np.argsort(first)].tolist():
-            self._place[row] = NONE
-            if self._has(row):
-                self._new(row)
+        new = new[np.argsort(first)]
+        self._place[new] = NONE
+        for row in new[self._have(new)].tolist():  # the few that page; the others are met a million at once
+            self._new(row)
         return self._place[judged]
 
-    def _has(self, judged: int) -> bool:
+    def _have(self, judged: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which rows have a baseline by their specs."""
         what, subject = self.judge.table[judged], self.tables.subjects["subject"][judged]
-        alone = bool(subject["whole"]) or bool(self._single[what["spec"]])
-        return alone and bool(self._may[what["spec"]]) and what["slot"] > NEIGHBOUR
+        alone = (subject["whole"] != 0) | self._single[what["spec"]]
+        found: NDArray[np.bool_] = alone & self._may[what["spec"]] & (what["slot"] > NEIGHBOUR)
+        return found
 
     def _new(self, judged: int) -> int:
         row = self.tables.frozen.new()
