@@ -8,16 +8,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from tests.detect.side_by_side import said_of
 
-from anomaly.config.load import load_specs
 from anomaly.config.settings import Threshold
-from anomaly.detect.bank import Bank
-from anomaly.detect.episodes import Episodes
-from anomaly.detect.walk import walk
 
-T0 = 1_767_571_200_000
 SERIES, STEP, QUIET, HOUR = 100, 10, 30, 360  # ms at s; points before the step, and in an hour
-DEFAULT = next(spec for spec in load_specs([]) if spec.name == "default")
 
 Noise = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 NOISES: dict[str, tuple[Noise, float]] = {  # with the spread of each
@@ -30,15 +25,9 @@ NOISES: dict[str, tuple[Noise, float]] = {  # with the spread of each
 
 def anomalies(values: np.ndarray) -> dict[tuple[int, int], int]:
     """Series and start of each anomaly of values (points, series), and the point at which it had the evidence."""
-    n, series = values.shape
-    bank, episodes = Bank(), Episodes([DEFAULT])
-    bank.ensure(series)
-    episodes.ensure(series)
-    row, zeros = np.tile(np.arange(series), n), np.zeros(values.size, np.int64)
-    time = np.repeat(T0 + np.arange(n) * STEP * 1000, series)
-    _, said = walk(bank, episodes, row, time, values.ravel(), np.full(row.size, DEFAULT.season), zeros, zeros)
+    said = said_of(values, STEP)
     evident = np.flatnonzero(said.score >= Threshold().alert)[::-1]  # the first of each is kept
-    return {(int(said.row[i]), int(said.started[i])): int(said.index[i]) // series for i in evident}
+    return {(int(said.row[i]), int(said.started[i])): int(said.index[i]) // SERIES for i in evident}
 
 
 @pytest.mark.parametrize("kind", NOISES)

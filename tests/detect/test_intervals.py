@@ -10,16 +10,11 @@ from functools import cache
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.detect.side_by_side import said_of
 
-from anomaly.config.load import load_specs
 from anomaly.config.settings import Threshold
-from anomaly.detect.bank import Bank
-from anomaly.detect.episodes import Episodes
-from anomaly.detect.walk import walk
 
-T0 = 1_767_571_200_000
 SERIES, FINEST, HOURS = 20, 10, 192  # s
-DEFAULT = next(spec for spec in load_specs([]) if spec.name == "default")
 NOISY = np.random.default_rng(11).normal(size=(HOURS * 360, SERIES))
 TIME = np.arange(HOURS * 360)[:, None] * FINEST / 86_400.0  # days
 SIGNALS: dict[str, tuple[NDArray[np.float64], float]] = {  # with what a spread is
@@ -42,13 +37,7 @@ def faulty(signal: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
 def starts(kind: str, every: int) -> list[tuple[int, int]]:
     """Series and start, in ms, of each anomaly with the evidence, seen every so many seconds."""
     seen = faulty(*SIGNALS[kind])[:: every // FINEST]
-    n, series = seen.shape
-    bank, episodes = Bank(), Episodes([DEFAULT])
-    bank.ensure(series)
-    episodes.ensure(series)
-    row, zeros = np.tile(np.arange(series), n), np.zeros(seen.size, np.int64)
-    time = np.repeat(T0 + np.arange(n) * every * 1000, series)
-    _, said = walk(bank, episodes, row, time, seen.ravel(), np.full(row.size, DEFAULT.season), zeros, zeros)
+    said = said_of(seen, every)
     evident = said.score >= Threshold().alert
     return sorted({(int(r), int(s)) for r, s in zip(said.row[evident], said.started[evident], strict=True)})
 

@@ -6,6 +6,7 @@ that is not UTF-8 is found out when its series is first described, and refuses t
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -26,15 +27,19 @@ from anomaly.decode.wire import BAD, BYTES, skip, small
 MOST_FIELDS = 10_000  # of a request that are looked at to tell a cut one from a malformed one
 
 
-def parse_protobuf(value: bytes) -> Iterable[Sample]:
-    """The complete decoder of the protobuf form."""
+def request_of(kind: type[Any], value: bytes, as_json: str) -> Any:
+    """An export request of this kind; `as_json` is the encoding to name where it looks like JSON."""
     try:
-        request = ExportMetricsServiceRequest.FromString(value)
+        return kind.FromString(value)
     except DecodeError as error:
         if value.lstrip(b" \t\r")[:1] in (b"{", b"["):  # not a newline: that is how a request begins
-            raise BadRecord("malformed", "this looks like JSON: is the encoding of the source otlp_json?") from error
+            raise BadRecord("malformed", f"this looks like JSON: is the encoding of the source {as_json}?") from error
         raise BadRecord("truncated" if is_cut(value) else "malformed", str(error)) from error
-    return samples(request, len(value))
+
+
+def parse_protobuf(value: bytes) -> Iterable[Sample]:
+    """The complete decoder of the protobuf form."""
+    return samples(request_of(ExportMetricsServiceRequest, value, "otlp_json"), len(value))
 
 
 def parse_json(value: bytes) -> Iterable[Sample]:

@@ -22,7 +22,7 @@ from anomaly.decode.encodings import Decoded, register
 from anomaly.decode.index import MISSING
 from anomaly.decode.log_lines import Counted, Line, Lines
 from anomaly.decode.log_mask import ROOM
-from anomaly.decode.otlp import is_cut
+from anomaly.decode.otlp import request_of
 from anomaly.decode.otlp_attributes import attributes, plain
 from anomaly.decode.otlp_columns import OK, REFUSED
 from anomaly.decode.otlp_json import fill
@@ -37,12 +37,8 @@ USUAL_LINE = 96  # bytes of a line, for which room is made at first; fewer kinds
 
 def parse_protobuf(value: bytes) -> ExportLogsServiceRequest:
     """The protobuf form."""
-    try:
-        return ExportLogsServiceRequest.FromString(value)
-    except DecodeError as error:
-        if value.lstrip(b" \t\r")[:1] in (b"{", b"["):
-            raise BadRecord("malformed", "this looks like JSON: is the encoding of the source otlp_logs_json?") from error
-        raise BadRecord("truncated" if is_cut(value) else "malformed", str(error)) from error
+    request: ExportLogsServiceRequest = request_of(ExportLogsServiceRequest, value, "otlp_logs_json")
+    return request
 
 
 def parse_json(value: bytes) -> ExportLogsServiceRequest:

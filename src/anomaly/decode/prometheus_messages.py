@@ -6,27 +6,13 @@ Source: names and numbers as in Prometheus' prompb.
 
 from typing import Any
 
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from anomaly.decode.descriptors import pool_of
 from anomaly.decode.records import BadRecord
 
 _PACKAGE = "anomaly.prometheus.v1"
-# FieldDescriptorProto.Type
-_TYPES = {
-    "double": 1,
-    "int64": 3,
-    "uint64": 4,
-    "int32": 5,
-    "string": 9,
-    "bytes": 12,
-    "uint32": 13,
-    "sint32": 17,
-    "sint64": 18,
-}
-
 # Message -> (field, number, type, repeated). The enum of metadata types is an int32 on the wire.
 _MESSAGES = {
     "Label": [("name", 1, "string", False), ("value", 2, "string", False)],
@@ -46,24 +32,7 @@ _MESSAGES = {
 }  # fmt: skip
 
 
-def _schema() -> DescriptorPool:
-    """The messages, in a pool of their own, so that no other user of these names clashes."""
-    file = FileDescriptorProto(name="anomaly/prometheus.proto", package=_PACKAGE, syntax="proto3")
-    for name, members in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind, repeated in members:
-            label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
-            added = message.field.add(name=field, number=number, label=label)
-            if kind in _TYPES:
-                added.type = _TYPES[kind]  # type: ignore[assignment]
-            else:
-                added.type, added.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-    pool = DescriptorPool()
-    pool.Add(file)
-    return pool
-
-
-_POOL = _schema()
+_POOL = pool_of("anomaly/prometheus.proto", _PACKAGE, _MESSAGES)
 WriteRequest, TimeSeries, Histogram, Metadata = (
     GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
     for name in ("WriteRequest", "TimeSeries", "Histogram", "Metadata")

@@ -12,13 +12,12 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from msgspec import Struct, field
 from msgspec.json import Decoder
 
+from anomaly.decode.descriptors import pool_of
 from anomaly.decode.otlp import is_cut
 from anomaly.decode.records import BadRecord
 from anomaly.decode.spans import (
@@ -39,7 +38,6 @@ from anomaly.decode.spans import (
 from anomaly.decode.text import read_json
 
 _PACKAGE = "anomaly.jaeger.v1"
-_TYPES = {"int64": 3, "int32": 5, "bool": 8, "string": 9, "bytes": 12, "double": 1}  # FieldDescriptorProto.Type
 _MESSAGES = {
     "KeyValue": [
         ("key", 1, "string", False), ("v_type", 2, "int32", False), ("v_str", 3, "string", False),
@@ -63,24 +61,9 @@ _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Z
 _LASTED = re.compile(r"(-?[\d.]+)(s|ms|us|µs|ns)")
 
 
-def _span_message() -> Any:
-    """The message of a span, in a pool of its own, so that no other user of these names clashes."""
-    file = FileDescriptorProto(name="anomaly/jaeger.proto", package=_PACKAGE, syntax="proto3")
-    for name, members in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for named, number, kind, repeated in members:
-            label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
-            added = message.field.add(name=named, number=number, label=label)
-            if kind in _TYPES:
-                added.type = _TYPES[kind]  # type: ignore[assignment]
-            else:
-                added.type, added.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-    pool = DescriptorPool()
-    pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Span"))
-
-
-JaegerSpan = _span_message()
+JaegerSpan: Any = GetMessageClass(
+    pool_of("anomaly/jaeger.proto", _PACKAGE, _MESSAGES).FindMessageTypeByName(f"{_PACKAGE}.Span")
+)
 
 
 class Tag(Struct, gc=False):

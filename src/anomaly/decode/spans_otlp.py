@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
 from anomaly.decode import spans_scan as at
-from anomaly.decode.otlp import is_cut
+from anomaly.decode.otlp import request_of
 from anomaly.decode.otlp_attributes import attributes
 from anomaly.decode.otlp_json import fill
 from anomaly.decode.records import BadRecord, DeadLetter, Records
@@ -49,13 +49,7 @@ def _span(each: Any, held: dict[str, str]) -> Span:
 
 def parse_protobuf(value: bytes) -> Iterable[Span]:
     """The complete decoder of the protobuf form."""
-    try:
-        request = ExportTraceServiceRequest.FromString(value)
-    except DecodeError as error:
-        if value.lstrip(b" \t\r")[:1] in (b"{", b"["):  # not a newline: that is how a request begins
-            raise BadRecord("malformed", "this looks like JSON: is the encoding of the source otlp_spans_json?") from error
-        raise BadRecord("truncated" if is_cut(value) else "malformed", str(error)) from error
-    return spans(request, len(value))
+    return spans(request_of(ExportTraceServiceRequest, value, "otlp_spans_json"), len(value))
 
 
 def parse_json(value: bytes) -> Iterable[Span]:

@@ -41,11 +41,6 @@ class Tail(Struct):
         self.counts = [n * kept for n in self.counts]
         self.weeks = self.weeks * kept + faded_weeks(hours * HOUR)
 
-    @property
-    def is_known(self) -> bool:
-        """Whether enough incidents came to say anything."""
-        return self.counts[0] >= ENOUGH
-
     def ceiling(self, per_week: float) -> float:
         """The surprise from which on no more than so many incidents come a week; -inf where all of them are fewer."""
         span, most = self.weeks + START_WEEKS, per_week * (self.weeks + START_WEEKS)
