@@ -4,13 +4,16 @@ numba does not check bounds by itself. The fuzz tests set ANOMALY_BOUNDSCHECK=1,
 the cache) with every index checked.
 
 numba's cache looks at a kernel's own file alone: one that calls a kernel of another file would go on with the old one after
-an upgrade. So the cache has a folder per state of the sources that kernels call each other from, below NUMBA_CACHE_DIR or
-the package's own __pycache__.
+an upgrade. So each module's kernels have a folder that is named by the sources of the module and of all that it imports,
+below NUMBA_CACHE_DIR or the package's own __pycache__: what changes elsewhere costs no compiling, and installations of the
+same sources may share one.
 """
 
 import hashlib
 import os
+import re
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +21,66 @@ import numba
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.caching import UserProvidedCacheLocator
 from numba.extending import intrinsic
 
 CHECKED = os.environ.get("ANOMALY_BOUNDSCHECK", "") == "1"
 
 
-def cache_folder() -> Path:
-    """The folder for kernels compiled from the sources as they are now."""
-    package = Path(__file__).parent
-    stages = [path for stage in ("decode", "detect") for path in sorted((package / stage).glob("*.py"))]
-    sources = b"".join(path.read_bytes() for path in (Path(__file__), *stages))
-    own = package if os.access(package, os.W_OK) else Path(tempfile.gettempdir()) / "anomaly"
+PACKAGE = Path(__file__).parent
+_IMPORT = re.compile(rb"^ *(?:from|import) anomaly\.([\w.]+)(?: import \(?([\w, \n]+))?", re.MULTILINE)
+
+
+@cache
+def imported(source: Path) -> frozenset[Path]:
+    """The files of ours that one imports."""
+    found = set[Path]()
+    for module, names in _IMPORT.findall(source.read_bytes()):
+        above = PACKAGE / module.decode().replace(".", "/")
+        found |= {above.with_suffix(".py"), *(above / f"{name.strip()}.py" for name in names.decode().split(","))}
+    return frozenset(path for path in found if path.is_file())
+
+
+def sources_of(source: Path) -> list[Path]:
+    """A file and all that it imports, and what these import."""
+    found, new = set[Path](), {source, Path(__file__)}
+    while new:
+        found |= new
+        new = {path for one in new for path in imported(one)} - found
+    return sorted(found)
+
+
+def digest(sources: list[Path]) -> str:
+    """A hash of what is in these files, wherever they are installed."""
+    said = [f"{path.relative_to(PACKAGE)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sources]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+
+@cache
+def cache_folder(source: Path) -> Path:
+    """The folder for the kernels of a file, compiled from its sources as they are now."""
+    own = PACKAGE if os.access(PACKAGE, os.W_OK) else Path(tempfile.gettempdir()) / "anomaly"
     above = Path(os.environ.get("NUMBA_CACHE_DIR", own / "__pycache__"))
-    return above / f"kernels-{hashlib.sha256(sources).hexdigest()[:16]}"
+    return above / "kernels" / f"{source.stem}-{digest(sources_of(source))}"
 
 
-VERSION = cache_folder().name  # of decode and detect: other sources, another version
-numba.config.CACHE_DIR = str(cache_folder())
+class Locator(UserProvidedCacheLocator):  # type: ignore[misc]
+    """Tells numba the folder of a kernel of ours, and of nothing else."""
+
+    def __init__(self, py_func: Any, py_file: str) -> None:
+        super().__init__(py_func, py_file)
+        self._cache_path = str(cache_folder(Path(py_file)))
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> Any:
+        """None for a function of others."""
+        return super().from_function(py_func, py_file) if py_func.__module__.startswith("anomaly.") else None
+
+
+# Of decode and detect: other sources, another version.
+VERSION = digest([path for stage in ("decode", "detect") for path in sorted((PACKAGE / stage).glob("*.py"))])
+numba.config.CACHE_DIR = numba.config.CACHE_DIR or str(PACKAGE / "__pycache__")
+numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.Locator,UserProvidedCacheLocator"
 
 
 def kernel(function: Any) -> Any:
