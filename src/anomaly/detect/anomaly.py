@@ -64,6 +64,9 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     reduced_by: tuple[str, ...] = ()  # what made the score smaller
     example: str = ""  # of log lines: one of them, without secrets
     reason: str = ""  # of a close: "back to normal", "new normal", "series ended", "heard again"
+    # Traces in which it showed: id in hex, and the time (ms) of the step of that trace that is odd; a few of many.
+    traces: tuple[tuple[str, int], ...] = ()
+    code: str = ""  # where in the program, as a log line or an attribute says it: "OrderService.java:71", "charge"
     kind: str = ""  # REGRESSION: a slow change against weeks ago; `points` are then the level of that week and of the last
 
     @property

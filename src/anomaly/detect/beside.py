@@ -1,0 +1,41 @@
+"""What detect tells correlate besides anomalies, so that it can say what belongs together and what is the likely cause.
+
+They are records on its input, as anomalies are: what correlate knows is a function of them in their order. Times are
+milliseconds of event time.
+"""
+
+from msgspec import Struct
+
+from anomaly.decode.identity import Labels
+
+
+class Calls(Struct, frozen=True, kw_only=True, tag="calls", tag_field="type"):
+    """One service called another one so often, up to `time`, since this was last told."""
+
+    environment: str
+    caller: str
+    callee: str
+    calls: float
+    time: int
+
+
+class Facts(Struct, frozen=True, kw_only=True, tag="facts", tag_field="type"):
+    """Where something runs: whoever has all labels of `who` (say a pod's name) has those of `facts` (its node, zone, version)."""
+
+    environment: str
+    group: str  # that told it; not always the one that it is about
+    who: Labels
+    facts: Labels
+    time: int
+
+
+class Change(Struct, frozen=True, kw_only=True, tag="change", tag_field="type"):
+    """Something was changed: a deployment, a configuration, a feature flag, a scaling. `labels` say of what (version, node)."""
+
+    id: str
+    environment: str
+    group: str  # "": of the environment
+    kind: str
+    what: str  # in a few words: "payment 2.3.0 → 2.3.1"
+    labels: Labels
+    time: int
