@@ -20,7 +20,7 @@ class Calls(Struct, frozen=True, kw_only=True, tag="calls", tag_field="type"):
 
 
 class Facts(Struct, frozen=True, kw_only=True, tag="facts", tag_field="type"):
-    """Where something runs: whoever has all labels of `who` (say a pod's name) has those of `facts` (its node, zone, version)."""
+    """Where something runs: whoever has all labels of `who` (a pod's name) has those of `facts` (node, zone, version)."""
 
     environment: str
     group: str  # that told it; not always the one that it is about
@@ -30,7 +30,7 @@ class Facts(Struct, frozen=True, kw_only=True, tag="facts", tag_field="type"):
 
 
 class Change(Struct, frozen=True, kw_only=True, tag="change", tag_field="type"):
-    """Something was changed: a deployment, a configuration, a feature flag, a scaling. `labels` say of what (version, node)."""
+    """Something was changed: deployed, configured, switched, scaled. `labels` say of what (version, node)."""
 
     id: str
     environment: str
