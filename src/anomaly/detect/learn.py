@@ -19,7 +19,7 @@ FAST_HALF, MEDIUM_HALF = 1_800.0, 15_000.0  # of the short means
 FIRST_VISIT = 40  # points that a bucket's first visit remembers: a young mean stays near a series that drifts
 SPREAD_HALF = TAIL_HALF = 600_000.0  # a week
 MEAN_HALF = RANGE_HALF = 1_350_000.0  # a fortnight
-CLIP = 4.0  # spreads that one point may move an average
+CLIP = 2.33  # spreads that one point may move an average
 FLAT_CLIP = 40.0  # of a flat series, whose spread is only the floor: it may be about to begin to move
 SETTLED = 10.0  # points before which nothing is clipped
 BLOCK = 66_000.0  # 18 h: at least one a day
