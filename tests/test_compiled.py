@@ -1,5 +1,6 @@
 """The cache of compiled kernels."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import anomaly
+from anomaly.compiled import PACKAGE, imported
 
 PROGRAM = "from anomaly.decode.caller import answer; print(answer(), sum(answer.stats.cache_hits.values()))"
 KERNEL = "from anomaly.compiled import kernel\n\n\n@kernel\ndef {name}():\n    return {value}\n"
@@ -52,3 +54,14 @@ def test_a_kernel_is_not_compiled_anew_by_a_change_elsewhere_nor_by_another_inst
     (tmp_path / "one" / "anomaly" / "decode" / "unrelated.py").write_text("VALUE = 1\n")
     assert run(tmp_path / "one", **shared) == (1, 1)
     assert run(tmp_path / "other", **shared) == (1, 1)
+
+
+def test_a_kernel_is_cached_by_all_that_its_file_imports_however_that_is_written():
+    """A parser of Python says what that is."""
+    for source in sorted(PACKAGE.glob("de*/*.py")):
+        found = set[Path]()
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("anomaly."):
+                above = PACKAGE.joinpath(*str(node.module).split(".")[1:])
+                found |= {above.with_suffix(".py"), *(above / f"{alias.name}.py" for alias in node.names)}
+        assert imported(source) == {path for path in found if path.is_file()}, source.name

@@ -28,16 +28,17 @@ CHECKED = os.environ.get("ANOMALY_BOUNDSCHECK", "") == "1"
 
 
 PACKAGE = Path(__file__).parent
-_IMPORT = re.compile(rb"^ *(?:from|import) anomaly\.([\w.]+)(?: import \(?([\w, \n]+))?", re.MULTILINE)
+_IMPORT = re.compile(rb"^ *(?:from|import) anomaly\.([\w.]+)(?: import (?:\(([^)]*)\)|([^(\n]*)))?", re.MULTILINE)
 
 
 @cache
 def imported(source: Path) -> frozenset[Path]:
     """The files of ours that one imports."""
     found = set[Path]()
-    for module, names in _IMPORT.findall(source.read_bytes()):
+    for module, *names in _IMPORT.findall(source.read_bytes()):
         above = PACKAGE / module.decode().replace(".", "/")
-        found |= {above.with_suffix(".py"), *(above / f"{name.strip()}.py" for name in names.decode().split(","))}
+        named = re.findall(r"\w+", b",".join(names).decode())
+        found |= {above.with_suffix(".py"), *(above / f"{name}.py" for name in named)}
     return frozenset(path for path in found if path.is_file())
 
 
