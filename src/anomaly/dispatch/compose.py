@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
-from anomaly.correlate.correlator import digest
-from anomaly.correlate.incident import Incident, State
+from anomaly.correlate.incident import Incident, State, digest
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch import words
 from anomaly.dispatch.alert import Alert, Evidence, Severity, What
