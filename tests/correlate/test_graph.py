@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.decode.otlp_requests import NOW
 
-from anomaly.correlate.graph import HALF, Memory, ServiceGraph
+from anomaly.correlate.graph import HALF, GraphMemory, ServiceGraph
 from anomaly.detect.beside import Calls
 
 
@@ -56,7 +56,7 @@ def test_loops_and_calls_in_both_directions_end():
 def test_what_is_kept_is_what_goes_on():
     graph, again = ServiceGraph(), ServiceGraph()
     graph.learn(calls("a", "b", 3.0))
-    again.remember(msgspec.msgpack.decode(msgspec.msgpack.encode(graph.memory()), type=Memory))
+    again.remember(msgspec.msgpack.decode(msgspec.msgpack.encode(graph.memory()), type=GraphMemory))
     for each in (graph, again):
         each.learn(calls("a", "b", 2.0, NOW + HALF))
     assert again.edges("e", NOW + HALF) == graph.edges("e", NOW + HALF)

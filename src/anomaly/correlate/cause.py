@@ -1,12 +1,14 @@
 """The likely causes of an incident, ranked by evidence weighed by its kind.
 
-Per service: the families of evidence against it (`evidence`); the sequence family by how often the service is the first odd
-thing in its traces. The shared end of slow edges is that service's network. A little less for each service below it in the
-graph that is ill as well, and for each that begins late; more where it was changed just before. A place (node, zone, version)
-that the ill ones share, more than chance gives them, is a finer cause of one service, and the cause where it is of several.
+Per service: the families of evidence against it (`evidence`); the sequence family by how often the service is the first
+odd thing in its traces. The shared end of slow edges is that service's network. A little less for each service below it
+in the graph that is ill as well, and for each that begins late; more where it was changed just before. A place (node,
+zone, version) that the ill ones share, more than chance gives them, is a finer cause of one service, and the cause where
+it is of several.
 
-The first-ranked one gives way only to one that leads it by LEAD, or stays before it for HOLD ms: people are not to be told of
-each turn. Ties go to the first odd step, then by name. Weak where calls are not known: a caller may outrank what it calls.
+The first-ranked one gives way only to one that leads it by LEAD, or stays before it for HOLD ms: people are not to be
+told of each turn. Ties go to the first odd step, then by name. Weak where calls are not known: a caller may outrank what
+it calls.
 """
 
 from collections import defaultdict

@@ -3,11 +3,11 @@
 Everything here is a function of the events in their order; time is theirs. Times are milliseconds of event time. To which
 incident an anomaly belongs is in `belongs`, when one is over in `ends`, what is its likely cause in `cause`.
 
-Where two open incidents turn out to be one problem, the one that people were told of goes on, of two such the older; the other
-is over, with a reference.
+Where two open incidents turn out to be one problem, the one that people were told of goes on, of two such the older; the
+other is over, with a reference.
 
-Events may come again (delivery is at least once). One that is not newer than what is known of its anomaly changes nothing,
-also after the incident is over: the last REMEMBERED anomalies are remembered by id.
+Events may come again (delivery is at least once). One that is not newer than what is known of its anomaly changes
+nothing, also after the incident is over: the last REMEMBERED anomalies are remembered by id.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec import Struct
 
 from anomaly.config.settings import Correlation
-from anomaly.correlate import graph, places
 from anomaly.correlate.belongs import Belongs, Ill
 from anomaly.correlate.cause import HOLD, Causes
 from anomaly.correlate.ends import Ends
+from anomaly.correlate.graph import GraphMemory, ServiceGraph
 from anomaly.correlate.incident import CLOSED, Age, Incident, State, age, begin, is_strong, known_age, put, see, snapshot
+from anomaly.correlate.places import Places, PlacesMemory
 from anomaly.detect.anomaly import Anomaly, Event, Tick
 from anomaly.detect.beside import Calls, Change, Facts, Said
 
@@ -36,8 +37,8 @@ class Memory(Struct, frozen=True):
     past: list[tuple[str, Age]]
     ticks: dict[int, int]
     newest: int
-    graph: graph.Memory = graph.Memory()
-    places: places.Memory = places.Memory()
+    graph: GraphMemory = GraphMemory()
+    places: PlacesMemory = PlacesMemory()
     ill: list[Ill] = []
     version: int = VERSION
 
@@ -47,7 +48,7 @@ class Correlator:
 
     def __init__(self, settings: Correlation, holds: Callable[[Anomaly], bool] = lambda anomaly: True) -> None:
         self._holds = holds
-        self.graph, self.places = graph.ServiceGraph(settings.edges), places.Places(settings)
+        self.graph, self.places = ServiceGraph(settings.edges), Places(settings)
         self._belongs, self._ends = Belongs(self.graph, self.places), Ends(settings.resolve_after, holds)
         self._causes = Causes(self.graph, self.places)
         self._open: dict[str, Incident] = {}  # by dedup_key

@@ -1,12 +1,13 @@
 """When an incident is over.
 
 It is when all anomalies that hold it open have closed, and event time has passed the last close by `resolve_after`, or by
-INTERVALS of their points if these are longer: half a minute says nothing about a series that speaks once a minute. Which ones
-hold it is handed in: in a large group something is always a little odd, and must not keep a real problem open for ever. Where
-none of them holds it, all do.
+INTERVALS of their points if these are longer: half a minute says nothing about a series that speaks once a minute. Which
+ones hold it is handed in: in a large group something is always a little odd, and must not keep a real problem open for
+ever. Where none of them holds it, all do.
 
-A series that ends by removal is no evidence of health. It leaves the incident, which is judged on the group's others. Where
-nothing else is left, the incident waits for REMOVED_WAIT: what took the series' place can show then whether it is ill too.
+A series that ends by removal is no evidence of health. It leaves the incident, which is judged on the group's others.
+Where nothing else is left, the incident waits for REMOVED_WAIT: what took the series' place can show then whether it is
+ill too.
 """
 
 from collections.abc import Callable

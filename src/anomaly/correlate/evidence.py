@@ -1,8 +1,8 @@
 """What an anomaly is evidence of, how much it weighs, and how much evidence there is in all.
 
-Views of one fact count once: of a family the strongest is taken, of a service the heaviest family and a QUARTER of the others.
-Else callers, at which everything shows, outrank the callee. Scores are of very different sizes, so they are pressed into a
-scale that never ends: SOFT s / (SOFT + s).
+Views of one fact count once: of a family the strongest is taken, of a service the heaviest family and a QUARTER of the
+others. Else callers, at which everything shows, outrank the callee. Scores are of very different sizes, so they are
+pressed into a scale that never ends: SOFT s / (SOFT + s).
 """
 
 from collections.abc import Iterable

@@ -1,9 +1,10 @@
 """Which service calls which, learned from the calls that detect tells of, and forgotten where they end.
 
-An edge's weight is the number of its calls, halved every HALF of data time; below FAINT it is no edge any more. Calls that
-are not newer than what is known of their edge were told before. Per environment; at most `most` edges, past which the faintest
-gives way. Walks are remembered until an edge comes or goes, or for FRESH ms: an outage asks thousands of times for the same.
-Weak where only some calls are seen (sampling, halves on two partitions): weights are then shares, and edges are right.
+An edge's weight is the number of its calls, halved every HALF of data time; below FAINT it is no edge any more. Calls
+that are not newer than what is known of their edge were told before. Per environment; at most `most` edges, past which
+the faintest gives way. Walks are remembered until an edge comes or goes, or for FRESH ms: an outage asks thousands of
+times for the same. Weak where only some calls are seen (sampling, halves on two partitions): weights are then shares, and
+edges are right.
 """
 
 from collections import defaultdict

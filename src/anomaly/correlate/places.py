@@ -1,8 +1,8 @@
 """Where things run (node, zone, version), and what was changed of late, as detect tells it.
 
-Of each fact it is known how many have it, of all that have one of its kind: in the environment, and of the group that told it.
-So it can be said whether those that are ill have more of it than chance gives them: the hypergeometric upper tail.
-At most `places` and `changes` are kept; those told first give way, changes also after LONG.
+Of each fact it is known how many have it, of all that have one of its kind: in the environment, and of the group that
+told it. So it can be said whether those that are ill have more of it than chance gives them: the hypergeometric upper
+tail. At most `places` and `changes` are kept; those told first give way, changes also after LONG.
 """
 
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ VERSION = 1
 Key = tuple[str, str, Labels]  # environment, group that told it, who
 
 
-class Memory(Struct, frozen=True):
+class PlacesMemory(Struct, frozen=True):
     """What is kept."""
 
     facts: list[Facts] = []
@@ -76,9 +76,8 @@ class Places:
         if not self._facts:
             return []
         labels = {*anomaly.labels, *anomaly.instance}
-        keys = [
-            key for pair in labels for key in self._by.get((anomaly.environment, *pair), ()) if labels.issuperset(key[2])
-        ]
+        known = (key for pair in labels for key in self._by.get((anomaly.environment, *pair), ()))
+        keys = [key for key in known if labels.issuperset(key[2])]
         found = {Place(key[2], key[1], *pair) for key in keys for pair in self._facts[key].facts}
         return sorted(found)
 
@@ -95,11 +94,11 @@ class Places:
         """The changes in an interval of time."""
         return (c for c in self._changes.values() if c.environment == environment and since <= c.time <= until)
 
-    def memory(self) -> Memory:
+    def memory(self) -> PlacesMemory:
         """What is to be kept."""
-        return Memory(list(self._facts.values()), list(self._changes.values()))
+        return PlacesMemory(list(self._facts.values()), list(self._changes.values()))
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memory: PlacesMemory) -> None:
         """Go on with what was kept; called on a new one."""
         for facts in memory.facts:
             self.learn(facts)
