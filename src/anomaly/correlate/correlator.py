@@ -19,7 +19,20 @@ from anomaly.correlate.belongs import Belongs, Ill
 from anomaly.correlate.cause import HOLD, Causes
 from anomaly.correlate.ends import Ends
 from anomaly.correlate.graph import GraphMemory, ServiceGraph
-from anomaly.correlate.incident import CLOSED, Age, Incident, State, age, begin, is_strong, known_age, put, see, snapshot
+from anomaly.correlate.incident import (
+    CLOSED,
+    Age,
+    Incident,
+    State,
+    Told,
+    age,
+    begin,
+    is_strong,
+    known_age,
+    put,
+    see,
+    snapshot,
+)
 from anomaly.correlate.places import Places, PlacesMemory
 from anomaly.detect.anomaly import Anomaly, Event, Tick
 from anomaly.detect.beside import Calls, Change, Facts, Said
@@ -195,9 +208,9 @@ class Correlator:
 
     def _take(self, incident: Incident, over: Incident, anomaly: Anomaly) -> None:
         """Two incidents are one from now on."""
+        inherit(incident.told, over.told)
         over.merged, over.state, over.time = incident.dedup_key, State.RESOLVED, max(over.time, anomaly.time)
         self._close(over)
-        incident.took += 1 + over.took
         incident.more += over.more
         incident.waiting |= {name: seen for name, seen in over.waiting.items() if name not in incident.anomalies}
         for each in over.anomalies.values():
@@ -242,6 +255,18 @@ def is_new_to(incident: Incident, anomaly: Anomaly) -> bool:
     """Whether it has become strong, or shows in traces that the incident does not know."""
     held = incident.anomalies.get(anomaly.id)
     return held is None or (not is_strong(held) and is_strong(anomaly)) or held.traces != anomaly.traces
+
+
+def inherit(told: Told, other: Told) -> None:
+    """What people were told of an incident that goes on counts for the one that it goes on in, and for its budget."""
+    told.evident, told.peak, told.surprise = (
+        told.evident or other.evident,
+        max(told.peak, other.peak),
+        max(told.surprise, other.surprise),
+    )
+    told.reached = max(told.reached, other.reached)
+    if other.severity == "critical" != told.severity:
+        told.budget = other.budget
 
 
 def older(one: Incident, other: Incident) -> tuple[Incident, Incident]:

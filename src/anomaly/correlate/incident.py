@@ -52,9 +52,7 @@ class Told(Struct, kw_only=True):
     surprise: float = 0.0  # the greatest so far, in decades of a rate per week; counts once there is a peak
     reached: int = 0  # levels of the fleet's tail that it was counted at
     cause: str = ""  # the first-ranked one (`Cause.name`)
-    time: int = 0  # of the last alert, ms
     widened: int = 0  # updates for nothing but other groups or another cause
-    took: int = 0  # incidents that had become one with it by then
 
 
 class Seen(Struct, array_like=True):
@@ -126,7 +124,6 @@ class Incident(Struct, kw_only=True):
     widened: int = 0  # when another group came to it, ms, while people may still be spared one more alert; else 0
     victims: tuple[str, ...] = ()  # groups that suffer from the first of the causes
     systemic: bool = False  # many groups, and nothing that most of them depend on
-    took: int = 0  # incidents that turned out to be one with it
     merged: str = ""  # of one that turned out to be one with an older one: the key of that
 
 
