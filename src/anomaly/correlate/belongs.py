@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from anomaly.correlate.evidence import VOTING
 from anomaly.correlate.graph import ServiceGraph
 from anomaly.correlate.incident import GROUPS, Group, Incident, is_strong
 from anomaly.correlate.places import Places
@@ -115,7 +116,8 @@ class Belongs:
         near = self._near(anomaly, open_, now) if not own or holder else []
         found: list[Incident] = [holder] if holder else []
         for incident in (*shared, *own[:1], *near):
-            if incident not in found and not any(apart(incident, other) for other in found):
+            together = incident in shared and leads(anomaly, incident)
+            if incident not in found and (together or not any(apart(incident, other) for other in found)):
                 found.append(incident)
         return [*found, *(i for i in self._at_the_same_place(anomaly, open_) if i not in found)]
 
@@ -184,6 +186,15 @@ def contradicts(anomaly: Anomaly, incident: Incident) -> bool:
     for _ in names:
         chance *= 1.0 - known / odd
     return chance < UNLIKELY
+
+
+def leads(anomaly: Anomaly, incident: Incident) -> bool:
+    """Whether it is the first odd thing in the traces that it has in common with an incident, mostly.
+
+    Whoever calls both of two ill services shows in the traces of both, and makes them no single problem.
+    """
+    times = [(time, incident.traces[trace]) for trace, time in anomaly.traces if trace in incident.traces]
+    return anomaly.metric in VOTING and 2 * sum(time <= known for time, known in times) > len(times)
 
 
 def apart(one: Incident, other: Incident) -> bool:

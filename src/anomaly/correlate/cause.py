@@ -21,10 +21,9 @@ from anomaly.correlate.evidence import (
     EDGE,
     FULL,
     NETWORK,
-    SELF,
     SEQUENCE,
     SILENT,
-    STEPS,
+    VOTING,
     family,
     strength,
     summed,
@@ -47,7 +46,6 @@ SAME = 2  # ms by which logs and spans jitter: who comes first is not known
 RARE = 0.01  # chance of so many ill ones at a place
 MANY = 5  # groups of which most must suffer from the cause, else the problem is a systemic one
 EXPLAINED = 1.3  # so much more than its worst service a place explains
-VOTING = STEPS, SELF, "trace.between"  # whose traces know the odd step; a total is as old as the whole
 
 
 class Votes(NamedTuple):
@@ -55,10 +53,18 @@ class Votes(NamedTuple):
 
     shows: Mapping[str, int]
     first: Mapping[str, int]
+    odd: Mapping[str, Mapping[str, int]]  # by trace, when each service was first odd, ms
 
     def share(self, group: str) -> float:
         """How often it is the first; 1 where nothing is known."""
         return self.first.get(group, 0) / self.shows[group] if self.shows.get(group) else 1.0
+
+    def follows(self, group: str, cause: str) -> bool:
+        """Whether a service is odd only behind another one, as far as their traces tell."""
+        common = [times for times in self.odd.values() if group in times and cause in times]
+        if common:
+            return 2 * sum(times[cause] <= times[group] + SAME for times in common) > len(common)
+        return not self.shows.get(group) or self.share(group) < 0.5
 
 
 class Causes:
@@ -71,12 +77,14 @@ class Causes:
         """Write the ranked causes, the victims and the rival into the incident."""
         if incident.kind:
             return
-        ranked = self._ranked(incident, now)
+        strong = [a for a in incident.anomalies.values() if is_strong(a)]
+        votes = self._votes(incident.environment, strong, now)
+        ranked = self._ranked(incident, strong, votes, now) if strong else []
         ranked, incident.rival = self._settled(incident, ranked, now)
         incident.causes = tuple(ranked[:KEPT])
         incident.victims, incident.systemic = (), False
         if ranked:
-            self._spread(incident, ranked[0], now)
+            self._spread(incident, ranked[0], votes, now)
 
     def due(self, incident: Incident) -> int | None:
         """When the first cause gives way, or its groups are said to be these, if nothing happens before."""
@@ -93,12 +101,8 @@ class Causes:
             return ranked, ("", 0)
         return [held, *(c for c in ranked if c is not held)], (name, since)
 
-    def _ranked(self, incident: Incident, now: int) -> list[Cause]:
-        strong = [a for a in incident.anomalies.values() if is_strong(a)]
-        if not strong:
-            return []
+    def _ranked(self, incident: Incident, strong: Sequence[Anomaly], votes: Votes, now: int) -> list[Cause]:
         evidence = accused(strong)
-        votes = self._votes(incident.environment, strong, now)
         weights = {group: weigh(families, votes.share(group)) for group, families in evidence.items()}
         onset = {group: min(a.started for a in strong if a.group == group) for group in {a.group for a in strong}}
         began = min(onset.values())
@@ -146,7 +150,7 @@ class Causes:
                 for group in tied
             }
             first[max(tied, key=lambda group: above[group]) if len(tied) > 1 else tied[0]] += 1
-        return Votes(shows, first)
+        return Votes(shows, first, odd)
 
     def _changed(self, environment: str, group: str, near: Mapping[str, int], onset: int) -> tuple[Change | None, float]:
         """The change that is the most suspicious, of a service or of what it calls, and by how much."""
@@ -190,15 +194,12 @@ class Causes:
         refined = [shared[c.service][1] if c.service in shared else c for c in causes]
         return refined + [at for _, at in shared.values() if at.is_place]
 
-    def _spread(self, incident: Incident, cause: Cause, now: int) -> None:
+    def _spread(self, incident: Incident, cause: Cause, votes: Votes, now: int) -> None:
         """Who suffers from the cause, and whether the problem is larger than it."""
-        votes = self._votes(incident.environment, incident.anomalies.values(), now)
         ill = {a.group for a in incident.anomalies.values() if family(a) in (FULL, SILENT) and is_strong(a)}
         groups = [group for group in incident.groups if group != cause.service]
         below = {g: cause.service in self._graph.below(incident.environment, g, now) for g in groups}
-        incident.victims = tuple(
-            sorted(g for g in groups if below[g] and g not in ill and (not votes.shows.get(g) or votes.share(g) < 0.5))
-        )
+        incident.victims = tuple(sorted(g for g in groups if below[g] and g not in ill and votes.follows(g, cause.service)))
         strong = [group for group, seen in incident.groups.items() if seen.last]
         explained = sum(g == cause.service or below[g] for g in strong)
         incident.systemic = len(strong) >= MANY and 2 * explained < len(strong) and not cause.is_place

@@ -14,6 +14,7 @@ from anomaly.decode.spans_series import BETWEEN
 from anomaly.detect.anomaly import GOLDEN, Anomaly
 
 STEPS, SELF, TOTAL, BETWEEN_STEPS = "trace.steps", "trace.self", "trace.total", "trace.between"
+VOTING = STEPS, SELF, BETWEEN_STEPS  # whose traces know when it was odd; a total is as old as the whole
 DURATIONS = SELF, TOTAL, BETWEEN_STEPS
 
 SILENT, FULL, NETWORK, SEQUENCE, LINE, EDGE, SLOW, OTHER, RAW = (

@@ -6,6 +6,7 @@ What is not known is not said: that a resource was normal is not known here, onl
 
 from collections.abc import Callable
 
+from anomaly.config.models import Direction, Signal
 from anomaly.correlate.evidence import EDGE, FULL, LINE, NETWORK, SILENT, SLOW
 from anomaly.correlate.incident import Cause, Incident
 from anomaly.detect.anomaly import Anomaly
@@ -66,8 +67,19 @@ def kind(cause: Cause, leading: Anomaly | None) -> str:
         LINE: f"log lines like “{plain(labels.get('template', leading.example), NAME)}”",
         EDGE: "the way to it is slow",
         SLOW: "slow",
-    }.get(cause.kind, f"{plain(leading.quantity, NAME)} of {name}")
+    }.get(cause.kind) or trouble(leading)
     return said + operation + (f" ({plain(leading.code, NAME)})" if leading.code else "")
+
+
+def trouble(anomaly: Anomaly) -> str:
+    """What is odd about a metric that is no more than a metric."""
+    if anomaly.quantity == "error ratio":
+        return "requests fail"
+    if anomaly.signal is Signal.LATENCY:
+        return "slow"
+    if anomaly.signal is Signal.TRAFFIC:
+        return "traffic is missing" if anomaly.direction is Direction.BELOW else "more traffic than usual"
+    return f"{plain(anomaly.quantity, NAME)} of {plain(anomaly.metric, NAME)}"
 
 
 def evidence(incident: Incident, cause: Cause, finding: Finding) -> list[str]:
@@ -96,8 +108,6 @@ def against(cause: Cause) -> list[str]:
         said.append(f"the first odd step in only {first} of the {shows} example traces in which it is odd")
     if cause.later >= 1000:
         said.append(f"began {span(cause.later / 1000)} after the first sign")
-    if cause.change is None and cause.fact is None and not shows:
-        said.append("neither its traces nor a change speak for it")
     return said
 
 
@@ -113,6 +123,11 @@ def place(fact: tuple[str, str, int, int, int, int]) -> str:
     return f"{plain(PLACES.get(fact[0], fact[0]), NAME)} {plain(fact[1], NAME)}"
 
 
+def called(cause: Cause) -> str:
+    """It in a word or two."""
+    return place(cause.fact) if cause.is_place and cause.fact else plain(cause.service, NAME)
+
+
 def names(groups: tuple[str, ...], most: int = 5) -> str:
     """`web, cart and 3 more`."""
     said = ", ".join(plain(group, NAME) for group in groups[:most])
@@ -122,9 +137,7 @@ def names(groups: tuple[str, ...], most: int = 5) -> str:
 def briefly(incident: Incident, leading: Anomaly) -> str:
     """`payment (ERROR Pay.java:71, version v2)` for a title; nothing where it says no more than the title does."""
     cause = incident.causes[0] if incident.causes else None
-    if cause is None or (
-        cause.service == leading.group and not cause.fact and not cause.change and len(concerned(incident)) < 2
-    ):
+    if cause is None or (cause.service == leading.group and not cause.fact and not cause.change):
         return ""
     if cause.is_place and cause.fact:
         return place(cause.fact)

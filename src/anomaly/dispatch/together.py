@@ -8,7 +8,7 @@ they have settled (`correlate.cause`), and MOST times of an incident at most.
 from anomaly.correlate.evidence import TOGETHER, strength
 from anomaly.correlate.incident import Incident, is_strong
 from anomaly.dispatch.alert import Severity
-from anomaly.dispatch.cause_words import concerned, names
+from anomaly.dispatch.cause_words import called, concerned, names
 from anomaly.dispatch.severity import IN_SHADOW, Verdict
 from anomaly.dispatch.step_words import is_steps
 
@@ -36,7 +36,7 @@ def news(incident: Incident) -> list[str]:
         found.append(f"also concerned: {names(new)}")
     cause = incident.causes[0] if incident.causes else None
     if cause and told.cause and cause.name != told.cause and cause.strength > TOGETHER:
-        found.append(f"the likely cause is {cause.name} now, {told.cause} before")
+        found.append(f"the likely cause is {called(cause)} now")
     return found if told.widened < MOST else []
 
 

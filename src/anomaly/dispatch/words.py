@@ -18,7 +18,7 @@ from anomaly.dispatch.operations import operation, spoken
 from anomaly.dispatch.severity import REMOVED, is_regression, is_silence
 
 TITLE = 100  # characters: one line of a phone
-LIKELY = 44  # characters of the likely cause in it
+LIKELY, USUAL = 28, " (usual"  # characters of the likely cause in it, at least; what makes room for it
 SHOWN = 5  # anomalies in the text and the evidence
 NAME = 48  # characters of a name within a sentence
 MISSED = 10  # usual intervals without a sign of life that leave little doubt
@@ -53,9 +53,11 @@ def title(incident: Incident, leading: Anomaly, since: int) -> str:
     if is_regression(leading):
         return plain(f"{group}: {finding(leading)}", TITLE)
     tail = f" since {clock(since, incident.time)} UTC"
+    head = f"{group}: {finding(leading)}"
     if likely := cause_words.briefly(incident, leading):
-        tail = f"; likely cause: {plain(likely, LIKELY)}{tail}"
-    return plain(f"{group}: {finding(leading)}", TITLE - len(tail)) + tail
+        head, link = head.partition(USUAL)[0], "; likely cause: "
+        tail = link + plain(likely, max(LIKELY, TITLE - len(head) - len(link) - len(tail))) + tail
+    return plain(head, TITLE - len(tail)) + tail
 
 
 def finding(anomaly: Anomaly) -> str:
