@@ -23,6 +23,7 @@ from anomaly.correlate.incident import (
     CLOSED,
     Age,
     Incident,
+    Seen,
     State,
     Told,
     age,
@@ -182,12 +183,14 @@ class Correlator:
             self._take(incident, over, anomaly)
             yield over
         known = anomaly.id in self._past or known_age(incident, anomaly.id) is not None
+        groups = len(incident.groups)
         left_out = self._put(incident, anomaly)
         incident.more += left_out is not None and not known
         incident.time, incident.latest = max(incident.time, anomaly.time), anomaly.id
         self._ends.listen(incident, anomaly)
         self._ends.plan(incident)
-        self._explain(incident, self._newest)
+        if left_out is not anomaly or len(incident.groups) > groups or len(homes) > 1:  # else it is as it was
+            self._explain(incident, self._newest)
         yield incident
 
     def _homes(self, anomaly: Anomaly, holder: Incident | None) -> list[Incident]:
@@ -216,8 +219,8 @@ class Correlator:
         for each in over.anomalies.values():
             incident.more += self._put(incident, each) is not None
         for group, seen in over.groups.items():
-            mine = incident.groups.setdefault(group, seen)
-            mine.first, mine.last = min(mine.first, seen.first), max(mine.last, seen.last)
+            mine = incident.groups.get(group, seen)
+            incident.groups[group] = Seen(min(mine.first, seen.first), max(mine.last, seen.last))
         self._belongs.note(incident)
 
     def _explain(self, incident: Incident, now: int) -> None:

@@ -5,6 +5,7 @@ others. Else callers, at which everything shows, outrank the callee. Scores are 
 pressed into a scale that never ends: SOFT s / (SOFT + s).
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from anomaly.config.models import Signal
@@ -25,8 +26,11 @@ WEIGHTS = {
 }  # fmt: skip
 WHOLE = 0.7  # of SLOW: the total of an operation, which is slow where a callee is
 QUARTER, SOFT = 0.25, 20.0
+FIRST = 0.7  # of the weight of sequences, by the share of traces in which the service is the first odd thing
 TOGETHER = 6.5  # the strongest of several, and half of the next ones: from which on they are told of
 NEXT = 2  # that count half
+
+Families = dict[str, tuple[float, list[Anomaly]]]  # by family: how much the strongest weighs, and the anomalies
 
 
 def family(anomaly: Anomaly) -> str:
@@ -72,3 +76,39 @@ def strength(anomalies: Iterable[Anomaly]) -> float:
         facts[fact] = max(facts.get(fact, 0.0), anomaly.score)
     best, *others = sorted(facts.values(), reverse=True) or [0.0]
     return best + 0.5 * sum(others[:NEXT])
+
+
+def accused(anomalies: Iterable[Anomaly]) -> dict[str, Families]:
+    """By service and family: how much the strongest weighs, and the anomalies.
+
+    A slow edge is its callee's, unless several of its caller's are slow: then it is the caller's network.
+    """
+    found: dict[str, Families] = defaultdict(dict)
+
+    def accuse(group: str, of: str, anomaly: Anomaly) -> None:
+        most, held = found[group].get(of, (0.0, []))
+        found[group][of] = max(most, weight(anomaly, of)), [*held, anomaly]
+
+    edges = []
+    for anomaly in anomalies:
+        if (of := family(anomaly)) == EDGE and (client := dict(anomaly.labels).get("client")):
+            edges.append((client, anomaly))
+        else:
+            accuse(anomaly.group, of, anomaly)
+    into: dict[str, set[str]] = defaultdict(set)
+    out: dict[str, set[str]] = defaultdict(set)
+    for client, anomaly in edges:
+        into[anomaly.group].add(client)
+        out[client].add(anomaly.group)
+    for client, anomaly in edges:
+        if len(out[client]) > 1 and len(out[client]) >= len(into[anomaly.group]):
+            accuse(client, NETWORK, anomaly)
+        else:
+            accuse(anomaly.group, NETWORK if len(into[anomaly.group]) > 1 else EDGE, anomaly)
+    return found
+
+
+def weigh(families: Families, share: float) -> float:
+    """All evidence against a service; `share` is how often it is the first odd thing in its traces."""
+    first = {SEQUENCE: 1.0 - FIRST + FIRST * share}
+    return summed(most * first.get(of, 1.0) for of, (most, _) in families.items())

@@ -20,6 +20,7 @@ HALF = 3_600_000  # ms
 LN2 = 0.6931471805599453
 FAINT = 0.05  # calls: one call is an edge for four hours
 FRESH = 60_000  # ms: by how much an edge may outlive its end
+BELOW, ABOVE, AROUND = "below", "above", "around"
 VERSION = 2
 
 Who = tuple[str, str, str]  # environment, caller, callee
@@ -63,8 +64,8 @@ class ServiceGraph:
         self.most, self.refused = most, 0
         self._edges: dict[Who, Weight] = {}
         self._known: dict[str, int] = {}  # environment -> the FRESH of time that what is remembered of it is of
-        self._near: dict[tuple[str, bool], dict[str, list[str]]] = {}
-        self._walks: dict[tuple[str, str, int, bool], dict[str, int]] = {}
+        self._near: dict[tuple[str, str], dict[str, list[str]]] = {}
+        self._walks: dict[tuple[str, str, int, str], dict[str, int]] = {}
 
     def __len__(self) -> int:
         return len(self._edges)
@@ -94,11 +95,15 @@ class ServiceGraph:
 
     def around(self, environment: str, group: str, hops: int, now: int) -> Mapping[str, int]:
         """The services within so many hops, in either direction, with their distance; the group itself at 0."""
-        return self._walk(environment, group, hops, True, now)
+        return self._walk(environment, group, hops, AROUND, now)
 
     def below(self, environment: str, group: str, now: int) -> Mapping[str, int]:
         """The services that a service depends on, with their distance; itself at 0."""
-        return self._walk(environment, group, self.most, False, now)
+        return self._walk(environment, group, self.most, BELOW, now)
+
+    def above(self, environment: str, group: str, now: int) -> Mapping[str, int]:
+        """The services that depend on a service, with their distance; itself at 0."""
+        return self._walk(environment, group, self.most, ABOVE, now)
 
     def memory(self) -> GraphMemory:
         """What is to be kept."""
@@ -120,27 +125,27 @@ class ServiceGraph:
         """What is remembered of an environment is not right any more."""
         self._known.pop(environment, None)
 
-    def _walk(self, environment: str, group: str, hops: int, both: bool, now: int) -> Mapping[str, int]:
+    def _walk(self, environment: str, group: str, hops: int, which: str, now: int) -> Mapping[str, int]:
         if not self._edges:
             return {group: 0}
         if self._known.get(environment) != now // FRESH:
             self._look(environment, now // FRESH)
-        key = environment, group, hops, both
+        key = environment, group, hops, which
         if key not in self._walks:
-            self._walks[key] = walk(self._near[environment, both], group, hops)
+            self._walks[key] = walk(self._near[environment, which], group, hops)
         return self._walks[key]
 
     def _look(self, environment: str, fresh: int) -> None:
         """Remember who is beside whom, as of the beginning of this FRESH."""
         self._walks = {key: found for key, found in self._walks.items() if key[0] != environment}
         below: dict[str, set[str]] = defaultdict(set)
-        around: dict[str, set[str]] = defaultdict(set)
+        above: dict[str, set[str]] = defaultdict(set)
         for edge in self.edges(environment, fresh * FRESH):
             below[edge.caller].add(edge.callee)
-            around[edge.caller].add(edge.callee)
-            around[edge.callee].add(edge.caller)
-        for both, near in ((False, below), (True, around)):
-            self._near[environment, both] = {group: sorted(others) for group, others in near.items()}
+            above[edge.callee].add(edge.caller)
+        around = {group: below.get(group, set()) | above.get(group, set()) for group in {*below, *above}}
+        for which, near in ((BELOW, below), (ABOVE, above), (AROUND, around)):
+            self._near[environment, which] = {group: sorted(others) for group, others in near.items()}
         self._known[environment] = fresh
 
 

@@ -20,6 +20,7 @@ HEARD = "heard"  # the quantity of an anomaly that is a silence
 ORDER = {Event.OPEN: 0, Event.RECORD: 1, Event.CLOSE: 2}
 CLOSED = ORDER[Event.CLOSE]
 
+Fact = tuple[str, str, int, int, int, int]  # kind, value, ill ones there, ill ones, all there, all
 Age = tuple[int, int]  # time and order of an anomaly's event
 Group = tuple[str, str, str]  # environment, group, kind
 
@@ -55,7 +56,7 @@ class Told(Struct, kw_only=True):
     widened: int = 0  # updates for nothing but other groups or another cause
 
 
-class Seen(Struct, array_like=True):
+class Seen(Struct, frozen=True, array_like=True):
     """Of a group of an incident: when its first anomaly began, and when a strong one last opened or grew; ms, 0 never."""
 
     first: int
@@ -77,7 +78,7 @@ class Cause(Struct, frozen=True, kw_only=True):
     strength: float  # of its evidence, as an incident's
     anomalies: tuple[str, ...]
     first: tuple[int, int] = (0, 0)
-    fact: tuple[str, str, int, int, int, int] | None = None
+    fact: Fact | None = None
     change: Change | None = None
     later: int = 0
     below: tuple[str, ...] = ()
@@ -169,12 +170,12 @@ def spare(incident: Incident) -> list[Anomaly]:
 
 def see(incident: Incident, anomaly: Anomaly) -> None:
     """Note where an anomaly is, and in which traces it shows."""
-    seen = incident.groups.setdefault(anomaly.group, Seen(anomaly.started))
-    if is_strong(anomaly) and not seen.last and len(incident.groups) > 1:
+    seen = incident.groups.get(anomaly.group, Seen(anomaly.started))
+    is_active = is_strong(anomaly) and anomaly.event is not Event.CLOSE
+    if is_active and not seen.last and incident.groups.keys() - {anomaly.group}:
         incident.widened = max(incident.time, anomaly.time)
-    seen.first = min(seen.first, anomaly.started)
-    if is_strong(anomaly) and anomaly.event is not Event.CLOSE:
-        seen.last = max(seen.last, anomaly.time)
+    last = max(seen.last, anomaly.time) if is_active else seen.last
+    incident.groups[anomaly.group] = Seen(min(seen.first, anomaly.started), last)
     for trace, time in anomaly.traces:
         known = incident.traces.setdefault(trace, time)
         incident.traces[trace] = min(known, time)
@@ -191,7 +192,7 @@ def snapshot(incident: Incident) -> Incident:
     """The incident as it stands, with anomalies of its own."""
     return structs.replace(
         incident, anomalies=dict(incident.anomalies), waiting=dict(incident.waiting), traces=dict(incident.traces),
-        groups={group: Seen(seen.first, seen.last) for group, seen in incident.groups.items()},
+        groups=dict(incident.groups),
     )  # fmt: skip
 
 

@@ -30,14 +30,17 @@ def together(incident: Incident, shadow: bool) -> Verdict | None:
 
 def news(incident: Incident) -> list[str]:
     """What is new about its groups and its first cause, in words."""
-    told, found = incident.told, []
-    new = tuple(group for group in concerned(incident) if group not in told.groups)
-    if new and not incident.widened:
+    told, found = incident.told, list[str]()
+    if told.widened >= MOST:
+        return found
+    known = set(told.groups)
+    new = () if incident.widened else tuple(group for group in concerned(incident) if group not in known)
+    if new:
         found.append(f"also concerned: {names(new)}")
     cause = incident.causes[0] if incident.causes else None
     if cause and told.cause and cause.name != told.cause and cause.strength > TOGETHER:
         found.append(f"the likely cause is {called(cause)} now")
-    return found if told.widened < MOST else []
+    return found
 
 
 def note(incident: Incident) -> None:
