@@ -59,13 +59,14 @@ def kind(cause: Cause, leading: Anomaly | None) -> str:
     if step_words.is_steps(leading):
         return step_words.what(leading) + (f" ({plain(leading.code, NAME)})" if leading.code else "")
     labels = dict(leading.labels)
+    if cause.kind == EDGE:
+        return f"calls of {plain(labels.get('span.name', ''), NAME)} by {plain(labels.get('client', ''), NAME)} are slow on the way"
     operation = f" in {plain(labels['span.name'], NAME)}" if "span.name" in labels else ""
     name = plain(leading.metric, NAME)
     said = {
         SILENT: "silent",
         FULL: f"{name} is near its end",
         LINE: f"log lines like “{plain(labels.get('template', leading.example), NAME)}”",
-        EDGE: "the way to it is slow",
         SLOW: "slow",
     }.get(cause.kind) or trouble(leading)
     return said + operation + (f" ({plain(leading.code, NAME)})" if leading.code else "")
@@ -142,7 +143,8 @@ def briefly(incident: Incident, leading: Anomaly) -> str:
     if cause.is_place and cause.fact:
         return place(cause.fact)
     about = incident.anomalies.get(cause.anomalies[0]) if cause.anomalies else None
-    more = [step_words.briefly(about)] if about and step_words.is_steps(about) else []
+    short = {EDGE: "the way to it", NETWORK: "network"}.get(cause.kind, "")
+    more = [short] if short else [step_words.briefly(about)] if about and step_words.is_steps(about) else []
     more += [place(cause.fact)] if cause.fact else []
     more += [plain(cause.change.kind, SHORT)] if cause.change else []
     return plain(cause.service, SHORT) + (f" ({', '.join(more)})" if more else "")
