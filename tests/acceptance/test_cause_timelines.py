@@ -12,6 +12,8 @@ import jsonschema
 import msgspec
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.dispatch.story import ERRORS, LATENCY, OTHER, QUEUE, START, at, closed, grown, opened, tick
 
 from anomaly.config.models import Signal
@@ -22,6 +24,7 @@ from anomaly.detect.beside import Calls, Change, Facts, Said
 from anomaly.dispatch.alert import Alert, encode, published_schema
 from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.decide import Dispatcher
+from anomaly.host.stages_alerts import _event
 
 EDGES = (("web", "checkout"), ("checkout", "payment"), ("checkout", "stock"), ("payment", "db"), ("stock", "db"))
 VALIDATOR = jsonschema.Draft202012Validator(orjson.loads(published_schema()))
@@ -57,8 +60,8 @@ def steps(
 
 def alerts(events: Iterable[Said], restart: bool = False, twice: bool = False) -> list[Alert]:
     """All alerts; with a checkpoint before each event, or with each event delivered twice."""
-    settings = Settings()
-    dispatcher, budgets = Dispatcher(settings), Budgets(settings.alert_budget)
+    budget = Settings().alert_budget
+    dispatcher, budgets = Dispatcher(Settings()), Budgets(budget)
     correlator, found = Correlator(Correlation(), dispatcher.matters), list[Alert]()
     for event in (e for e in events for _ in range(2 if twice and not isinstance(e, Tick) else 1)):
         if restart:
@@ -203,6 +206,35 @@ def test_people_are_told_of_one_problem_once_and_of_its_cause(name: str):
 def test_a_checkpoint_before_each_event_and_a_redelivery_of_each_change_nothing(name: str):
     events, _ = TIMELINES[name]
     assert alerts(events, restart=True) == alerts(events) == alerts(events, twice=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40), st.integers(0, 3), st.integers(3, 12)), max_size=40))
+def test_whatever_comes_a_restart_between_two_events_changes_nothing(given: list[tuple[int, int, int, int]]):
+    """Anomalies of five services that open, grow and close, some in traces of two faults, and time that goes on."""
+    events, known = calls(), dict[tuple[int, int], Anomaly]()
+    for second, (what, pick, fault, score) in enumerate(given):
+        group, second = ("web", "checkout", "payment", "stock", "db")[pick % 5], 7 * second
+        key = pick % 5, fault
+        if what == 0:
+            events.append(tick(second))
+        elif what == 1 and key in known:
+            events.append(closed(known.pop(key), second))
+        elif key in known:
+            events.append(grown(known[key], second, score=float(score + what)))
+        else:
+            traces = range(100 * fault, 100 * fault + 6 * (fault < 2))
+            known[key] = steps(f"{second}", second, group, traces, float(score), late=pick)
+            events.append(known[key])
+    events.append(tick(7 * len(given) + 300))
+    assert alerts(events, restart=True) == alerts(events) == alerts(events, twice=True)
+
+
+def test_what_detect_says_travels_as_json_and_what_is_not_known_is_a_dead_letter():
+    for event in (*calls(), nodes[0], rollout, payment, tick(0)):
+        assert _event.decode(msgspec.json.encode(event)) == event
+    with pytest.raises(msgspec.DecodeError):
+        _event.decode(b'{"type": "of a newer version", "time": 0}')
 
 
 def test_the_cause_names_the_version_the_instances_and_the_rollout():

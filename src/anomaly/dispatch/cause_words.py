@@ -60,7 +60,8 @@ def kind(cause: Cause, leading: Anomaly | None) -> str:
         return step_words.what(leading) + (f" ({plain(leading.code, NAME)})" if leading.code else "")
     labels = dict(leading.labels)
     if cause.kind == EDGE:
-        return f"calls of {plain(labels.get('span.name', ''), NAME)} by {plain(labels.get('client', ''), NAME)} are slow on the way"
+        operation, client = (plain(labels.get(name, ""), NAME) for name in ("span.name", "client"))
+        return f"calls of {operation} by {client} are slow on the way"
     operation = f" in {plain(labels['span.name'], NAME)}" if "span.name" in labels else ""
     name = plain(leading.metric, NAME)
     said = {

@@ -7,18 +7,20 @@ they have settled (`correlate.cause`), and MOST times of an incident at most.
 
 from anomaly.correlate.evidence import TOGETHER, strength
 from anomaly.correlate.incident import Incident, is_strong
+from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.alert import Severity
 from anomaly.dispatch.cause_words import called, concerned, names
 from anomaly.dispatch.severity import IN_SHADOW, Verdict
 from anomaly.dispatch.step_words import is_steps
 
 MOST = 4
+RECENT = 60_000  # ms after its end that an odd step still counts: few traces come by in which it could show
 WHY = "unusual sequences or durations in traces, more than {least:g} together (evidence {score:.1f})"
 
 
 def together(incident: Incident, shadow: bool) -> Verdict | None:
-    """What the lasting ones of them give."""
-    odd = [a for a in incident.anomalies.values() if is_steps(a) and is_strong(a) and a.ended is None]
+    """What those of them that last give."""
+    odd = [a for a in incident.anomalies.values() if is_steps(a) and is_strong(a) and lasts(a, incident.time)]
     if (score := strength(odd)) <= TOGETHER:
         return None
     decisive, why = max(odd, key=lambda a: (a.score, a.id)), WHY.format(least=TOGETHER, score=score)
@@ -26,6 +28,11 @@ def together(incident: Incident, shadow: bool) -> Verdict | None:
         why = IN_SHADOW.format(severity=Severity.WARNING.value) + why
         return Verdict(Severity.INFO, why, decisive, would=Severity.WARNING)
     return Verdict(Severity.WARNING, why, decisive)
+
+
+def lasts(anomaly: Anomaly, now: int) -> bool:
+    """Whether it is not over, or only just."""
+    return anomaly.ended is None or anomaly.ended >= now - RECENT
 
 
 def news(incident: Incident) -> list[str]:
