@@ -7,10 +7,10 @@ An anomaly belongs to the incident that
   against it,
 - has anomalies at the same place (node, zone, version), where those that are ill are more than chance puts there.
 
-Only what is strong connects; a slow change against weeks ago (a kind of its own) stays by itself. Traces speak against it
-where an anomaly and an incident name some of the same seconds, and none in common, although they would be expected to: as
-few are named of many, that is a matter of chance. Where nothing is known of calls, traces and places, a group is an
-incident.
+Only what is strong connects; a slow change against weeks ago (a kind of its own) stays by itself, and what began more
+than WITHIN apart becomes one by traces or places alone. Traces speak against it where an anomaly and an incident name
+some of the same seconds, and none in common, although they would be expected to: as few are named of many, that is a
+matter of chance. Where nothing is known of calls, traces and places, a group is an incident.
 """
 
 from collections import defaultdict
@@ -113,11 +113,14 @@ class Belongs:
         own = [i for i in own if i is holder or not (anomaly.group in i.victims and contradicts(anomaly, i))]
         if not is_strong(anomaly):
             return (own if holder else shared + own)[:1]
-        near = self._near(anomaly, open_, now) if not own or holder else []
         found: list[Incident] = [holder] if holder else []
-        for incident in (*shared, *own[:1], *near):
+        for incident in (*shared, *own[:1]):
             together = incident in shared and leads(anomaly, incident)
             if incident not in found and (together or not any(apart(incident, other) for other in found)):
+                found.append(incident)
+        for incident in self._near(anomaly, open_, now):
+            far = any(abs(incident.started - other.started) > WITHIN or apart(incident, other) for other in found)
+            if incident not in found and not far:
                 found.append(incident)
         return [*found, *(i for i in self._at_the_same_place(anomaly, open_) if i not in found)]
 

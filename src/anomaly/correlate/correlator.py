@@ -7,7 +7,7 @@ Where two open incidents turn out to be one problem, the one that people were to
 other is over, with a reference.
 
 Events may come again (delivery is at least once). One that is not newer than what is known of its anomaly changes
-nothing, also after the incident is over: the last REMEMBERED anomalies are remembered by id.
+nothing, also after the incident is over (`past`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,25 +20,23 @@ from anomaly.correlate.cause import HOLD, Causes
 from anomaly.correlate.ends import Ends
 from anomaly.correlate.graph import GraphMemory, ServiceGraph
 from anomaly.correlate.incident import (
-    CLOSED,
     Age,
     Incident,
     Seen,
     State,
-    Told,
     age,
     begin,
-    is_strong,
     known_age,
     put,
     see,
     snapshot,
 )
+from anomaly.correlate.merge import inherit, is_new_to, older
+from anomaly.correlate.past import Past
 from anomaly.correlate.places import Places, PlacesMemory
 from anomaly.detect.anomaly import Anomaly, Event, Tick
 from anomaly.detect.beside import Calls, Change, Facts, Said
 
-REMEMBERED = 10_000  # anomalies of past incidents, so that a redelivery does not start them anew
 STRAGGLER = 60_000  # ms behind the first partition after which a partition does not hold back the time of the others
 LATE = 15_000  # ms by which an anomaly may run ahead of one of its group that is still to come: a cell of a sum and its wait
 VERSION = 2
@@ -67,7 +65,7 @@ class Correlator:
         self._causes = Causes(self.graph, self.places)
         self._open: dict[str, Incident] = {}  # by dedup_key
         self._settling: dict[str, int] = {}  # of these, what settles (`Causes.due`), and when
-        self._past: dict[str, Age] = {}  # anomalies that no incident holds any more, oldest first
+        self._past = Past()
         self._ticks: dict[int, int] = {}  # partition -> how far its time went on
         self._newest = 0  # of the anomalies' times
 
@@ -91,12 +89,12 @@ class Correlator:
             if incident.state is State.OPEN:
                 self._adopt(incident)
             else:
-                self._remember(incident)
+                self._past.remember(incident)
 
     def memory(self) -> Memory:
         """Everything known, as it stands."""
         return Memory(
-            [snapshot(i) for i in self._open.values()], list(self._past.items()), dict(self._ticks), self._newest,
+            [snapshot(i) for i in self._open.values()], self._past.memory(), dict(self._ticks), self._newest,
             self.graph.memory(), self.places.memory(), self._belongs.ill(),
         )  # fmt: skip
 
@@ -104,7 +102,8 @@ class Correlator:
         """Be the one whose `memory` this was; called on a new one."""
         for incident in memory.open:
             self._adopt(incident)
-        self._past, self._ticks, self._newest = dict(memory.past), dict(memory.ticks), memory.newest
+        self._past.settle(memory.past)
+        self._ticks, self._newest = dict(memory.ticks), memory.newest
         self.graph.remember(memory.graph)
         self.places.remember(memory.places)
         self._belongs.remember(memory.ill)
@@ -149,7 +148,7 @@ class Correlator:
     def _overdue(self, anomaly: Anomaly) -> Iterator[Incident]:
         """A new anomaly that began when its group's incident was already over is another problem, whatever the ticks say."""
         for incident in self._belongs.own(anomaly, self._open):
-            if anomaly.started >= self._ends.of(incident.dedup_key) and self._is_news(incident, anomaly):
+            if anomaly.started >= self._ends.of(incident.dedup_key) and self._past.is_news(incident, anomaly):
                 yield self._resolve(incident)
 
     def _now(self) -> int:
@@ -161,7 +160,7 @@ class Correlator:
     def _resolve(self, incident: Incident) -> Incident:
         incident.state, incident.time = State.RESOLVED, self._ends.of(incident.dedup_key)
         self._close(incident)
-        self._remember(incident)
+        self._past.remember(incident)
         return incident
 
     def _close(self, incident: Incident) -> None:
@@ -173,7 +172,7 @@ class Correlator:
     def _join(self, anomaly: Anomaly) -> Iterator[Incident]:
         """Put the event into its incident, or into a new one; nothing if it is known or tells nothing."""
         holder = self._open.get(self._belongs.holder(anomaly.id))
-        if not self._is_news(holder, anomaly):
+        if not self._past.is_news(holder, anomaly):
             return
         homes = self._homes(anomaly, holder)
         incident = homes[0] if homes else begin(anomaly)
@@ -206,7 +205,7 @@ class Correlator:
         self._belongs.took(incident, anomaly)
         if left_out and left_out.id not in incident.waiting:
             self._belongs.left_out(left_out.id)
-            self._note(left_out.id, age(left_out))
+            self._past.note(left_out.id, age(left_out))
         return left_out
 
     def _take(self, incident: Incident, over: Incident, anomaly: Anomaly) -> None:
@@ -233,46 +232,3 @@ class Correlator:
         self._settling.pop(incident.dedup_key, None)
         if (due := self._causes.due(incident)) is not None:
             self._settling[incident.dedup_key] = due
-
-    def _is_news(self, incident: Incident | None, anomaly: Anomaly) -> bool:
-        """Whether the event is newer than what is known of its anomaly. The end of an unknown one tells nothing."""
-        known = known_age(incident, anomaly.id) if incident else None
-        known = known or self._past.get(anomaly.id)
-        if known is None:
-            return anomaly.event is not Event.CLOSE
-        return known[1] != CLOSED and age(anomaly) > known
-
-    def _remember(self, incident: Incident) -> None:
-        for anomaly in incident.anomalies.values():
-            self._note(anomaly.id, age(anomaly))
-        for name, seen in incident.waiting.items():
-            self._note(name, seen)
-
-    def _note(self, name: str, seen: Age) -> None:
-        self._past[name] = seen
-        if len(self._past) > REMEMBERED:
-            del self._past[next(iter(self._past))]
-
-
-def is_new_to(incident: Incident, anomaly: Anomaly) -> bool:
-    """Whether it has become strong, or shows in traces that the incident does not know."""
-    held = incident.anomalies.get(anomaly.id)
-    return held is None or (not is_strong(held) and is_strong(anomaly)) or held.traces != anomaly.traces
-
-
-def inherit(told: Told, other: Told) -> None:
-    """What people were told of an incident that goes on counts for the one that it goes on in, and for its budget."""
-    told.evident, told.peak, told.surprise = (
-        told.evident or other.evident,
-        max(told.peak, other.peak),
-        max(told.surprise, other.surprise),
-    )
-    told.reached = max(told.reached, other.reached)
-    if other.severity == "critical" != told.severity:
-        told.budget = other.budget
-
-
-def older(one: Incident, other: Incident) -> tuple[Incident, Incident]:
-    """Which of two goes on, and which is over."""
-    first, second = sorted((one, other), key=lambda i: (i.told.change == 0, i.started, i.dedup_key))
-    return first, second
