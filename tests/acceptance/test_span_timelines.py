@@ -132,13 +132,21 @@ def test_an_operation_that_is_ill_is_one_alert_that_names_it(ill: Ill, words: st
 
 
 def test_a_slow_way_is_no_fault_of_the_callees_work():
-    """The caller pages, since its own users wait; the callee's own times are as ever, and the way between is evidence."""
+    """The caller pages, since its own users wait; the callee's own times are as ever: the cause is the way between."""
     alerts = lived(Ill(way=400))
-    assert len(of(alerts, "web", is_trigger)) == 1
+    (trigger,) = [a for a in alerts if is_trigger(a)]
+    assert trigger.group == "web"
     assert of(alerts, "web", lambda a: a.severity is Severity.CRITICAL and "/pay" in a.title)
-    said = of(alerts, "shop", lambda a: True)
-    assert {a.severity for a in said} == {Severity.WARNING}
-    assert all("/pay" in a.title and "web to" in a.title for a in said if is_trigger(a))
+    cause = alerts[-1].causes[0]
+    assert (cause["service"], cause["what"]) == ("shop", "shop: calls of /pay by web are slow on the way")
+    assert (alerts[-1].impact["groups"], alerts[-1].impact["victims"]) == (["web", "shop"], ["web"])
+
+
+def test_a_slow_service_and_its_caller_are_one_incident_and_the_caller_is_a_victim():
+    alerts = lived(Ill(slower=5.0))
+    assert len([a for a in alerts if is_trigger(a)]) == 1
+    assert [c["service"] for c in alerts[-1].causes] == ["shop", "web"]
+    assert alerts[-1].impact["victims"] == ["web"]
 
 
 def test_a_service_that_tells_the_same_by_metrics_and_spans_pages_once():

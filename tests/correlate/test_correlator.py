@@ -11,8 +11,9 @@ from msgspec import structs
 from tests.dispatch.story import at, closed, grown, opened, tick
 
 from anomaly.config.settings import Correlation
-from anomaly.correlate.correlator import KEPT, REMOVED_WAIT, Correlator
-from anomaly.correlate.incident import Incident, State
+from anomaly.correlate.correlator import Correlator
+from anomaly.correlate.ends import REMOVED_WAIT
+from anomaly.correlate.incident import KEPT, Incident, State
 from anomaly.detect.anomaly import Anomaly, Tick
 
 AFTER = 30.0  # seconds, Correlation's default

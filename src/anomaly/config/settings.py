@@ -204,9 +204,12 @@ class RouteSettings(Frozen, frozen=True):
 
 
 class Correlation(Frozen, frozen=True):
-    """When an incident ends: this long after its last anomaly has."""
+    """When an incident ends: this long after its last anomaly has. What is known of who belongs together."""
 
     resolve_after: Seconds = 30.0
+    edges: Annotated[int, Meta(ge=1)] = 10_000  # services with one that they call; the faintest give way
+    places: Annotated[int, Meta(ge=1)] = 100_000  # of what it is known where it runs; those told first give way
+    changes: Annotated[int, Meta(ge=1)] = 1_000  # of the last hours; the oldest give way
 
 
 class Threshold(Frozen, frozen=True):

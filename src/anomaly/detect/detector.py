@@ -18,9 +18,10 @@ from anomaly.decode.block import Announced, Block
 from anomaly.decode.identity import Series
 from anomaly.decode.index import MISSING
 from anomaly.decode.points import Points
-from anomaly.detect import keep
+from anomaly.detect import beside, keep
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.calls import CallCounts
 from anomaly.detect.clock import Clocks
 from anomaly.detect.clocked import replaced
 from anomaly.detect.convert import passed
@@ -63,6 +64,7 @@ class Detector:
         self.windows = Windows()
         self.inputs, self.absence = Inputs(), Absence()
         self.logs = Logs(settings.logs, settings.identity.seed)
+        self.calls = CallCounts(settings.correlation.edges)
         self.waiting = Waiting(settings.limits.waiting_points)
         self.sources: dict[str, int] = {}
         self.said = 0  # ms to which time was told to have gone on, in whole ticks
@@ -147,6 +149,7 @@ class Detector:
         self.together.settle(read.together)
         self.withhold.settle()
         self.logs.load(read.logs, read.seed)
+        self.calls.load(read.calls, read.seed == self.settings.identity.seed)
         self.windows.load(read.windows, self.judge)
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
@@ -194,20 +197,22 @@ class Detector:
         said = [clocks.seasons(key) for key in clocks.keys]
         return msgspec.structs.replace(
             rest, aliases=self.settings.identity.aliases, local=clocks.keys, seasons=said, windows=self.windows.dump(),
-            logs=self.logs.dump(),
+            logs=self.logs.dump(), calls=self.calls.dump(),
         )  # fmt: skip
 
     def _parts(self) -> keep.Parts:
         small = self.inputs, self.absence, self.waiting, self.report, self.together, self.sources, self.counts
         return keep.Parts(*small, self.said, self.swept, self.freed)
 
-    def detect(self, block: Block) -> list[Anomaly | Tick]:
+    def detect(self, block: Block) -> list[beside.Said]:
         """What a block changed, in order of event time, and a tick if time went on."""
         points = self.inputs.unseen(block)
         self.counts[REPEATED] += len(block.points) - (0 if points is None else len(points))
         if points is None:
             return []
         source = self.sources.setdefault(block.source, len(self.sources))
+        self.calls.announced(block.series)
+        calls = list(self.calls.take(points))
         found, self._over = self._over + self._announce(self.logs.announced(block.series), block, source), []
         self.counts[PAST_LIMIT] += self.waiting.drop(self.register.is_refused)
         for some in (self.waiting.known(self._place), points):
@@ -218,7 +223,7 @@ class Detector:
         found.sort(key=lambda a: a.time)
         found = self.logs.shown(found)
         self.counts["waiting"] = len(self.waiting)
-        return [*found, *self._tick(found)]
+        return [*calls, *found, *self._tick(found)]
 
     def command(self, command: Command) -> None:
         """From now on do as somebody said: what is silenced, or planned, is judged and not learned."""
@@ -237,7 +242,7 @@ class Detector:
 
     def overflow(self) -> list[tuple[str, str, int]]:
         """(environment, metric, series past a limit), the worst first."""
-        return self.register.overflow() + self.logs.overflow()
+        return self.register.overflow() + self.logs.overflow() + self.calls.overflow()
 
     def _sweep(self) -> list[Anomaly]:
         """Forget series that are idle for too long, whenever time has passed a sweep."""

@@ -4,10 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
-from anomaly.correlate.correlator import digest
-from anomaly.correlate.incident import Incident, State
+from anomaly.correlate.incident import Incident, State, digest
 from anomaly.detect.anomaly import Anomaly
-from anomaly.dispatch import words
+from anomaly.dispatch import cause_words, words
 from anomaly.dispatch.alert import Alert, Evidence, Severity, What
 from anomaly.dispatch.amounts import plain
 
@@ -37,11 +36,21 @@ def compose(
         started_at=words.rfc3339(since),
         ended_at=words.rfc3339(incident.quiet_since) if over(incident) and incident.quiet_since is not None else None,
         confidence=sure,
-        impact={"slo": None, "groups": [plain(incident.group, NAME)], "victims": []},
+        causes=cause_words.shown(incident, words.finding),
+        impact=impact(incident),
         evidence=tuple(shown(a) for a in telling[: words.SHOWN]),
+        traces=cause_words.traces(incident),
+        changes=cause_words.changes(incident),
         links=links,
         reduced_by=(*reduced_by, *reasons(telling[: words.SHOWN])),
     )
+
+
+def impact(incident: Incident) -> dict[str, object]:
+    """Who is concerned: every group that is ill, and those of them that suffer from the likeliest cause."""
+    named = {"groups": cause_words.concerned(incident), "victims": incident.victims}
+    listed = {name: [plain(group, NAME) for group in groups[: cause_words.LISTED]] for name, groups in named.items()}
+    return {"slo": None, **listed, "systemic": incident.systemic}
 
 
 def reasons(telling: Iterable[Anomaly]) -> Iterable[str]:

@@ -17,6 +17,7 @@ from anomaly.command.commands import Commands
 from anomaly.config.settings import Settings
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import Anomaly
+from anomaly.dispatch import together
 from anomaly.dispatch.alert import Alert, Severity, What
 from anomaly.dispatch.budget import HELD, UNDER, UNLIMITED, Budget
 from anomaly.dispatch.budgets import Budgets
@@ -69,6 +70,8 @@ class Dispatcher:
             over = told.change and self._say(incident, What.RESOLVE, Severity(told.severity), self._ended(incident), "")
             return over or None
         latest = incident.anomalies.get(incident.latest)
+        if latest is None and told.silenced:
+            return None
         return self._tell(incident, [latest] if latest else [], budgets, commands, LATEST)
 
     def again(self, incident: Incident, budgets: Budgets, commands: Commands) -> Alert | None:
@@ -102,21 +105,24 @@ class Dispatcher:
             self._suppress_once(incident, BELOW_THRESHOLD)
             return None
         told = incident.told
-        told.reason, told.severity, told.groups = "", judged.severity.value, (incident.group,)
+        told.reason, told.severity = "", judged.severity.value
         told.rank, told.would = rank(judged.decisive), would_be(judged)
         return self._say(incident, What.TRIGGER, judged.severity, judged.why, "")
 
     def _again(self, incident: Incident, judged: Verdict | None) -> Alert | None:
         told = incident.told
-        news = self._news(incident, judged) if judged else ""
-        if judged is None or not news:
+        news, wider = self._news(incident, judged) if judged else "", together.news(incident)
+        if not news and not wider:
             self.suppressed[UNCHANGED] += 1
             return None
         before = Severity(told.severity)
+        told.widened += not news
+        news = ", ".join(filter(None, (news, *wider)))
+        if judged is None:
+            return self._say(incident, What.UPDATE, before, f"{before.value} since before", news)
         severity = max(before, judged.severity, key=ORDER.index)
         told.severity, told.rank = severity.value, min(told.rank, rank(judged.decisive))
         told.would = louder(told.would, would_be(judged))
-        told.groups = (incident.group,)
         why = judged.why if severity is judged.severity else f"{judged.why}; {severity.value} since before, and not lowered"
         return self._say(incident, What.UPDATE, severity, why, news)
 
@@ -129,8 +135,6 @@ class Dispatcher:
             news.append(f"it would be {judged.would.value} now")
         if rank(judged.decisive) < told.rank:
             news.append("more telling evidence leads now")
-        if (incident.group,) != told.groups:
-            news.append("other groups are concerned")
         if judged.decisive.peers and not told.named:
             news.append("an instance is odd among its peers")
         return ", ".join(news)
@@ -138,9 +142,9 @@ class Dispatcher:
     def _judge(
         self, incident: Incident, anomalies: Sequence[Anomaly], budget: Budget | None, shadow: bool
     ) -> Verdict | None:
-        """By the table. In shadow the budget is used up as if it paged."""
+        """By the table, and what is odd in traces together. In shadow the budget is used up as if it paged."""
         if budget is None:
-            return verdict(anomalies, self.threshold, shadow=shadow)
+            return verdict(anomalies, self.threshold, shadow=shadow) or together.together(incident, shadow)
         for anomaly in anomalies:
             if anomaly.bad or is_silence(anomaly):
                 budget.confirm(incident, anomaly)
@@ -150,11 +154,12 @@ class Dispatcher:
         judged = verdict(anomalies, self.threshold, UNLIMITED if paged else budget.standing(incident), shadow)
         if judged and judged.budget and not paged:
             budget.settle(incident, judged.budget)
-        return judged
+        return judged or together.together(incident, shadow)
 
     def _say(self, incident: Incident, what: What, severity: Severity, why: str, news: str) -> Alert:
         told = incident.told
         told.change += 1
+        together.note(incident)
         told.named = told.named or any(a.peers and self.matters(a) for a in incident.anomalies.values())
         began = min((a.started for a in incident.anomalies.values() if self.matters(a)), default=incident.started)
         told.started = min(began, told.started or began)
@@ -169,6 +174,8 @@ class Dispatcher:
 
     def _ended(self, incident: Incident) -> str:
         """Why it is over."""
+        if incident.merged:
+            return f"it is one problem with another incident, which goes on as {incident.merged}"
         mattered = [a for a in incident.anomalies.values() if self.matters(a)]
         if mattered and all(a.reason == REMOVED for a in mattered):
             return "the series were removed, and nothing else of the group is wrong"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from anomaly.command.command import Promote, Silence
 from anomaly.command.commands import AFTER, Commands
-from anomaly.correlate.correlator import interval
+from anomaly.correlate.incident import interval
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.budgets import DEFAULT, first_fitting
 

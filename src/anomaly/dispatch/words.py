@@ -10,13 +10,15 @@ from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly
 from anomaly.detect.joint import AWRY
-from anomaly.dispatch.amounts import amount, band, beside, compared, known, plain, span, sparkline, unit_of
+from anomaly.dispatch import cause_words, step_words
+from anomaly.dispatch.amounts import RATIO, amount, band, beside, compared, known, plain, span, sparkline, unit_of
 from anomaly.dispatch.log_words import example, is_lines
 from anomaly.dispatch.log_words import subject as lines
 from anomaly.dispatch.operations import operation, spoken
 from anomaly.dispatch.severity import REMOVED, is_regression, is_silence
 
 TITLE = 100  # characters: one line of a phone
+LIKELY, USUAL = 28, " (usual"  # characters of the likely cause in it, at least; what makes room for it
 SHOWN = 5  # anomalies in the text and the evidence
 NAME = 48  # characters of a name within a sentence
 MISSED = 10  # usual intervals without a sign of life that leave little doubt
@@ -44,14 +46,18 @@ def clock(time: int, now: int) -> str:
 
 def title(incident: Incident, leading: Anomaly, since: int) -> str:
     """One line: who, what, compared with what, since when."""
-    group = plain(incident.group, NAME)
+    group = plain(leading.group, NAME)
     if incident.state is State.RESOLVED:
         lasted = span(((incident.quiet_since or incident.time) - since) / 1000)
         return plain(f"{group}: {outcome(incident)} after {lasted} (was: {finding(leading)})", TITLE)
     if is_regression(leading):
         return plain(f"{group}: {finding(leading)}", TITLE)
     tail = f" since {clock(since, incident.time)} UTC"
-    return plain(f"{group}: {finding(leading)}", TITLE - len(tail)) + tail
+    head = f"{group}: {finding(leading)}"
+    if likely := cause_words.briefly(incident, leading):
+        head, link = head.partition(USUAL)[0], "; likely cause: "
+        tail = link + plain(likely, max(LIKELY, TITLE - len(head) - len(link) - len(tail))) + tail
+    return plain(head, TITLE - len(tail)) + tail
 
 
 def finding(anomaly: Anomaly) -> str:
@@ -63,6 +69,8 @@ def finding(anomaly: Anomaly) -> str:
         return together(anomaly)
     if is_regression(anomaly):
         return f"{subject(anomaly)}{slowly(anomaly, unit)}"
+    if step_words.is_steps(anomaly):
+        return step_words.finding(anomaly)
     value, usual = compared(anomaly.observed, *anomaly.expected, unit)
     if anomaly.peers:
         return f"{subject(anomaly)}{value}{of_requests(anomaly)}, {against(anomaly, unit)}"
@@ -138,6 +146,8 @@ def place(anomaly: Anomaly) -> str:
 
 def outcome(incident: Incident) -> str:
     """How the incident ended."""
+    if incident.merged:
+        return "now part of another incident"
     reasons = [a.reason for a in incident.anomalies.values() if a.reason]
     if reasons and all(r == REMOVED for r in reasons):
         return "its series were removed"
@@ -148,7 +158,7 @@ def outcome(incident: Incident) -> str:
 
 def how_far(anomaly: Anomaly) -> str:
     """The distance from the usual band, where a factor says more than the numbers."""
-    if anomaly.peers or anomaly.quantity == GOLDEN:
+    if anomaly.peers or anomaly.quantity == GOLDEN or step_words.is_steps(anomaly):
         return ""  # has been said
     low, high = anomaly.expected
     if not beside(high, anomaly.observed):
@@ -179,14 +189,21 @@ def confidence(leading: Anomaly, threshold: float) -> str:
         level = "low" if leading.learned < YOUNG else "medium"
         but = "not far above the threshold; " if surprise < SURE else ""
         learned = f"only {learned}" if leading.learned < DAY else learned
-    events = f"{leading.events[0]:,.0f} of {leading.events[1]:,.0f} requests; " if leading.events else ""
+    counted = "traces" if step_words.is_steps(leading) else "requests"
+    events = f"{leading.events[0]:,.0f} of {leading.events[1]:,.0f} {counted}; " if leading.events else ""
     return f"{level}: {events}{but}learned {learned}"
 
 
 def line(anomaly: Anomaly) -> str:
     """One anomaly as evidence: what, where in full, how far, and since when or how long."""
     labels = ", ".join(f"{plain(k, NAME)}={plain(v, NAME)}" for k, v in (*anomaly.labels, *anomaly.instance))
-    named = is_silence(anomaly) or is_lines(anomaly) or anomaly.quantity == GOLDEN or subject(anomaly).endswith("is ")
+    named = (
+        is_silence(anomaly)
+        or is_lines(anomaly)
+        or step_words.is_steps(anomaly)
+        or anomaly.quantity == GOLDEN
+        or subject(anomaly).endswith("is ")
+    )
     metric = "" if named else f" — {plain(anomaly.metric, NAME)}"
     lasted = f", over after {span((anomaly.ended - anomaly.started) / 1000)}" if anomaly.ended is not None else ""
     parts = [f"{finding(anomaly)}{metric}", example(anomaly), how_far(anomaly), f"since {rfc3339(anomaly.started)}{lasted}"]
@@ -213,7 +230,7 @@ def body(
     seconds = ((incident.quiet_since or incident.time) - since) / 1000
     lasted = f"lasted {span(seconds)}" if over else f"for {span(seconds)}" if seconds >= 1.0 else "just begun"
     head = [
-        f"{plain(incident.group, NAME)} ({plain(incident.environment, NAME)}): {lead}",
+        f"{plain(leading.group, NAME)} ({plain(incident.environment, NAME)}): {lead}",
         "",
         f"since     {rfc3339(since)}, {lasted}",
         *([f"how far   {far}"] if (far := how_far(leading)) else []),
@@ -222,7 +239,8 @@ def body(
         *([f"changed   {news}"] if news else []),
         "",
     ]
-    return "\n".join([*head, *evidence(incident, telling), *[f"{name}: {url}" for name, url in links]]).rstrip()
+    told = [*head, *([] if over else cause_words.lines(incident, finding)), *evidence(incident, telling)]
+    return "\n".join([*told, *[f"{name}: {url}" for name, url in links]]).rstrip()
 
 
 def now(anomaly: Anomaly) -> str:
@@ -232,6 +250,8 @@ def now(anomaly: Anomaly) -> str:
         return f"nothing heard for {span(anomaly.current)}"
     if anomaly.quantity == GOLDEN:
         return f"{anomaly.current:.1f} from what is usual together, seldom over {anomaly.expected[1]:.1f}"
+    if step_words.is_steps(anomaly):
+        return f"{amount(anomaly.current, RATIO)} of traces"
     low, high = (beside(bound, anomaly.observed) for bound in anomaly.expected)
     return f"{amount(anomaly.current, unit)}, usual {band(low, high, unit)}"
 
@@ -241,6 +261,7 @@ def evidence(incident: Incident, telling: Sequence[Anomaly]) -> list[str]:
     lines = ["evidence"]
     for anomaly in telling[:SHOWN]:
         drawn = sparkline([v for _, v in anomaly.points], *anomaly.expected)
-        lines.append(f"  - {line(anomaly)}" + (f"  {drawn}" if drawn else ""))
+        where = f"{plain(anomaly.group, NAME)}: " if len(incident.groups) > 1 else ""
+        lines.append(f"  - {where}{line(anomaly)}" + (f"  {drawn}" if drawn else ""))
     others = len(telling) + incident.more - min(len(telling), SHOWN)
     return [*lines, *([f"  and {others:,} more"] if others else []), ""]
