@@ -18,7 +18,7 @@ from anomaly.correlate.incident import Incident
 from anomaly.decode.block import Block
 from anomaly.decode.records import DeadLetter, Records
 from anomaly.decode.stage import Decode
-from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.beside import Said
 from anomaly.detect.detector import Detector
 from anomaly.detect.keep import Beside
 from anomaly.dispatch.alert import Alert
@@ -54,11 +54,11 @@ class Engine:
         """What decode counted besides what was judged, since the start."""
         return self._decode.counts
 
-    def detect(self, partition: int, block: Block) -> list[Anomaly | Tick]:
+    def detect(self, partition: int, block: Block) -> list[Said]:
         """What opened, grew or closed, in event order, and how far the time went on."""
         return self.detector(partition).detect(block)
 
-    def correlate(self, partition: int, events: Iterable[Anomaly | Tick | Copy]) -> list[tuple[Incident, Alert | None]]:
+    def correlate(self, partition: int, events: Iterable[Said | Copy]) -> list[tuple[Incident, Alert | None]]:
         """Incidents that changed, in order, each with the alert to send about the change, if any."""
         correlator, budgets, commands = self.correlator(partition), self.budgets(partition), self.commands(partition)
         found: list[tuple[Incident, Alert | None]] = []

@@ -23,6 +23,7 @@ from msgspec import Struct, structs
 from anomaly.config.settings import Correlation
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import Anomaly, Event, Tick
+from anomaly.detect.beside import Beside, Said
 
 KEPT = 64  # anomalies of an incident that are kept whole: more than a person reads, few enough to write at each change
 WAITED_FOR = 1_000  # open ones beyond these that still hold the incident; the rest is only counted
@@ -70,7 +71,7 @@ class Correlator:
         """How far event time went on, ms."""
         return self._now()
 
-    def update(self, events: Iterable[Anomaly | Tick]) -> list[Incident]:
+    def update(self, events: Iterable[Said]) -> list[Incident]:
         """The incidents that changed, in order, each as it stood right after its change."""
         return [snapshot(incident) for event in events for incident in self._meet(event)]
 
@@ -94,11 +95,13 @@ class Correlator:
             self._plan(mine)
         self._past, self._ticks, self._newest = dict(memory.past), dict(memory.ticks), memory.newest
 
-    def _meet(self, event: Anomaly | Tick) -> Iterator[Incident]:
+    def _meet(self, event: Said) -> Iterator[Incident]:
         """Whatever is over by now, then what the event itself changes. Consumed at once: the incidents move on."""
         if isinstance(event, Tick):
             self._ticks[event.partition] = max(event.time, self._ticks.get(event.partition, 0))
             yield from self._due()
+            return
+        if isinstance(event, Beside):
             return
         self._newest = max(event.time, self._newest)
         yield from self._due()

@@ -1,12 +1,13 @@
 """What detect tells correlate besides anomalies, so that it can say what belongs together and what is the likely cause.
 
 They are records on its input, as anomalies are: what correlate knows is a function of them in their order. Times are
-milliseconds of event time.
+milliseconds of event time. A worker from before one of them sets its records aside as dead letters, and goes on.
 """
 
 from msgspec import Struct
 
 from anomaly.decode.identity import Labels
+from anomaly.detect.anomaly import Anomaly, Tick
 
 
 class Calls(Struct, frozen=True, kw_only=True, tag="calls", tag_field="type"):
@@ -39,3 +40,7 @@ class Change(Struct, frozen=True, kw_only=True, tag="change", tag_field="type"):
     what: str  # in a few words: "payment 2.3.0 → 2.3.1"
     labels: Labels
     time: int
+
+
+Beside = Calls | Facts | Change
+Said = Anomaly | Tick | Beside  # all that detect says

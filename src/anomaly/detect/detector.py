@@ -18,7 +18,7 @@ from anomaly.decode.block import Announced, Block
 from anomaly.decode.identity import Series
 from anomaly.decode.index import MISSING
 from anomaly.decode.points import Points
-from anomaly.detect import keep
+from anomaly.detect import beside, keep
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.clock import Clocks
@@ -201,7 +201,7 @@ class Detector:
         small = self.inputs, self.absence, self.waiting, self.report, self.together, self.sources, self.counts
         return keep.Parts(*small, self.said, self.swept, self.freed)
 
-    def detect(self, block: Block) -> list[Anomaly | Tick]:
+    def detect(self, block: Block) -> list[beside.Said]:
         """What a block changed, in order of event time, and a tick if time went on."""
         points = self.inputs.unseen(block)
         self.counts[REPEATED] += len(block.points) - (0 if points is None else len(points))

@@ -21,7 +21,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from anomaly.detect.anomaly import Anomaly, Event, Tick
+from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.detect.beside import Said
 from anomaly.detect.detector import Detector
 from anomaly.detect.handover import hand_over
 from anomaly.host import compacted, connect, topics
@@ -201,7 +202,7 @@ class Growth:
             del self._donors[next(iter(self._donors))]
         return made
 
-    async def told_here(self, of: Of, events: list[Anomaly | Tick], heard: int) -> list[Anomaly | Tick]:
+    async def told_here(self, of: Of, events: list[Said], heard: int) -> list[Said]:
         """The events but for the ends of anomalies that went to another partition, with their notes."""
         ended = [e for e in events if isinstance(e, Anomaly) and e.event is Event.CLOSE and e.reason == "series ended"]
         if not ended or not self._matters(of.source, heard):

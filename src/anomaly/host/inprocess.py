@@ -16,7 +16,7 @@ from anomaly.config.settings import SourceSettings
 from anomaly.correlate.incident import Incident
 from anomaly.decode.block import Block
 from anomaly.decode.records import DeadLetter, Records
-from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.beside import Said
 from anomaly.dispatch.alert import Alert
 from anomaly.engine import Engine
 from anomaly.host.otlp_http import Full
@@ -52,7 +52,7 @@ class Judged:
     records: int
     blocks: list[tuple[int, Block]]
     dead: list[DeadLetter]
-    events: list[Anomaly | Tick]
+    events: list[Said]
     changed: list[tuple[Incident, Alert | None]]
     seconds: dict[str, float]
 

@@ -16,6 +16,7 @@ from anomaly.correlate.correlator import Memory
 from anomaly.correlate.incident import Incident, State
 from anomaly.decode.records import BadRecord
 from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.beside import Said
 from anomaly.dispatch.alert import Alert, What, cloudevent
 from anomaly.dispatch.delivery import Delivery
 from anomaly.host import compacted, connect, stages_commands
@@ -52,7 +53,7 @@ class Remembered(Struct, frozen=True):
 
 
 _memory_to, _memory_from = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Remembered).decode
-_event = msgspec.json.Decoder(Anomaly | Tick | Copy)
+_event = msgspec.json.Decoder(Said | Copy)
 _kept = msgspec.json.Decoder(Kept)
 _alert = alert_decoder = msgspec.json.Decoder(Alert)
 
@@ -114,7 +115,7 @@ class CorrelateStage:
 
     async def take(self, block: Fetched) -> int:
         """Correlate what a block says; returns the number of events."""
-        events, dead = list[Anomaly | Tick | Copy](), []
+        events, dead = list[Said | Copy](), []
         for i in range(len(block)):
             try:
                 events.append(_event.decode(block.value(i)))
@@ -124,7 +125,7 @@ class CorrelateStage:
         for incident, alert in self.wiring.engine.correlate(block.partition, events):
             kept.append(self._kept_as(block.partition, incident, alert))
             alerts += [self._alert(block.partition, alert)] if alert else []
-        kept += self._old(block.partition, max((e.time for e in events if not isinstance(e, Copy)), default=0))
+        kept += self._old(block.partition, max((e.time for e in events if isinstance(e, Anomaly | Tick)), default=0))
         await self.wiring.set_aside(dead)
         # The alert goes first: a crash behind it repeats it, by the same id; one behind the incident would have lost it.
         await self._posting.put(alerts, kept)

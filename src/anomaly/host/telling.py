@@ -17,6 +17,7 @@ from msgspec import Struct
 from anomaly.correlate.incident import Incident, State
 from anomaly.decode.identity import fingerprint
 from anomaly.detect.anomaly import Anomaly, Event, Tick
+from anomaly.detect.beside import Beside, Said
 from anomaly.host import compacted
 from anomaly.host.outputs import Message
 from anomaly.host.posting import Posting
@@ -117,7 +118,7 @@ class Telling:
         group = fingerprint(seed, anomaly.environment, anomaly.group)
         return group % self.wiring.partitions[self.wiring.names.points]
 
-    async def tell(self, of: Of, events: Sequence[Anomaly | Tick]) -> None:
+    async def tell(self, of: Of, events: Sequence[Said]) -> None:
         """What opened is noted before it is told, what closed is told before its note goes.
 
         A crash in between leaves a note of what may not have been told: the next start tells it again, by the same id. The
@@ -129,7 +130,7 @@ class Telling:
         lasting = {a.id: to_json(a) for a in anomalies if not over[a.id]}
         await self.posting.put(
             [self._note(of, i, text) for i, text in lasting.items()],
-            [*map(self._event, anomalies), *self._ticks(of, events)],
+            [*(self._event(e) for e in events if not isinstance(e, Tick)), *self._ticks(of, events)],
             [self._note(of, i, None) for i, is_over in over.items() if is_over],
         )
 
@@ -158,15 +159,15 @@ class Telling:
         topic = self.wiring.names.open
         return Message(topic, of.notes(self.wiring.partitions.get(topic, 1)), of.prefix + anomaly.encode(), text)
 
-    def _event(self, anomaly: Anomaly) -> Message:
-        environment = anomaly.environment
-        return Message(self.wiring.names.anomalies, self._to(environment), environment.encode(), to_json(anomaly))
+    def _event(self, event: Anomaly | Beside) -> Message:
+        environment = event.environment
+        return Message(self.wiring.names.anomalies, self._to(environment), environment.encode(), to_json(event))
 
     def _to(self, environment: str) -> int:
         """Nothing crosses an environment: all of it meets on one partition."""
         return zlib.crc32(environment.encode()) % self.wiring.partitions[self.wiring.names.anomalies]
 
-    def _ticks(self, of: Of, events: Iterable[Anomaly | Tick]) -> list[Message]:
+    def _ticks(self, of: Of, events: Iterable[Said]) -> list[Message]:
         """The last tick of a block, behind its anomalies, to all correlators; none if a recent one said as much."""
         time = max((e.time for e in events if isinstance(e, Tick)), default=0)
         if time < self._ticked.get(of, 0) + TICK_EVERY:
@@ -175,7 +176,7 @@ class Telling:
         names, text = self.wiring.names, to_json(Tick(partition=of.number, time=time))
         return [Message(names.anomalies, p, None, text) for p in range(self.wiring.partitions[names.anomalies])]
 
-    def _count(self, of: Of, events: Iterable[Anomaly | Tick]) -> None:
+    def _count(self, of: Of, events: Iterable[Said]) -> None:
         for event in events:
             if isinstance(event, Anomaly):
                 self.wiring.health.anomaly(event)
