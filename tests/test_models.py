@@ -53,7 +53,7 @@ def test_a_classic_histogram_of_prometheus_counts_requests_once():
         assert names(f"{stem}_sum", C, "s") == {"latency"}, stem
 
 
-@pytest.mark.parametrize("metric", ["http_requests_total", "grpc_server_handled_total", "istio_requests_total"])
+@pytest.mark.parametrize("metric", ["http_requests_total", "grpc_server_handled_total", "traefik_service_requests_total"])
 def test_a_request_counter_is_traffic_and_errors(metric: str):
     assert names(metric, C) == {"errors", "traffic"}
 
@@ -110,6 +110,131 @@ def test_a_series_is_judged_as_its_kind_of_signal(metric: str, kind: Kind, unit:
 )  # fmt: skip
 def test_what_is_no_signal_is_left_alone(metric: str, labels: dict[str, str]):
     assert names(metric, G, **labels) == {"ignore"}
+
+
+# What SDKs, proxies and exporters send, by the names in their documentation: kind, unit, labels -> the specs that judge it.
+CONVENTIONS: dict[str, list[tuple[str, Kind, str, dict[str, str], set[str]]]] = {
+    "OpenTelemetry": [
+        ("http.server.request.duration", H, "s", {}, SERVED),
+        ("http.server.active_requests", G, "{request}", {}, {"saturation-count"}),
+        ("http.client.request.duration", H, "s", {}, {"calls"}),
+        ("rpc.server.duration", H, "ms", {}, {"errors", "latency-ms", "traffic"}),
+        ("rpc.server.call.duration", H, "s", {}, SERVED),
+        ("rpc.client.call.duration", H, "s", {}, {"calls"}),
+        ("db.client.operation.duration", H, "s", {}, {"calls"}),
+        ("db.client.connection.count", G, "{connection}", {"state": "used"}, {"saturation-count"}),
+        ("db.client.connection.pending_requests", G, "{request}", {}, {"saturation-count"}),
+        ("db.client.connection.timeouts", C, "{timeout}", {}, {"failures"}),
+        ("messaging.process.duration", H, "s", {}, {"calls"}),
+        ("messaging.client.operation.duration", H, "s", {}, {"calls"}),
+        ("messaging.client.consumed.messages", C, "{message}", {}, {"traffic"}),
+        ("process.cpu.utilization", G, "1", {}, {"saturation"}),
+        ("system.cpu.time", C, "s", {"state": "user"}, {"saturation-cores"}),
+        ("jvm.memory.used", G, "By", {}, {"saturation-bytes"}),
+        ("container.cpu.usage", G, "{cpu}", {}, {"saturation-cores"}),
+        ("k8s.pod.memory.working_set", G, "By", {}, {"saturation-bytes"}),
+        ("k8s.pod.memory.available", G, "By", {}, {"saturation-left"}),
+        ("k8s.node.condition_ready", G, "", {}, {"up"}),
+        ("k8s.pod.phase", G, "", {}, {"ignore"}),
+    ],
+    "Prometheus client": [
+        ("http_request_duration_seconds_bucket", C, "s", {"le": "1"}, {"latency"}),
+        ("http_request_duration_seconds_count", C, "s", {"code": "200"}, SERVED),
+        ("http_requests_total", C, "", {"code": "200"}, {"errors", "traffic"}),
+        ("grpc_server_handled_total", C, "", {"grpc_code": "OK"}, {"errors", "traffic"}),
+        ("grpc_server_handling_seconds_bucket", C, "s", {"le": "1"}, {"latency"}),
+        ("process_cpu_seconds_total", C, "s", {}, {"saturation-cores"}),
+        ("process_open_fds", G, "", {}, {"saturation-count"}),
+        ("process_max_fds", G, "", {}, {"ignore"}),
+    ],
+    "Envoy": [
+        ("envoy_http_downstream_rq_xx", C, "", {"envoy_response_code_class": "5"}, {"errors-envoy", "traffic"}),
+        ("envoy_http_downstream_rq_time_bucket", C, "", {"le": "5"}, {"latency-ms"}),
+        ("envoy_http_downstream_rq_active", G, "", {}, {"saturation-count"}),
+        ("envoy_cluster_upstream_rq_xx", C, "", {"envoy_response_code_class": "5"}, {"call-errors-envoy"}),
+        ("envoy_cluster_upstream_rq_time_sum", C, "", {}, {"calls-ms"}),
+        ("envoy_cluster_upstream_rq_timeout", C, "", {}, {"failures"}),
+        ("envoy_cluster_upstream_rq_pending_overflow", C, "", {}, {"failures"}),
+        ("envoy_cluster_membership_healthy", G, "", {}, {"up"}),
+    ],
+    "Istio": [
+        ("istio_requests_total", C, "", {"reporter": "destination", "response_code": "200"}, {"errors", "traffic"}),
+        ("istio_requests_total", C, "", {"reporter": "source", "response_code": "200"}, {"call-errors", "traffic-of-calls"}),
+        ("istio_request_duration_milliseconds_bucket", C, "ms", {"reporter": "destination", "le": "5"}, {"latency-ms"}),
+        ("istio_request_duration_milliseconds_bucket", C, "ms", {"reporter": "source", "le": "5"}, {"calls-ms"}),
+    ],
+    "NGINX": [
+        ("nginx_http_requests_total", C, "", {}, {"traffic"}),
+        ("nginx_connections_active", G, "", {}, {"saturation-count"}),
+        ("nginx_up", G, "", {}, {"up"}),
+        ("nginx_ingress_controller_requests", C, "", {"status": "200"}, {"errors", "traffic"}),
+        ("nginx_ingress_controller_request_duration_seconds_bucket", C, "s", {"le": "1"}, {"latency"}),
+        ("nginx_ingress_controller_response_duration_seconds_bucket", C, "s", {"le": "1"}, {"calls"}),
+    ],
+    "kube-state-metrics": [
+        ("kube_deployment_status_replicas_unavailable", G, "", {}, {"unavailable"}),
+        ("kube_daemonset_status_number_unavailable", G, "", {}, {"unavailable"}),
+        ("kube_job_status_failed", G, "", {}, {"unavailable"}),
+        ("kube_pod_container_status_restarts_total", C, "", {}, {"restarts"}),
+        ("kube_node_status_condition", G, "", {"condition": "Ready", "status": "true"}, {"up"}),
+        ("kube_deployment_spec_replicas", G, "", {}, {"ignore"}),
+        ("kube_pod_container_resource_requests", G, "", {}, {"ignore"}),
+        ("kube_pod_info", G, "", {}, {"ignore"}),
+        ("kube_pod_status_phase", G, "", {}, {"ignore"}),
+    ],
+    "node exporter": [
+        ("node_cpu_seconds_total", C, "s", {"mode": "user"}, {"saturation-cores"}),
+        ("node_cpu_seconds_total", C, "s", {"mode": "idle"}, {"ignore"}),
+        ("node_load1", G, "", {}, {"saturation-cores"}),
+        ("node_load15", G, "", {}, {"ignore"}),
+        ("node_memory_MemAvailable_bytes", G, "By", {}, {"saturation-left"}),
+        ("node_memory_MemTotal_bytes", G, "By", {}, {"ignore"}),
+        ("node_memory_Mapped_bytes", G, "By", {}, {"ignore"}),
+        ("node_memory_Active_bytes", G, "By", {}, {"ignore"}),
+        ("node_filesystem_avail_bytes", G, "By", {}, {"saturation-left"}),
+        ("node_filesystem_size_bytes", G, "By", {}, {"ignore"}),
+        ("node_disk_io_time_seconds_total", C, "s", {}, {"saturation"}),
+        ("node_pressure_cpu_waiting_seconds_total", C, "s", {}, {"saturation"}),
+        ("node_network_receive_errs_total", C, "", {}, {"failures"}),
+        ("node_network_receive_drop_total", C, "", {}, {"failures"}),
+        ("node_nf_conntrack_entries", G, "", {}, {"saturation-count"}),
+    ],
+    "Kafka": [  # exporter, kminion, JMX
+        ("kafka_consumergroup_lag", G, "", {}, {"saturation-count"}),
+        ("kafka_consumergroup_lag_sum", G, "", {}, {"saturation-count"}),
+        ("kminion_kafka_consumer_group_topic_lag", G, "", {}, {"saturation-count"}),
+        ("kafka_consumergroup_current_offset", G, "", {}, {"ignore"}),
+        ("kafka_topic_partition_under_replicated_partition", G, "", {}, {"unavailable"}),
+        ("kafka_brokers", G, "", {}, {"up"}),
+        ("kafka_server_replicamanager_underreplicatedpartitions", G, "", {}, {"unavailable"}),
+        ("kafka_controller_kafkacontroller_offlinepartitionscount", G, "", {}, {"unavailable"}),
+        ("kafka_server_brokertopicmetrics_messagesin_total", C, "", {}, {"traffic"}),
+        ("kafka_server_brokertopicmetrics_failedproducerequests_total", C, "", {}, {"failures"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("family", CONVENTIONS)
+def test_well_known_metrics_are_golden_signals_without_configuration(family: str):
+    found = {}
+    for metric, kind, unit, labels, _ in CONVENTIONS[family]:
+        held = {k.replace(".", "__"): v for k, v in labels.items()}
+        found[metric, *labels.items()] = names(metric, kind, unit, **held)
+    assert found == {(metric, *labels.items()): specs for metric, _, _, labels, specs in CONVENTIONS[family]}
+
+
+def test_what_users_feel_pages_and_is_of_the_whole_group_and_calls_to_others_are_evidence():
+    by_name = {s.name: s for s in SPECS}
+    felt = ("errors", "errors-envoy", "latency", "latency-ms", "traffic")
+    assert {(by_name[n].pages, by_name[n].sum.value) for n in felt} == {(True, "group")}
+    evidence = ("calls", "calls-ms", "call-errors", "call-errors-envoy", "traffic-of-calls", "unavailable", "restarts", "up")
+    assert not any(by_name[n].pages for n in evidence)
+
+
+def test_the_classes_of_envoy_are_not_taken_for_codes_of_grpc():
+    envoy = next(s for s in SPECS if s.name == "errors-envoy").errors
+    assert envoy is not None
+    assert [c for c in "12345" if any(fnmatchcase(c, p) for p in envoy.value)] == ["5"]
 
 
 @pytest.mark.parametrize("status", ["500", "503", "5xx", "STATUS_CODE_ERROR", "Unavailable", "14", "INTERNAL"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.detect.feed import Feed, P, series
+from tests.detect.feed import Feed, P, ms, series
 from tests.detect.test_keep import again, gathered
 
 from anomaly.config.models import Direction, Errors, Match, Model, ModelSpec, Peers, Signal, Sum
@@ -159,7 +159,9 @@ def test_an_instance_that_ends_while_odd_is_over_once_its_group_was_heard_for_lo
     points = story(8, 2400, lambda second, i: odd(min(second, 600), i))
     feed.play([p for p in points if not ("pod-2" in str(p.series.instance) and p.at > 900)], 30)
     assert told(feed)[-1] == ("pod-2", Event.CLOSE)
-    assert [a for a in feed.said if a.peers][-1].reason == "series ended"
+    over = [a for a in feed.said if a.peers][-1]
+    assert over.reason == "series ended"
+    assert over.time <= ms(900 + 270)  # an incident is over half a minute later: within five minutes
 
 
 @settings(max_examples=4, deadline=None)

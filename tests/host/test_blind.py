@@ -211,3 +211,9 @@ async def test_a_port_that_is_taken_stops_the_start_with_one_line():
 
 async def ignored(_: Alert) -> None:
     """A receiver."""
+
+
+def test_a_source_of_changes_may_be_silent_for_days():
+    scene = Scene()
+    scene.health.seldom = frozenset(["otlp_metrics"])
+    assert scene.run(300).said() == []

@@ -170,3 +170,9 @@ async def test_logs_have_a_path_of_their_own_and_their_own_answer(post: Send, in
     assert [encoding for encoding, _ in inbox.taken] == ["otlp_logs_json", "otlp_logs_proto"]
     assert json.loads(as_json)["partialSuccess"]["rejectedLogRecords"] == "3"
     assert ExportLogsServiceResponse.FromString(as_protobuf).partial_success.rejected_log_records == 3
+
+
+async def test_changes_are_taken_as_json_only(post: Send, inbox: Inbox):
+    assert (await post(b'{"what": "x"}', JSON, "/v1/changes"))[0] == 200
+    assert inbox.taken == [("change_json", b'{"what": "x"}')]
+    assert (await post(b"", PROTOBUF, "/v1/changes"))[0] == 415

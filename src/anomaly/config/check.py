@@ -12,7 +12,7 @@ from anomaly.config.settings import KafkaSettings, ReceiverSettings, Settings
 
 # Kept here, so that a configuration is checked without loading a decoder; a test compares it with decode's registry.
 ENCODINGS = [
-    "csv", "influx", "jaeger_json", "jaeger_proto", "json_logs", "otlp_json", "otlp_logs_json",
+    "change_json", "csv", "influx", "jaeger_json", "jaeger_proto", "json_logs", "otlp_json", "otlp_logs_json",
     "otlp_logs_proto", "otlp_proto", "otlp_spans_json", "otlp_spans_proto", "prometheus_json",
     "prometheus_remote_write", "telegraf_json", "text_logs", "zipkin_json",
 ]  # fmt: skip

@@ -141,6 +141,8 @@ class Limits(Frozen, frozen=True):
     waiting_points: Annotated[int, Meta(ge=0)] = 100_000  # points held whose labels are not known yet
     operations: Annotated[int, Meta(ge=1)] = 500  # of a group, from spans; further ones are counted as one
     spans: Annotated[int, Meta(ge=4096)] = 1 << 18  # of an input partition, held until the other half of a call has come
+    changes: Annotated[int, Meta(ge=1)] = 1_000  # kinds of changes that a partition remembers; those heard last
+    facts: Annotated[int, Meta(ge=1)] = 50_000  # instances of a partition of which it is remembered where they run
     span_wait: Seconds = 30.0  # for so long, of the spans' own time
 
 

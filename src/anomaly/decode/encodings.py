@@ -16,11 +16,15 @@ from anomaly.decode.records import BadRecord, DeadLetter, Records
 
 @dataclass(slots=True)
 class Decoded:
-    """The points of a block of records and what had to be set aside; `overflow` counts points of series past the limit."""
+    """The points of a block of records and what had to be set aside; `overflow` counts points of series past the limit.
+
+    `tells_time`: whether its source is heard by them, as one that is never silent for long.
+    """
 
     points: Points
     dead: list[DeadLetter] = field(default_factory=list)
     overflow: int = 0
+    tells_time: bool = True
 
 
 class Encoding(Protocol):

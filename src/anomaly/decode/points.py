@@ -26,6 +26,7 @@ class Flag(IntFlag):
     STALE = 1  # no recorded value, stale marker: the series ends or pauses here; the value says nothing
     BEAT = 2  # of no series of a sender: it says that its group, which is a giant, was heard (`giants`)
     PART = 4  # a part of a delta: others of the same time or before add to it, from whoever and in whatever order
+    CHANGE = 8  # of nothing that is measured: it says that something was changed (`changes`)
 
 
 @dataclass(slots=True)

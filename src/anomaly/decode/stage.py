@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from anomaly.config.settings import Settings, SourceSettings
 from anomaly.decode import (
+    changes,
     csv,
     influx,
     json_logs,
+    k8s_events,
     otlp,
     otlp_logs,
     prometheus,
@@ -36,7 +38,9 @@ from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.split import split
 
 # Each registers its encodings when imported.
-BROUGHT = (csv, influx, json_logs, otlp, otlp_logs, prometheus, prometheus_json, spans_traces, telegraf_json, text_logs)
+BROUGHT = (
+    changes, csv, influx, json_logs, otlp, otlp_logs, prometheus, prometheus_json, spans_traces, telegraf_json, text_logs,
+)  # fmt: skip
 PAST_LIMIT = "past_limit"  # the outcome of a point whose series is one more than `limits.series`
 
 Knows = Callable[[NDArray[np.uint64]], NDArray[np.bool_]]
@@ -77,7 +81,7 @@ class Decode:
             if not self._forgot(due):
                 break
         self.overflow += decoded.overflow
-        heard = self._hear(records, points)
+        heard = self._hear(records, points if decoded.tells_time else Points.empty())
         announced = self._announced(due)
         if beats:
             announced = [Announced.joined([beats.announced, new]) for new in announced]
@@ -127,6 +131,8 @@ class Decode:
                 made.limits, made.passes = self.limits, self.passed
             elif isinstance(made, Lines):
                 made.configure(self._logs)
+                if name in k8s_events.PARSERS:
+                    self._encodings[name] = k8s_events.Events(made, name)
         return self._encodings[name]
 
     def _of_bearable_size(self, records: Records) -> tuple[Records, list[DeadLetter]]:

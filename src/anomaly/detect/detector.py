@@ -24,6 +24,7 @@ from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.calls import CallCounts
 from anomaly.detect.clock import Clocks
 from anomaly.detect.clocked import replaced
+from anomaly.detect.context import Context
 from anomaly.detect.convert import passed
 from anomaly.detect.evict import Evict
 from anomaly.detect.judge import Judge
@@ -65,6 +66,7 @@ class Detector:
         self.inputs, self.absence = Inputs(), Absence()
         self.logs = Logs(settings.logs, settings.identity.seed)
         self.calls = CallCounts(settings.correlation.edges)
+        self.context = Context(settings)
         self.waiting = Waiting(settings.limits.waiting_points)
         self.sources: dict[str, int] = {}
         self.said = 0  # ms to which time was told to have gone on, in whole ticks
@@ -99,8 +101,8 @@ class Detector:
         return known
 
     def _place(self, series: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """A row of each, or a place among the signatures of log lines; MISSING for what is neither."""
-        return np.maximum(self.register.find(series), self.logs.find(series))
+        """A row of each, or a place among the signatures of log lines or the changes; MISSING for what is none of these."""
+        return np.maximum(np.maximum(self.register.find(series), self.logs.find(series)), self.context.find(series))
 
     def knows_groups(self, groups: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Of which of these hashes of groups it has series, shape (n,)."""
@@ -150,6 +152,7 @@ class Detector:
         self.withhold.settle()
         self.logs.load(read.logs, read.seed)
         self.calls.load(read.calls, read.seed == self.settings.identity.seed)
+        self.context.load(read.context)
         self.windows.load(read.windows, self.judge)
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
@@ -197,7 +200,7 @@ class Detector:
         said = [clocks.seasons(key) for key in clocks.keys]
         return msgspec.structs.replace(
             rest, aliases=self.settings.identity.aliases, local=clocks.keys, seasons=said, windows=self.windows.dump(),
-            logs=self.logs.dump(), calls=self.calls.dump(),
+            logs=self.logs.dump(), calls=self.calls.dump(), context=self.context.dump(),
         )  # fmt: skip
 
     def _parts(self) -> keep.Parts:
@@ -213,17 +216,18 @@ class Detector:
         source = self.sources.setdefault(block.source, len(self.sources))
         self.calls.announced(block.series)
         calls = list(self.calls.take(points))
-        found, self._over = self._over + self._announce(self.logs.announced(block.series), block, source), []
+        new = self.logs.announced(self.context.announced(block, self._place))
+        found, self._over = self._over + self._announce(new, block, source), []
         self.counts[PAST_LIMIT] += self.waiting.drop(self.register.is_refused)
         for some in (self.waiting.known(self._place), points):
-            found += self._take(some, block, source)
+            found += self._take(self.context.take(some), block, source)
         self.inputs.hear(block.source, block.partition, block.heard)
         found += self._told(self.logs.hear(block.source, block.heard, block.lateness), block, source)
         found += self._silences(source, self.inputs.of(block.source)) + self._sweep()
         found.sort(key=lambda a: a.time)
         found = self.logs.shown(found)
         self.counts["waiting"] = len(self.waiting)
-        return [*calls, *found, *self._tick(found)]
+        return [*calls, *self.context.say(), *found, *self._tick(found)]
 
     def command(self, command: Command) -> None:
         """From now on do as somebody said: what is silenced, or planned, is judged and not learned."""
@@ -242,7 +246,8 @@ class Detector:
 
     def overflow(self) -> list[tuple[str, str, int]]:
         """(environment, metric, series past a limit), the worst first."""
-        return self.register.overflow() + self.logs.overflow() + self.calls.overflow()
+        overflow = self.register.overflow() + self.logs.overflow()
+        return overflow + self.calls.overflow() + self.context.overflow()
 
     def _sweep(self) -> list[Anomaly]:
         """Forget series that are idle for too long, whenever time has passed a sweep."""

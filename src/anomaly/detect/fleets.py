@@ -26,7 +26,9 @@ from anomaly.detect.subject import Subject
 from anomaly.detect.text import PADDING
 from anomaly.pool import grown
 
-UNHEARD = 600_000  # ms for which an instance is not compared, or its group has too few, after which its anomaly ends
+# For so many ms, or steps of its sum, an instance is not compared, or its group has too few; then its anomaly ends. So a
+# version that was rolled back is over within five minutes.
+UNHEARD, STEPS = 180_000, 4
 
 
 class Fleets:
@@ -90,7 +92,8 @@ class Fleets:
             heard = int(t.groups["group"]["last"][group])
             is_left = fleet["key"] != peers["of"][p] or t.aggregates["aggregate"]["key"][fleet["agg"]] != fleet["key"]
             is_left |= has_left(heard)
-            if is_left or heard - max(int(peers["looked"][p]), self.open[p].started) > UNHEARD:
+            patience = max(UNHEARD, STEPS * int(t.aggregates["aggregate"]["step"][fleet["agg"]]))
+            if is_left or heard - max(int(peers["looked"][p]), self.open[p].started) > patience:
                 found.append(_over(self.open.pop(p), time))
                 peers["phase"][p], t.peers.touched[p] = CALM, 1
         return found

@@ -56,6 +56,7 @@ class Rest(msgspec.Struct, kw_only=True):
     beside: str = ""  # the key of what is kept beside
     logs: bytes = b""  # `detect.logs`
     calls: bytes = b""  # `detect.calls`
+    context: bytes = b""  # `detect.context`
     aliases: dict[str, str] = {}  # under which the labels have their names
     local: list[tuple[str, tuple[str, ...]]] = []  # zone and calendars of each clock, by number
     seasons: list[str] = []  # what each makes of day and week, as `Clocks.seasons` says

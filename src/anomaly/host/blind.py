@@ -76,7 +76,7 @@ class Blindness:
 
     def _no_input(self, now: float) -> tuple[float, str] | None:
         """A source is judged from when it was assigned, so that one which never brings anything is seen too."""
-        since = {s: self.health.heard.get(s, at) for s, at in self.health.assigned_at.items()}
+        since = {s: self.health.heard.get(s, at) for s, at in self.health.assigned_at.items() if s not in self.health.seldom}
         silent = {s: t for s, t in sorted(since.items()) if now - t > self.settings.no_input}
         if not silent:
             return None

@@ -45,6 +45,7 @@ class Health:
         self.registry = CollectorRegistry()
         self.heard: dict[str, float] = {}  # wall time of the last record, by assigned source
         self.assigned_at: dict[str, float] = {}
+        self.seldom: frozenset[str] = frozenset()  # sources that may be silent for days: changes
         self._known: dict[str, tuple[int, float]] = {}  # by stage
         self._assigned: dict[str, set[str]] = {}  # by stage
         self.newest: int | None = None  # event time of the newest point judged, ms

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Driver, KafkaSettings, Keyed, Settings
+from anomaly.decode import changes
 from anomaly.decode.spans_traces import TRACES
 from anomaly.dispatch.delivery import Delivery
 from anomaly.engine import Engine
@@ -51,6 +52,7 @@ def run_kafka(
 ) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     health = health or Health()
+    health.seldom = frozenset(s.topic for s in settings.sources if s.encoding == changes.ENCODING)
     make_ready(health)
     try:
         asyncio.run(Worker(settings, specs, stages, health).run())

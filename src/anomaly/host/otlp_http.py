@@ -1,5 +1,5 @@
 """OTLP over HTTP: metrics by POST /v1/metrics, spans by /v1/traces, logs by /v1/logs, in protobuf or JSON, plain or gzip,
-answered in the encoding of the request.
+answered in the encoding of the request. Beside it change events by POST /v1/changes, as JSON (`decode.changes`).
 
 What a sender may conclude from the answer follows the OTLP specification 1.x, "OTLP/HTTP response": 200 is final, with a
 partial success where points were set aside; 400, 413 and 415 say that another try is useless; 503 with Retry-After says
@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from anomaly.decode import changes
 from anomaly.decode.records import DeadLetter
 from anomaly.host import commands_http
 
@@ -43,6 +44,7 @@ SIGNALS = {
     "/v1/logs": Signal(
         {PROTOBUF: "otlp_logs_proto", JSON: "otlp_logs_json"}, ExportLogsServiceResponse, "rejectedLogRecords"
     ),
+    "/v1/changes": Signal({JSON: changes.ENCODING}, ExportLogsServiceResponse, "rejectedChanges"),  # not OTLP's; JSON only
 }
 
 
