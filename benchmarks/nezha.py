@@ -14,7 +14,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain, combinations
 from multiprocessing import get_context
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks.nezha_read import EVENT, Fault, LogRow, MetricRow, Row, SpanRow  # noqa: E402
-from benchmarks.nezha_score import Score, Told, apart, false, judged, of_registry, summed, told  # noqa: E402
+from benchmarks.nezha_score import REGISTRY, Score, Told, apart, false, judged, of_registry, summed, told  # noqa: E402
 from benchmarks.nezha_wire import STEP, Record, records  # noqa: E402
 
 from anomaly.config.load import load_specs  # noqa: E402
@@ -44,7 +44,8 @@ Pair = tuple[Fault, Fault]
 class Replay:
     """The embedded host's stages, and what they told."""
 
-    def __init__(self) -> None:
+    def __init__(self, unlabelled: Container[str] = ()) -> None:
+        self.unlabelled = unlabelled
         self.engine, self.alerts, self.dead = Engine(Settings(), load_specs()), list[Alert](), 0
         self._sources = dict[str, SourceSettings]()
         self._offset = 0
@@ -61,7 +62,7 @@ class Replay:
     @property
     def told(self) -> list[Told]:
         """As people get them."""
-        return [one for alert in self.alerts if (one := told(alert))]
+        return [one for alert in self.alerts if (one := told(alert, self.unlabelled))]
 
 
 def pairs(labelled: Sequence[Fault], n: int, seed: int) -> list[Pair]:
@@ -98,15 +99,26 @@ def moved(row: Row, by: int) -> Row:
     """A row so many ns later, of a trace of its own."""
     if isinstance(row, MetricRow):
         return row._replace(at=row.at + by)
-    trace = f"{int(row.trace[:1], 16) ^ 8:x}{row.trace[1:]}"
+    trace = another(row.trace)
     if isinstance(row, LogRow):
         return row._replace(at=row.at + by, trace=trace, time=row.time + by if row.time > 0 else row.time)
     return row._replace(at=row.at + by, trace=trace, start=row.start + by, end=row.end + by)
 
 
+def another(trace: str) -> str:
+    """The id of a trace when it comes again."""
+    return f"{int(trace[:1], 16) ^ 8:x}{trace[1:]}"
+
+
+def unlabelled(rows: Iterable[Row]) -> set[str]:
+    """Traces with a line of the registry problem."""
+    found = {row.trace for row in rows if isinstance(row, LogRow) and REGISTRY in row.body}
+    return found | set(map(another, found))
+
+
 def replayed(rows: Sequence[Row], wanted: Iterable[Pair]) -> tuple[Replay, list[tuple[Pair, bool, list[Told]]]]:
     """All rows; and each pair with what had been learned by then, whether it was told apart, and what was told of it."""
-    replay, waiting = Replay(), sorted(wanted, key=lambda pair: pair[0].onset)
+    replay, waiting = Replay(unlabelled(rows)), sorted(wanted, key=lambda pair: pair[0].onset)
     outcomes = []
     for record in records(rows):
         while waiting and record.at + STEP > window(waiting[0][0])[0]:

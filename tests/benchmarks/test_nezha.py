@@ -8,12 +8,13 @@ import math
 import pytest
 from benchmarks.nezha import both, pairs
 from benchmarks.nezha_read import Fault, LogRow, MetricRow, Row, SpanRow, faults, ignored, logs, metrics, spans
-from benchmarks.nezha_score import REGISTRY, Answer, Told, apart, false, judged, of_registry, summed
+from benchmarks.nezha_score import REGISTRY, Answer, Told, apart, false, judged, of_registry, summed, told
 from benchmarks.nezha_wire import LOGS, METRICS, SPANS, STEP, named, records
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from anomaly.dispatch.alert import Alert, Severity, What
 from anomaly.host.labelled import ms
 
 ONSET = ms("2023-01-29T09:00:00Z")
@@ -21,9 +22,9 @@ FAULT = Fault(ONSET, "shop", "return", "shop-5-x", "Cart#31_Cart#34")
 SECOND = 1_000_000_000
 
 
-def tell(seconds: float, incident: str, *services: str, text: str = "", over: bool = False) -> Told:
+def tell(seconds: float, incident: str, *services: str, text: str = "", over: bool = False, registry: bool = False) -> Told:
     """An alert so many seconds after the onset, with these causes."""
-    return Told(ONSET + round(seconds * 1000), incident, over, tuple(Answer(s, text) for s in services))
+    return Told(ONSET + round(seconds * 1000), incident, over, tuple(Answer(s, text) for s in services), registry)
 
 
 def test_a_fault_is_found_and_named_within_its_window_with_both_ends():
@@ -54,13 +55,32 @@ def test_an_incident_from_before_answers_while_it_is_open():
 
 def test_the_registry_problem_finds_nothing_and_is_counted_apart():
     """An incident that is later about something else is one of the fault from then on."""
-    registry = tell(10, "a", "shop", text=f"line “{REGISTRY} for cart”")
+    registry = tell(10, "a", "shop", registry=True)
     assert math.isnan(judged(FAULT, [registry]).found)
     assert judged(FAULT, [registry]).rank == 0
     assert of_registry([registry, tell(20, "b", "cart")]) == 1
     both_of_them = [registry, tell(60, "a", "shop")]
     assert judged(FAULT, both_of_them).named == 60
     assert of_registry(both_of_them) == 0
+
+
+def test_an_alert_is_about_the_registry_if_most_of_its_traces_are_or_without_traces_its_first_cause():
+    def about(traces: tuple[str, ...], *causes: dict[str, object]) -> Told:
+        alert = Alert(
+            event=What.TRIGGER, id="i", dedup_key="a", time="2023-01-29T09:00:10Z", severity=Severity.WARNING, why="",
+            title="t", text="", environment="default", group="ns/cart", started_at="", ended_at=None, confidence="",
+            causes=causes, traces=traces,
+        )  # fmt: skip
+        found = told(alert, {"t1", "t2"})
+        assert found
+        return found
+
+    line = {"service": "ns/shop", "what": f"line “{REGISTRY} for cart”"}
+    assert about(("t1", "t2", "t3"), {"service": "shop"}).registry
+    assert not about(("t1", "t3"), line).registry
+    assert about((), line).registry
+    assert about((), line).service == "shop"
+    assert about(()).service == "cart"
 
 
 def test_the_inner_level_needs_the_service_and_both_events_or_the_resource():
@@ -80,7 +100,7 @@ def test_the_inner_level_needs_the_service_and_both_events_or_the_resource():
 def test_an_incident_is_false_by_its_first_alert_where_nothing_is_wrong():
     unsure = [("", (ONSET + 600_000, ONSET + 900_000))]
     timeline = [tell(-100, "a", "shop"), tell(300, "a", "shop"), tell(301, "b", "cart"), tell(302, "b", "cart"),
-                tell(700, "c", "cart"), tell(303, "d", "pay", text=REGISTRY)]  # fmt: skip
+                tell(700, "c", "cart"), tell(303, "d", "pay", registry=True)]  # fmt: skip
     assert [one.incident for one in false(timeline, [FAULT], unsure)] == ["b"]
 
 
