@@ -3,8 +3,8 @@
 A fault's window is from 120 s before its onset to 240 s after it, both ends included. Everything that people are told
 counts, triggers and updates; what is only recorded (severity info) does not. The answer of an alert are its ranked causes;
 one without any names its group. Alerts about the unlabelled registry problem, which is in most windows (most of the traces
-that they name have its line; without traces, their first answer has it), find no fault, are not false, and are counted apart:
-the detector is right there, and the labels say nothing.
+that they name have its line; without traces, their first answer has it), find no fault, are not false, and are counted
+apart: the detector is right there, and the labels say nothing.
 found: anything is told in the window; named: a first-ranked cause is the injected service; the delay is that of the name.
 as: the last answer by the window's end of an incident that is open in the window has the service among its first k services.
 ais: that answer's first cause is of the service, and names the resource, or both events of the code region.

@@ -65,11 +65,11 @@ def test_the_registry_problem_finds_nothing_and_is_counted_apart():
 
 
 def test_an_alert_is_about_the_registry_if_most_of_its_traces_are_or_without_traces_its_first_cause():
-    def about(traces: tuple[str, ...], *causes: dict[str, object]) -> Told:
+    def about(traces: tuple[str, ...], *causes: dict[str, str]) -> Told:
         alert = Alert(
             event=What.TRIGGER, id="i", dedup_key="a", time="2023-01-29T09:00:10Z", severity=Severity.WARNING, why="",
             title="t", text="", environment="default", group="ns/cart", started_at="", ended_at=None, confidence="",
-            causes=causes, traces=traces,
+            causes=tuple(dict[str, object](cause) for cause in causes), traces=traces,
         )  # fmt: skip
         found = told(alert, {"t1", "t2"})
         assert found
