@@ -142,7 +142,8 @@ def false(alerts: Iterable[Told], labelled: list[Fault], unsure: list[tuple[str,
     """First alerts of incidents, told where nothing is wrong for certain."""
     first: dict[str, Told] = {}
     for one in sorted(alerts):
-        first.setdefault(one.incident, one)
+        if not one.over:
+            first.setdefault(one.incident, one)
     return [one for one in first.values() if not one.registry and clean(one.time, labelled, unsure)]
 
 

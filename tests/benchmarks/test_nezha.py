@@ -100,7 +100,7 @@ def test_the_inner_level_needs_the_service_and_both_events_or_the_resource():
 def test_an_incident_is_false_by_its_first_alert_where_nothing_is_wrong():
     unsure = [("", (ONSET + 600_000, ONSET + 900_000))]
     timeline = [tell(-100, "a", "shop"), tell(300, "a", "shop"), tell(301, "b", "cart"), tell(302, "b", "cart"),
-                tell(700, "c", "cart"), tell(303, "d", "pay", registry=True)]  # fmt: skip
+                tell(700, "c", "cart"), tell(303, "d", "pay", registry=True), tell(304, "e", "pay", over=True)]  # fmt: skip
     assert [one.incident for one in false(timeline, [FAULT], unsure)] == ["b"]
 
 
