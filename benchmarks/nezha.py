@@ -14,7 +14,8 @@ import json
 import random
 import sys
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, combinations
 from multiprocessing import get_context
@@ -44,8 +45,8 @@ Pair = tuple[Fault, Fault]
 class Replay:
     """The embedded host's stages, and what they told."""
 
-    def __init__(self, unlabelled: Container[str] = ()) -> None:
-        self.unlabelled = unlabelled
+    def __init__(self, unlabelled: Mapping[str, Container[str]] | None = None) -> None:
+        self.unlabelled = unlabelled or {}
         self.engine, self.alerts, self.dead = Engine(Settings(), load_specs()), list[Alert](), 0
         self._sources = dict[str, SourceSettings]()
         self._offset = 0
@@ -110,10 +111,14 @@ def another(trace: str) -> str:
     return f"{int(trace[:1], 16) ^ 8:x}{trace[1:]}"
 
 
-def unlabelled(rows: Iterable[Row]) -> set[str]:
-    """Traces with a line of the registry problem."""
-    found = {row.trace for row in rows if isinstance(row, LogRow) and REGISTRY in row.body}
-    return found | set(map(another, found))
+def unlabelled(rows: Iterable[Row]) -> dict[str, set[str]]:
+    """Traces with a line of the registry problem, and the services that are in it: who writes it, and who is missed."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if isinstance(row, LogRow) and REGISTRY in row.body:
+            missed = row.body.partition(REGISTRY)[2].split()[1].rstrip("]")
+            found[row.trace] |= {read.service_of(row.pod), missed}
+    return found | {another(trace): who for trace, who in found.items()}
 
 
 def replayed(rows: Sequence[Row], wanted: Iterable[Pair]) -> tuple[Replay, list[tuple[Pair, bool, list[Told]]]]:

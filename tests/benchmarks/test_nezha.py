@@ -64,20 +64,23 @@ def test_the_registry_problem_finds_nothing_and_is_counted_apart():
     assert of_registry(both_of_them) == 0
 
 
-def test_an_alert_is_about_the_registry_if_most_of_its_traces_are_or_without_traces_its_first_cause():
+def test_an_alert_is_about_the_registry_if_most_of_its_traces_and_its_first_service_are():
+    """Without traces, if its first cause has the line."""
+
     def about(traces: tuple[str, ...], *causes: dict[str, str]) -> Told:
         alert = Alert(
             event=What.TRIGGER, id="i", dedup_key="a", time="2023-01-29T09:00:10Z", severity=Severity.WARNING, why="",
             title="t", text="", environment="default", group="ns/cart", started_at="", ended_at=None, confidence="",
             causes=tuple(dict[str, object](cause) for cause in causes), traces=traces,
         )  # fmt: skip
-        found = told(alert, {"t1", "t2"})
+        found = told(alert, {"t1": {"shop", "pay"}, "t2": {"web"}})
         assert found
         return found
 
     line = {"service": "ns/shop", "what": f"line “{REGISTRY} for cart”"}
     assert about(("t1", "t2", "t3"), {"service": "shop"}).registry
     assert not about(("t1", "t3"), line).registry
+    assert not about(("t1", "t2", "t3"), {"service": "cart"}).registry
     assert about((), line).registry
     assert about((), line).service == "shop"
     assert about(()).service == "cart"
