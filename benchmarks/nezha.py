@@ -112,12 +112,11 @@ def another(trace: str) -> str:
 
 
 def unlabelled(rows: Iterable[Row]) -> dict[str, set[str]]:
-    """Traces with a line of the registry problem, and the services that are in it: who writes it, and who is missed."""
+    """Traces with a line of the registry problem, and the services that write it."""
     found: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if isinstance(row, LogRow) and REGISTRY in row.body:
-            missed = row.body.partition(REGISTRY)[2].split()[1].rstrip("]")
-            found[row.trace] |= {read.service_of(row.pod), missed}
+            found[row.trace].add(read.service_of(row.pod))
     return found | {another(trace): who for trace, who in found.items()}
 
 

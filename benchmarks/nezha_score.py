@@ -4,8 +4,8 @@ A fault's window is from 120 s before its onset to 240 s after it, both ends inc
 counts, triggers and updates; what is only recorded (severity info) does not. The answer of an alert are its ranked causes;
 one without any names its group. Alerts about the unlabelled registry problem, which is in most windows, find no fault, are
 not false, and are counted apart: the detector is right there, and the labels say nothing. Such are those of which most of
-the traces have a line of it, and in some of these it is written by the first-ranked service, or is about it; without traces,
-those whose first cause has it.
+the traces have a line of it, in some of these it is written by the first-ranked service, and that is ranked for its lines;
+without traces, those whose first cause has it.
 found: anything is told in the window; named: a first-ranked cause is the injected service; the delay is that of the name.
 as: the last answer by the window's end of an incident that is open in the window has the service among its first k services.
 ais: that answer's first cause is of the service, and names the resource, or both events of the code region.
@@ -22,6 +22,7 @@ from anomaly.dispatch.alert import Alert, Severity, What
 from anomaly.host.labelled import ms
 
 REGISTRY = "No instances available"
+LINES = ("sequence", "line")  # kinds of causes
 START = " start"  # behind the operation whose beginning is an event
 RESOURCES = {"CpuUsageRate(%)": "cpu", "NetworkP90(ms)": "network"}  # what names them
 
@@ -67,7 +68,7 @@ NONE = Answer("", "")
 
 
 def told(alert: Alert, unlabelled: Mapping[str, Container[str]]) -> Told | None:
-    """The alert, if anybody is told; `unlabelled` are the traces with a line of the registry problem, and who is in it."""
+    """The alert, if anybody is told; `unlabelled` are the traces with a line of the registry problem, and who wrote it."""
     if alert.severity is Severity.INFO and alert.event is not What.RESOLVE:
         return None
     causes = tuple(Answer(own(str(c.get("service") or alert.group)), said(c)) for c in alert.causes)
@@ -75,7 +76,9 @@ def told(alert: Alert, unlabelled: Mapping[str, Container[str]]) -> Told | None:
     answer = causes or (alone,)
     with_line = [unlabelled[trace] for trace in alert.traces if trace in unlabelled]
     registry = REGISTRY in answer[0].text and not alert.traces
-    registry |= 2 * len(with_line) > len(alert.traces) and any(answer[0].service in who for who in with_line)
+    by_lines = alert.causes and alert.causes[0].get("kind", LINES[0]) in LINES
+    if by_lines and 2 * len(with_line) > len(alert.traces):
+        registry |= any(answer[0].service in who for who in with_line)
     return Told(ms(alert.time), alert.dedup_key, alert.event is What.RESOLVE, answer, registry, alert.title)
 
 

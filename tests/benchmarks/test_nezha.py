@@ -81,6 +81,7 @@ def test_an_alert_is_about_the_registry_if_most_of_its_traces_and_its_first_serv
     assert about(("t1", "t2", "t3"), {"service": "shop"}).registry
     assert not about(("t1", "t3"), line).registry
     assert not about(("t1", "t2", "t3"), {"service": "cart"}).registry
+    assert not about(("t1", "t2", "t3"), {"service": "shop", "kind": "full"}).registry
     assert about((), line).registry
     assert about((), line).service == "shop"
     assert about(()).service == "cart"
