@@ -11,21 +11,21 @@ traces; what metrics tell of them counts in the table, not in the reach.
 """
 
 import argparse
-import csv
-import gzip
 import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from benchmarks.nezha_read import Fault, Span, clean, faults, found, ignored, rows, service_of  # noqa: E402
 
 from anomaly.config.load import load_specs  # noqa: E402
 from anomaly.config.settings import Settings  # noqa: E402
@@ -34,9 +34,7 @@ from anomaly.host.labelled import ms  # noqa: E402
 from anomaly.host.replay import run  # noqa: E402
 
 ABSENT = 3  # exit status: the data is not there
-BEFORE_MS, AFTER_MS = 120_000, 240_000
 CPU = "cpu_contention"
-CLEAN = (("2023-01-29T08:41:00Z", "2023-01-29T11:40:00Z"), ("2023-01-30T11:39:00Z", "2023-01-30T12:13:00Z"))
 # Column: metric, and what a value is multiplied by.
 COLUMNS = {
     "CpuUsage(m)": ("container_cpu_usage_millicores", 1.0),
@@ -58,51 +56,21 @@ COLUMNS = {
     **{f"Latency{q}(s)": (f"service_latency_{q.lower()}_seconds", 1.0) for q in ("P50", "P90", "P95", "P99")},
 }  # fmt: skip
 
-Span = tuple[int, int]  # ms, both ends included
-
-
-class Fault(NamedTuple):
-    """A labelled fault: when an alert finds it, whose it is and of what type."""
-
-    onset: int
-    service: str
-    type: str
-
-    @property
-    def span(self) -> Span:
-        return self.onset - BEFORE_MS, self.onset + AFTER_MS
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """Of a table, packed or not."""
-    body = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    return list(csv.DictReader(body.decode().splitlines()))
-
-
-def faults(root: Path) -> list[Fault]:
-    """Of the slice."""
-    return [Fault(ms(r["onset_utc"]), r["service"], r["type"]) for r in rows(root / "labels.csv")]
-
-
-def ignored(root: Path) -> list[tuple[str, Span]]:
-    """Spans in which nobody knows, with the service concerned; empty: all."""
-    return [(r["service"], (ms(r["start_utc"]), ms(r["end_utc"]))) for r in rows(root / "ignore_windows.csv")]
-
 
 def tables(root: Path) -> Iterator[tuple[str, str, list[dict[str, str]]]]:
     """Service, pod (empty: the front) and rows of each metric file."""
-    for path in sorted(root.glob("rca_data/*/metric/*.csv.gz")):
-        found = rows(path)
-        pod = found[0].get("PodName", "")
-        yield (pod.rsplit("-", 2)[0] if pod else "frontend"), pod, found
+    for path in found(root, "rca_data/*/metric/*.csv"):
+        table = list(rows(path))
+        pod = table[0].get("PodName", "")
+        yield (service_of(pod) if pod else "frontend"), pod, table
 
 
 def records(root: Path) -> list[bytes]:
     """One-point JSON, in order of time; what is not a number is no point."""
     made: list[tuple[int, bytes]] = []
-    for service, pod, found in tables(root):
+    for service, pod, table in tables(root):
         labels = {"job": service, **({"pod": pod} if pod else {})}
-        for row in found:
+        for row in table:
             at = int(row["TimeStamp"])
             time = datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
             for column, (name, times) in COLUMNS.items():
@@ -124,11 +92,11 @@ def cpu_shares(root: Path) -> list[Share]:
     """Each pod's CPU in percent: name, ms, values, its CPU faults, and where an alarm is neither right nor wrong."""
     labelled, unsure = faults(root), ignored(root)
     made: list[Share] = []
-    for service, pod, found in tables(root):
+    for service, pod, table in tables(root):
         if not pod:
             continue
-        time = np.array([int(r["TimeStamp"]) * 1000 for r in found], np.int64)
-        value = np.array([float(r["CpuUsageRate(%)"] or "nan") for r in found])
+        time = np.array([int(r["TimeStamp"]) * 1000 for r in table], np.int64)
+        value = np.array([float(r["CpuUsageRate(%)"] or "nan") for r in table])
         keep = ~np.isnan(value)
         here = [f for f in labelled if f.service == service and time[0] <= f.onset <= time[-1]]
         windows = [f.span for f in here if f.type == CPU]
@@ -157,12 +125,6 @@ def open_then(fault: Fault, cases: Sequence[Case]) -> Case | None:
     first = fault.span[0]
     mine = (c for c in cases if c.first.group.split("/")[-1] == fault.service and ms(c.first.time) < first)
     return next((c for c in mine if (c.span[1] or sys.maxsize) > fault.onset), None)
-
-
-def clean(time: int, labelled: Sequence[Fault], unsure: Sequence[tuple[str, Span]]) -> bool:
-    """Whether nothing is wrong at this ms, for certain."""
-    sure = any(ms(a) <= time <= ms(b) for a, b in CLEAN)
-    return sure and not any(a <= time <= b for a, b in [*(f.span for f in labelled), *(span for _, span in unsure)])
 
 
 def main() -> int:

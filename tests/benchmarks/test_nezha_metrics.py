@@ -2,7 +2,8 @@
 
 import gzip
 
-from benchmarks.nezha_metrics import CPU, Fault, clean, cpu_shares, records
+from benchmarks.nezha_metrics import CPU, cpu_shares, records
+from benchmarks.nezha_read import Fault, clean
 
 from anomaly.host.labelled import ms
 
