@@ -36,6 +36,14 @@ def test_it_opens_grows_by_records_only_and_closes():
     assert (events.score[-1], events.observed[-1], events.high[-1]) == (8.01, 9.0, 2.0)
 
 
+def test_it_speaks_again_when_it_comes_to_what_people_are_told_at():
+    """However little it grew since it was last spoken of: a score that only just fell short is not overlooked."""
+    spec = [ModelSpec(name="s", match=(Match(),))]
+    value, score = [1.0, 5.0, 6.0, 6.0, 7.0], [0.0, 5.9, 6.0, 6.1, 6.8]
+    assert told(run(value, score, episodes=Episodes(spec, 3.0))) == [(1, OPENED, "")]
+    assert told(run(value, score, episodes=Episodes(spec, 3.0, told_at=6.0))) == [(1, OPENED, ""), (2, RECORD, "")]
+
+
 def test_it_must_last_and_tolerates_a_normal_point_between():
     """30 s at 1 s are thirty points; at 300 s one point is enough; 20 s are nothing."""
     long = [1.0] * 5 + [5.0] * 10 + [1.0] + [5.0] * 22

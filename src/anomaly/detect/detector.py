@@ -78,7 +78,7 @@ class Detector:
     def _empty(self) -> Side:
         """A register that knows nobody."""
         settings = self.settings
-        judge = Judge(self.specs, clocks=Clocks(settings.time_zone, settings.calendars))
+        judge = Judge(self.specs, clocks=Clocks(settings.time_zone, settings.calendars), told_at=settings.threshold.alert)
         return Side(Register(self.specs, judge, settings.identity.seed, settings.limits), judge)
 
     def _wire(self, register: Register, judge: Judge) -> None:

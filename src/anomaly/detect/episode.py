@@ -17,7 +17,7 @@ CALM, PENDING, OPEN, ACCEPTED = 0, 1, 2, 3
 NOTHING, OPENED, RECORD, CLOSED = 0, 1, 2, 3
 NO_REASON, BACK_TO_NORMAL, NEW_NORMAL = 0, 1, 2
 # A spec's parameters, as columns.
-SIDE, DEVIATION, RELATIVE, DURATION, CLOSE_AFTER, NEW_NORMAL_AFTER, PARAMETERS = range(7)
+SIDE, DEVIATION, RELATIVE, DURATION, CLOSE_AFTER, NEW_NORMAL_AFTER, TOLD_AT, PARAMETERS = range(8)
 
 # What every row has: 16 bytes, for few rows are ever anything but calm.
 ROW = np.dtype(
@@ -107,8 +107,10 @@ def grow(e, value, score):  # type: ignore[no-untyped-def]
 
 
 @bare
-def is_record(e):  # type: ignore[no-untyped-def]
-    """Whether the greatest score is worth speaking of again."""
+def is_record(e, told_at):  # type: ignore[no-untyped-def]
+    """Whether the greatest score is worth speaking of again: always when it comes to what people are told at."""
+    if e.spoken < told_at <= e.score:
+        return True
     return e.score >= e.spoken + MARGIN and (e.score >= GREATER * e.spoken or e.score >= e.spoken + MORE)
 
 
@@ -180,7 +182,7 @@ def live_point(e, dt, time, value, score, low, high, spec, bad, sharp):  # type:
     reason = end(e, time, spec)
     if reason != NO_REASON:
         return CLOSED, reason
-    if worse or is_record(e):
+    if worse or is_record(e, spec[TOLD_AT]):
         e.spoken = e.score
         return RECORD, NO_REASON
     return NOTHING, NO_REASON

@@ -3,9 +3,11 @@
 State is a small record per row (`episode.ROW`, 16 bytes) and, for rows that are not calm, a larger one (`episode.LIVE`)
 whose place it holds; a place is given back when the row is calm again. `take` writes both without the place, so that equal
 episodes are equal bytes wherever they lie. An episode opens at the record level `open_at`, which lies below what
-an alert needs: dispatch decides what is worth telling. While it is open only a new record speaks.
+an alert needs: dispatch decides what is worth telling. While it is open only a new record speaks, and a score that comes to
+`told_at`, which dispatch would tell of.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,9 +97,9 @@ def step(row, time, value, score, low, high, spec, bad, parameters, open_at, epi
 class Episodes:
     """Episodes by row. Rows are the caller's; `ensure` makes them exist."""
 
-    def __init__(self, specs: Sequence[ModelSpec], threshold: float = OPEN_AT) -> None:
+    def __init__(self, specs: Sequence[ModelSpec], threshold: float = OPEN_AT, told_at: float = math.inf) -> None:
         self.open_at = float(threshold)
-        self.parameters = np.array([_compiled(s) for s in specs], np.float64).reshape(-1, PARAMETERS)
+        self.parameters = np.array([(*_compiled(s), told_at) for s in specs], np.float64).reshape(-1, PARAMETERS)
         self.table: NDArray[np.void] = np.zeros(0, ROW)
         self.live: NDArray[np.void] = np.zeros(64, LIVE)
         self.spare: NDArray[np.int32] = np.zeros(64, np.int32)

@@ -228,10 +228,12 @@ def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at
 class Judge:
     """Models, episodes and the last values of every judged row of a partition."""
 
-    def __init__(self, specs: Sequence[ModelSpec], ahead: int = AHEAD, clocks: Clocks | None = None) -> None:
+    def __init__(
+        self, specs: Sequence[ModelSpec], ahead: int = AHEAD, clocks: Clocks | None = None, told_at: float = math.inf
+    ) -> None:
         self.clocks = clocks or Clocks()
         self.specs, self.size, self.ahead = tuple(specs), 0, ahead
-        self.bank, self.episodes = Bank(), Episodes(specs, OPEN_AT)
+        self.bank, self.episodes = Bank(), Episodes(specs, OPEN_AT, told_at)
         self.ratios, self.recent = Ratios(), Recent()
         self.table: NDArray[np.void] = np.zeros(0, JUDGED)
         self.planned = nothing_planned()
