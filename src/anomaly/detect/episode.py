@@ -107,10 +107,8 @@ def grow(e, value, score):  # type: ignore[no-untyped-def]
 
 
 @bare
-def is_record(e, told_at):  # type: ignore[no-untyped-def]
-    """Whether the greatest score is worth speaking of again: always when it comes to what people are told at."""
-    if e.spoken < told_at <= e.score:
-        return True
+def is_record(e):  # type: ignore[no-untyped-def]
+    """Whether the greatest score is worth speaking of again."""
     return e.score >= e.spoken + MARGIN and (e.score >= GREATER * e.spoken or e.score >= e.spoken + MORE)
 
 
@@ -182,7 +180,7 @@ def live_point(e, dt, time, value, score, low, high, spec, bad, sharp):  # type:
     reason = end(e, time, spec)
     if reason != NO_REASON:
         return CLOSED, reason
-    if worse or is_record(e, spec[TOLD_AT]):
+    if worse or is_record(e) or e.spoken < spec[TOLD_AT] <= e.score:
         e.spoken = e.score
         return RECORD, NO_REASON
     return NOTHING, NO_REASON
