@@ -56,7 +56,8 @@ class Peers(StrEnum):
 
 
 class Match(Frozen, frozen=True):
-    """All of these hold: the metric's name fits one of `metric`; its unit is one of `unit`; each label fits its pattern."""
+    """All of these hold: the metric's name fits one of `metric`, in upper or lower case; its unit is one of `unit`; each
+    label fits its pattern."""
 
     metric: tuple[str, ...] = ("*",)
     unit: tuple[str, ...] = ()
@@ -68,7 +69,7 @@ class Match(Frozen, frozen=True):
         held = dict(series.labels) | dict(series.instance)
         kind = ("gauge", "counter", "counter", "histogram", "histogram")[series.kind]
         return (
-            any(fnmatchcase(series.metric, p) for p in self.metric)
+            any(fnmatchcase(series.metric.lower(), p.lower()) for p in self.metric)
             and (not self.unit or series.unit in self.unit)
             and (not self.kind or kind in self.kind)
             and all(fnmatchcase(held.get(k, ""), p) for k, p in self.labels.items())
