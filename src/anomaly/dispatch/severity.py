@@ -49,8 +49,7 @@ def is_regression(anomaly: Anomaly) -> bool:
 
 
 def is_known(anomaly: Anomaly) -> bool:
-    """Whether it is of a group, or its signal is known. Of the other numbers of single instances many leap now and then: they
-    support what else is wrong."""
+    """Whether it is of a group, or its signal is known. Other numbers of instances leap now and then: they only support."""
     return anomaly.aggregate or not anomaly.instance or anomaly.signal is not Signal.OTHER or anomaly.peers > 0
 
 
