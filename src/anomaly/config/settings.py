@@ -136,6 +136,7 @@ class Limits(Frozen, frozen=True):
     series_per_environment: Annotated[int, Meta(ge=1)] = 1_000_000  # the same, of one environment
     series_per_metric: Annotated[int, Meta(ge=1)] = 1_000_000  # and of one metric of one environment
     idle: Seconds = 86_400.0  # a series without a point for so long, of data time, is forgotten
+    steps: Annotated[int, Meta(ge=64)] = 100_000  # of a partition, from traces; past it those not seen for longest go
     record_bytes: Annotated[int, Meta(ge=1)] = 16 << 20  # of one record, decompressed
     future: Seconds = 600.0  # a point further ahead of its record's time is set aside
     waiting_points: Annotated[int, Meta(ge=0)] = 100_000  # points held whose labels are not known yet

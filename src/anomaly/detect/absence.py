@@ -107,6 +107,12 @@ class Inputs:
         """How far each input was heard, ms, by its number."""
         return np.array([self.heard[place] for place in self.numbers], np.int64)
 
+    def of_others(self, source: str, partition: int) -> int:
+        """The same without one of its inputs; no bound where there is no other."""
+        newest = max(self.heard.values(), default=0)
+        others = [t for place, t in self.heard.items() if place[0] == source and place[1] != partition]
+        return min((t for t in others if t >= newest - IDLE), default=sys.maxsize)
+
     def of(self, source: str) -> int:
         """Time of one source."""
         return _slowest([time for place, time in self.heard.items() if place[0] == source])

@@ -17,8 +17,8 @@ from anomaly.config.settings import Settings
 from anomaly.decode.block import Announced, Block
 from anomaly.decode.identity import Series
 from anomaly.decode.index import MISSING
-from anomaly.decode.points import Points
-from anomaly.detect import beside, keep
+from anomaly.decode.points import Flag, Points
+from anomaly.detect import beside, keep, traced_keep
 from anomaly.detect.absence import CHECK, Absence, Inputs
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.detect.calls import CallCounts
@@ -37,6 +37,7 @@ from anomaly.detect.report import Report
 from anomaly.detect.score import Score
 from anomaly.detect.text import to_text
 from anomaly.detect.together import Together
+from anomaly.detect.traced import Heard, Traced
 from anomaly.detect.waiting import Waiting
 from anomaly.detect.windows import Windows
 from anomaly.detect.withhold import Withhold
@@ -61,6 +62,7 @@ class Detector:
         self.partition, self.specs, self.beside = partition, tuple(specs), beside
         self.counts: Counter[str] = Counter()
         self.settings, self.migrated = settings, list[str]()  # what other specs did to a restored state
+        self.traced = Traced(self.specs, settings)
         self._wire(*self._empty())
         self.windows = Windows()
         self.inputs, self.absence = Inputs(), Absence()
@@ -88,7 +90,7 @@ class Detector:
         self.withhold = Withhold(register, judge, self.report)
         self.together = Together(self.specs, register, judge, self.report)
         self.score = Score(register, judge, self.report, self.withhold, self.together, self.counts)
-        self._evict, self._keep = Evict(register, judge), keep.Keep(register, judge, self.beside)
+        self._evict, self._keep = Evict(register, judge), keep.Keep(register, judge, self.beside, self.traced.tables)
 
     @property
     def series(self) -> int:
@@ -101,8 +103,9 @@ class Detector:
         return known
 
     def _place(self, series: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """A row of each, or a place among the signatures of log lines or the changes; MISSING for what is none of these."""
-        return np.maximum(np.maximum(self.register.find(series), self.logs.find(series)), self.context.find(series))
+        """A row of each, or a place among log lines, changes, or what traces tell; MISSING for what is none of these."""
+        place = np.maximum(np.maximum(self.register.find(series), self.logs.find(series)), self.context.find(series))
+        return np.maximum(place, self.traced.find(series)) if self.traced else place
 
     def knows_groups(self, groups: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Of which of these hashes of groups it has series, shape (n,)."""
@@ -116,7 +119,7 @@ class Detector:
 
     def restore(self, anomalies: Iterable[Anomaly]) -> None:
         """Take over anomalies that were open before a restart: no second opening, and the frozen band decides the end."""
-        held = list(anomalies)
+        held = self.traced.restore(list(anomalies))
         self.report.restore(self.together.restore([a for a in held if not a.kind]))
         self._over += [self.report.let_go(a, self.inputs.time) for a in held if a.kind]
         self._reopen()
@@ -153,6 +156,7 @@ class Detector:
         self.logs.load(read.logs, read.seed)
         self.calls.load(read.calls, read.seed == self.settings.identity.seed)
         self.context.load(read.context)
+        traced_keep.load(self.traced, read.traced)
         self.windows.load(read.windows, self.judge)
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
@@ -201,6 +205,7 @@ class Detector:
         return msgspec.structs.replace(
             rest, aliases=self.settings.identity.aliases, local=clocks.keys, seasons=said, windows=self.windows.dump(),
             logs=self.logs.dump(), calls=self.calls.dump(), context=self.context.dump(),
+            traced=traced_keep.dump(self.traced),
         )  # fmt: skip
 
     def _parts(self) -> keep.Parts:
@@ -216,13 +221,14 @@ class Detector:
         source = self.sources.setdefault(block.source, len(self.sources))
         self.calls.announced(block.series)
         calls = list(self.calls.take(points))
-        new = self.logs.announced(self.context.announced(block, self._place))
+        new = self.traced.announced(self.logs.announced(self.context.announced(block, self._place)))
         found, self._over = self._over + self._announce(new, block, source), []
         self.counts[PAST_LIMIT] += self.waiting.drop(self.register.is_refused)
         for some in (self.waiting.known(self._place), points):
             found += self._take(self.context.take(some), block, source)
         self.inputs.hear(block.source, block.partition, block.heard)
         found += self._told(self.logs.hear(block.source, block.heard, block.lateness), block, source)
+        found += self.traced.hear(block.source, self.inputs.of(block.source), block.lateness).anomalies
         found += self._silences(source, self.inputs.of(block.source)) + self._sweep()
         found.sort(key=lambda a: a.time)
         found = self.logs.shown(found)
@@ -246,7 +252,7 @@ class Detector:
 
     def overflow(self) -> list[tuple[str, str, int]]:
         """(environment, metric, series past a limit), the worst first."""
-        overflow = self.register.overflow() + self.logs.overflow()
+        overflow = self.register.overflow() + self.logs.overflow() + self.traced.overflow()
         return overflow + self.calls.overflow() + self.context.overflow()
 
     def _sweep(self) -> list[Anomaly]:
@@ -317,15 +323,15 @@ class Detector:
         if not len(points):
             return []
         points = points.owned()
+        points, found = self._take_traced(points, block)
         if self.logs:
-            return self._take_lines(points, block, source)
+            return found + self._take_lines(points, block, source)
         points, rows = self._known(points)
         through = self.inputs.number(block.source, block.partition)
-        found: list[Anomaly] = []
         looks = self._between_looks(points, block)
         if not self.withhold.any and are_idle(looks, points, self.register.tables, self.absence):
             idle = Idle(looks, self.register.tables, source)
-            found = self.score.judge(points, rows, through)
+            found += self.score.judge(points, rows, through)
             idle.note(points, rows, block, self.inputs, self.absence)
             return found
         for part, time in looks:
@@ -350,6 +356,19 @@ class Detector:
                 self.inputs.hear(block.source, block.partition, time)
                 found += self._silences(source, self.inputs.of(block.source))
         return found
+
+    def _take_traced(self, points: Points, block: Block) -> tuple[Points, list[Anomaly]]:
+        """Count what traces tell; the other points."""
+        if not self.traced or not (points.flags & Flag.PART).any():
+            return points, []
+        place = self.traced.find(points.series)
+        if not (place != MISSING).any():
+            return points, []
+        others = self.inputs.of_others(block.source, block.partition)
+        said = self.traced.take(points, place, Heard(block.source, block.lateness, others))
+        self.counts["late"] += said.late
+        self.counts["converted"] += int(np.count_nonzero(place != MISSING)) - said.late
+        return points.take(place == MISSING), said.anomalies
 
     def _told(self, said: Said, block: Block, source: int) -> list[Anomaly]:
         """Judge the closed cells of log lines, and tell what is new among them."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.decode.index import MISSING
+from anomaly.detect import traced_keep
 from anomaly.detect.absence import Clock
 from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.detector import Detector
@@ -19,7 +20,7 @@ def hand_over(donor: Detector, to: Detector, groups: NDArray[np.uint64], source:
 
     `to` knows none of them; it hears them from now on through the partition of the source.
     """
-    theirs, ours = donor.register, to.register
+    theirs, ours, wanted = donor.register, to.register, groups
     at = theirs.find_groups(groups)
     groups, at = groups[at != MISSING], at[at != MISSING].astype(np.intp)
     number = to.sources.setdefault(source, len(to.sources))
@@ -30,7 +31,8 @@ def hand_over(donor: Detector, to: Detector, groups: NDArray[np.uint64], source:
     table["source"][mine], table["through"][mine] = number, to.inputs.number(source, partition)
     table["active"][mine] = to.absence.clocks.setdefault(number, Clock()).active
     _withheld(donor, to, rows)
-    return _reports(donor, to, rows, {theirs.subjects.group(g) for g in at.tolist()})
+    traced = traced_keep.hand_over(donor.traced, to.traced, wanted)
+    return traced + _reports(donor, to, rows, {theirs.subjects.group(g) for g in at.tolist()})
 
 
 def _withheld(donor: Detector, to: Detector, rows: dict[int, int]) -> None:

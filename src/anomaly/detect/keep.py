@@ -57,6 +57,7 @@ class Rest(msgspec.Struct, kw_only=True):
     logs: bytes = b""  # `detect.logs`
     calls: bytes = b""  # `detect.calls`
     context: bytes = b""  # `detect.context`
+    traced: bytes = b""  # `detect.traced`, what is no row of it
     aliases: dict[str, str] = {}  # under which the labels have their names
     local: list[tuple[str, tuple[str, ...]]] = []  # zone and calendars of each clock, by number
     seasons: list[str] = []  # what each makes of day and week, as `Clocks.seasons` says
@@ -96,7 +97,10 @@ class Beside(Protocol):
 class Keep:
     """The tables of a register and its judge, with their marks, and what is kept beside."""
 
-    def __init__(self, register: Register, judge: Judge, beside: Beside | None = None) -> None:
+    def __init__(
+        self, register: Register, judge: Judge, beside: Beside | None = None, traced: tuple[Table, ...] = ()
+    ) -> None:
+        self.traced = traced
         self.register, self.judge, self.beside = register, judge, beside
         self.models = Borrowed("models", judge.columns, judge.ensure, lambda: judge.touched)
         self.models.count = register.tables.subjects.count  # the same rows
@@ -112,7 +116,7 @@ class Keep:
     @property
     def _own(self) -> tuple[Table, ...]:
         self.ratios.count[USED], self.live.count[USED] = self.judge.slots, self.judge.episodes.places[EVER]
-        return *self.register.tables.all(), self.models, self.ratios, self.live
+        return *self.register.tables.all(), self.models, self.ratios, self.live, *self.traced
 
     def ahead(self, generation: int) -> Iterator[Part]:
         """As `Stateful.ahead`."""

@@ -27,6 +27,7 @@ from anomaly.decode.spans_traces import of_wire
 from anomaly.decode.stage import Decode
 from anomaly.engine import Engine
 from anomaly.host.blocks import BlockReader
+from anomaly.host.compile_traces import judge_traces
 
 BEGIN = 1_700_000_000  # seconds since the epoch
 LONG = 90  # seconds of telemetry: past the first closed cells, the first anomaly, and what a second instance may borrow
@@ -54,6 +55,7 @@ def compile_kernels() -> float:
             for records in wrapped(f"{encoding}-{i}", values):
                 engine.process(SourceSettings(topic=records.source, encoding=encoding), records)
     join_elsewhere(traced)
+    judge_traces()
     read_a_table()
     return time.perf_counter() - began
 
