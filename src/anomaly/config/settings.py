@@ -75,6 +75,7 @@ class SourceSettings(Frozen, frozen=True):
     topic: str
     encoding: str
     lateness: Seconds = 10.0
+    session_key: str = ""  # of log lines without trace ids: an attribute, or a pattern of the text with one group
     keyed: Keyed | None = None  # group: all records of a group are on one partition; decoded and judged in one stage
 
 
@@ -142,6 +143,7 @@ class Limits(Frozen, frozen=True):
     operations: Annotated[int, Meta(ge=1)] = 500  # of a group, from spans; further ones are counted as one
     spans: Annotated[int, Meta(ge=4096)] = 1 << 18  # of an input partition, held until the other half of a call has come
     span_wait: Seconds = 30.0  # for so long, of the spans' own time
+    traced_events: Annotated[int, Meta(ge=1024)] = 1 << 16  # spans and lines of open traces; of more traces a share is taken
 
 
 class LogSettings(Frozen, frozen=True):

@@ -25,6 +25,7 @@ from anomaly.decode.spans import KINDS, STATUSES, Spans
 from anomaly.decode.spans_join import CALL, LET_GO, REPEATED, Join
 from anomaly.decode.spans_known import PAST, UNREADABLE, Known
 from anomaly.decode.spans_parsed import ParsedSpans
+from anomaly.decode.steps_events import of_spans
 
 # Before 2001-09-09 in ms a time is a clock that was never set; such spans are joined with nothing.
 EARLIEST = 1_000_000_000_000
@@ -105,9 +106,9 @@ class Traces:
         ]
         columns = {name: np.concatenate([getattr(p, name) for p, _ in found]) for name in BY_POINT}
         points = Points(**columns, buckets=buckets)
-        return Decoded(
-            points.take(np.argsort(points.record, kind="stable")), block.dead, block.past + sum(lost for _, lost in found)
-        )
+        lost = block.past + sum(lost for _, lost in found)
+        events = of_spans(block.spans, block.group, block.operation, self.known, block.repeated, len(records))
+        return Decoded(points.take(np.argsort(points.record, kind="stable")), block.dead, lost, events)
 
     def join(self, source: str, partition: int) -> Join:
         """The halves of an input partition."""
