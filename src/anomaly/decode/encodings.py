@@ -25,7 +25,7 @@ class Decoded:
     points: Points
     dead: list[DeadLetter] = field(default_factory=list)
     overflow: int = 0
-    events: Events | None = None
+    events: list[Events] = field(default_factory=list)
 
 
 class Encoding(Protocol):

@@ -86,9 +86,9 @@ def line(event: Mapping[str, Any], session: Session | None = None, depth: int = 
     inner = nested(text) if depth < DEEPEST else None
     if inner is None:
         said = text if isinstance(text, str) else orjson.dumps(text, option=orjson.OPT_SORT_KEYS).decode()
-        at, known = time(event), who(event)
+        at, writer = time(event), who(event)
         about = {name: str(value) for name in CODE if (value := found(event, name)) is not None}
-        return Line(known, level(event), said, at, *ids(event, said, session), at * NANOSECONDS, place_in(about))
+        return Line(writer, level(event), said, at, *ids(event, said, session), at * NANOSECONDS, place_in(about))
     own = line(inner, session, depth + 1)
     known = own.level if own.level != UNSAID else level(event)
     trace, span = (own.trace, own.span) if own.trace != (0, 0) else ids(event, own.text, session)

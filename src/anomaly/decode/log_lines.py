@@ -141,11 +141,11 @@ class Lines:
             held = np.fromiter(self._held, np.uint64, len(self._held))
             self._held -= set(catalog.forget_idle(held, now).tolist())
 
-    def events(self, written: Written, line: tuple[NDArray[np.int32], NDArray[np.int64]], records: Records, catalog: Catalog) -> Events:
-        """Lines of traces; `line` is the record and the time of lines, ms, by which their source was heard."""
+    def events(self, written: Written, counted: Counted, records: Records, catalog: Catalog) -> Events:
+        """Lines of traces; by the times of all lines one knows how far their source was heard."""
         if self._kinds is None:
             self._kinds = Kinds(catalog.identity)
-        return self._kinds.events(written, heard_of(*line, records.time, self.future), records.time)
+        return self._kinds.events(written, heard_of(counted.record, counted.time, records.time, self.future), records.time)
 
     def said(self, attributes: Mapping[str, str], level: int, text: str, code: str) -> Said:
         """A kind of line as steps want it."""
@@ -172,7 +172,7 @@ class Lines:
         rows = self.series(counted, catalog, describe)
         lost = rows == MISSING
         events = self._traced(found, counted, records, catalog)
-        return Decoded(counted.points(records, catalog, rows), dead, int(counted.lines[lost].sum()), events)
+        return Decoded(counted.points(records, catalog, rows), dead, int(counted.lines[lost].sum()), [events])
 
     def _traced(
         self, found: Sequence[tuple[int, Line]], counted: "CountedLines", records: Records, catalog: Catalog
@@ -189,9 +189,8 @@ class Lines:
             return self.said(line.attributes, line.level, line.text, line.code)
 
         kind = counted.of[np.array(at, np.intp)]
-        return self.events(
-            Written(*wide, ns, record, kind, counted.wire, said), (counted.record, counted.time), records, catalog
-        )
+        written = Written(wide[0], wide[1], wide[2], ns, record, kind, counted.wire, said)
+        return self.events(written, counted, records, catalog)
 
 
 @dataclass(slots=True)

@@ -105,7 +105,8 @@ class Complete(Lines):
         dead: list[DeadLetter] = []
         for i in range(len(records)):
             try:
-                found += [(i, line) for line in lines(self._parse(records.value(i)), self.session)] if records.value_len[i] > 0 else []
+                if records.value_len[i] > 0:
+                    found += [(i, line) for line in lines(self._parse(records.value(i)), self.session)]
             except BadRecord as error:
                 dead.append(records.dead(i, error))
         return self.of_lines(found, dead, records, catalog)
@@ -142,8 +143,8 @@ class OtlpLogsProto(Complete):
         taken = refused[counted.record] == OK
         overflow = int(counted.lines[taken & (rows == MISSING)].sum())
         rows[~taken] = MISSING
-        events = self.events(written(describe, traced, counted), (counted.record, counted.time), records, catalog)
-        decoded = Decoded(counted.points(records, catalog, rows), [], overflow, events)
+        events = self.events(written(describe, traced, counted), counted, records, catalog)
+        decoded = Decoded(counted.points(records, catalog, rows), [], overflow, [events])
         left = np.flatnonzero(refused)
         return self._behind(records, left, catalog, decoded) if left.size else decoded
 
@@ -155,13 +156,11 @@ class OtlpLogsProto(Complete):
         more.points.record = index[more.points.record]
         points = Points.joined([decoded.points, more.points])
         points = points.take(np.argsort(points.record, kind="stable"))
-        events = decoded.events and more.events and joined(decoded.events, more.events, index)
+        events = [joined(a, b, index) for a, b in zip(decoded.events, more.events, strict=True)]
         return Decoded(points, more.dead, decoded.overflow + more.overflow, events)
 
 
-def scan(
-    records: Records, seed: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
+def scan(records: Records, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
     """Buffer, columns, verdicts on the records, and lines of traces, as `otlp_logs_scan` has them."""
     buffer = records.buffer.view()
     buffer.flags.writeable = False  # one form only, or the kernel is compiled again for the other
@@ -219,9 +218,7 @@ class Describer:
         try:
             line = LogRecord.FromString(self.buffer[first:end].tobytes())
             about = attributes(line.attributes) if line.attributes else {}
-            return self.lines.said(
-                self._who(*place[at.RESOURCE : at.RESOURCE_END + 1]), *self._said(place), place_in(about)
-            )
+            return self.lines.said(self._who(*place[at.RESOURCE : at.RESOURCE_END + 1]), *self._said(place), place_in(about))
         except DecodeError:
             return None
 

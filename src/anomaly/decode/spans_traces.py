@@ -55,19 +55,22 @@ class Block:
     calls: NDArray[Any]
     dead: list[DeadLetter]
     past: int
+    told: dict[int, spans_wire.Told]
 
 
-class Passed(NamedTuple):
-    """A block whose calls are joined elsewhere, and what its numbers mean."""
+@dataclass(slots=True)
+class Passed:
+    """A block whose calls are joined elsewhere, what its numbers mean, and how far its source was heard, ms."""
 
     block: Block
     known: Known
+    heard: int = 0
 
     def records(self, partitions: int) -> Iterator[tuple[int, bytes]]:
         """Its spans as records, each with its partition."""
         b = self.block
-        once = b.repeated == 0
-        return spans_wire.encode(b.spans.take(once), b.group[once], b.operation[once], self.known, partitions)
+        once, place = b.repeated == 0, (b.records.source, b.records.partition, self.heard)
+        return spans_wire.encode(b.spans.take(once), b.group[once], b.operation[once], self.known, partitions, place)
 
 
 class Traces:
@@ -78,7 +81,7 @@ class Traces:
 
     def __init__(self, reader: Callable[[int], Reader], limits: Limits | None = None, calls_alone: bool = False) -> None:
         self.calls_alone = calls_alone
-        self.passes: list[Passed] | None = None
+        self.passes: list[Passed | spans_wire.PassedLines] | None = None
         self._reader, self.limits = reader, limits or Limits()
         self.counts: Counter[str] = Counter()
         self.known: Known | None = None
@@ -108,7 +111,8 @@ class Traces:
         points = Points(**columns, buckets=buckets)
         lost = block.past + sum(lost for _, lost in found)
         events = of_spans(block.spans, block.group, block.operation, self.known, block.repeated, len(records))
-        return Decoded(points.take(np.argsort(points.record, kind="stable")), block.dead, lost, events)
+        each = spans_wire.apart(events, block.told) if self.calls_alone else [events]
+        return Decoded(points.take(np.argsort(points.record, kind="stable")), block.dead, lost, each)
 
     def join(self, source: str, partition: int) -> Join:
         """The halves of an input partition."""
@@ -123,7 +127,8 @@ class Traces:
         self._latest = None
 
     def _joined(self, records: Records, catalog: Catalog, known: Known) -> Block:
-        spans, dead = self._reader(catalog.identity.seed).spans(records)
+        reader = self._reader(catalog.identity.seed)
+        spans, dead = reader.spans(records)
         spans, untimely = bearable(spans, records, int(self.limits.future * 1000))
         dead += untimely
         group = known.group_of(spans)
@@ -142,7 +147,8 @@ class Traces:
         self.counts[OTHER_OPERATIONS] = sum(known.over.values())
         past = int(np.count_nonzero(operation == PAST))
         calls = calls if self.passes is None else calls[:0]
-        return Block(records, spans, group, operation, repeated, calls, sorted(dead, key=lambda d: d.offset), past)
+        told = reader.told if isinstance(reader, spans_wire.WireSpans) else {}
+        return Block(records, spans, group, operation, repeated, calls, sorted(dead, key=lambda d: d.offset), past, told)
 
     def _of_spans(self, block: Block, known: Known) -> "Said":
         spans, key = block.spans, np.empty(len(block.spans), np.uint64)

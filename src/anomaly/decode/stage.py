@@ -22,6 +22,7 @@ from anomaly.decode import (
     prometheus,
     prometheus_json,
     spans_traces,
+    spans_wire,
     telegraf_json,
     text_logs,
 )  # fmt: skip
@@ -34,7 +35,8 @@ from anomaly.decode.log_lines import Lines
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.split import split
-from anomaly.decode.steps import Due, Steps
+from anomaly.decode.steps import TURN, Due, Steps
+from anomaly.decode.steps_events import LINE
 from anomaly.decode.steps_lines import Session
 from anomaly.decode.steps_points import points_of
 
@@ -65,10 +67,13 @@ class Decode:
         identity = Identity(settings.identity, settings.identity.seed)
         self.catalog = Catalog(identity, settings.limits.series, partitions, keeps=knows is None)
         self.overflow = 0
-        self.passed: list[spans_traces.Passed] | None = None  # a list: blocks of spans whose calls are joined elsewhere
+        self.passed: list[spans_traces.Passed | spans_wire.PassedLines] | None = (
+            None  # a list: traces are put together elsewhere
+        )
         self.steps: Steps | None = Steps(settings.limits.traced_events)  # None: traces are put together elsewhere
         self._encodings: dict[str, Encoding] = dict(encodings or {})
         self._heard: dict[tuple[str, int], int] = {}
+        self._told: dict[tuple[str, int], int] = {}  # sources of lines -> how far all were told that they were heard
 
     def blocks(self, source: SourceSettings, records: Records) -> tuple[list[tuple[int, Block]], list[DeadLetter]]:
         """Blocks by partition, a tick where a partition has no point; and what was set aside, once per record."""
@@ -85,20 +90,38 @@ class Decode:
                 break
         self.overflow += decoded.overflow
         heard = self._hear(records, points)
+        if self.passed is not None:
+            self._pass(records, decoded, heard)
         announced = self._announced(new)
         if beats:
             announced = [Announced.joined([beats.announced, new]) for new in announced]
         return self._made(source, records, heard, parts, announced), large + decoded.dead + unusable
 
+    def _pass(self, records: Records, decoded: Decoded, heard: int) -> None:
+        """Lines of traces go where spans go; so does, now and then, how far a source of such lines was heard."""
+        assert self.passed is not None
+        if self.passed and isinstance(last := self.passed[-1], spans_traces.Passed) and last.block.records is records:
+            last.heard = heard
+        place = records.source, records.partition
+        for events in decoded.events:
+            told = self._told.get(place)
+            beat = told is not None and heard >= told + TURN
+            if events.type == LINE and (beat or events.key.any()):
+                self._told[place] = heard if beat or told is None else told
+                self.passed.append(spans_wire.PassedLines(events, *place, heard, beat))
+
     def _due(self, source: SourceSettings, records: Records, decoded: Decoded, points: Points) -> list[Due]:
         """The traces that are over by now."""
         if self.steps is None:
             return []
-        if decoded.events is None:
+        if not decoded.events:
             return list(self.steps.hear(int(points.time.max()))) if len(points) else []
         self.steps.bear(source.lateness)
-        kind = ("spans", "lines")[decoded.events.type]
-        return list(self.steps.take((kind, records.source, records.partition), decoded.events))
+        found: list[Due] = []
+        for events in decoded.events:
+            place = events.place or (records.source, records.partition)
+            found += self.steps.take((("spans", "lines")[events.type], *place), events)
+        return found
 
     def _with_steps(self, points: Points, due: list[Due], decoded: Decoded) -> Points:
         """What these traces tell as well, each behind the points of its record."""

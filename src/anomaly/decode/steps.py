@@ -1,7 +1,7 @@
 """Traces that are open: their spans and lines are held until their time is over, and then tell what followed what.
 
 Time is that of the places (a source's partition) that bring traces, the slowest of them, but never further behind the newest
-than `apart`, so that a place which is silent holds nobody up for long. It is looked at each time it passes a multiple of TURN
+than `apart`, so that a place which is silent holds nobody up for long. It is looked at when it passes a multiple of TURN
 ms: a trace is closed when QUIET ms have gone since its last event, or LONGEST since its first. What comes later is late, and
 counted. Turns, and looks at how much is held, are where a record makes them due, so all of this is a function of the records
 below an offset, however they are cut into blocks.
@@ -32,6 +32,7 @@ AT_EASE = 60_000  # ms between two steps down of the level
 SLACK = 5_000  # ms by which places may be apart besides the sources' lateness
 MOST_LATENESS = 40_000  # ms of it that are waited for
 FORGOTTEN = 600_000  # ms after which a place that is silent is none
+GONE = np.dtype([("key", "u8"), ("time", "i8")])
 MOST_NAMES = 100_000  # that are known beside those in use
 
 LEFT_OUT, LATE, ORPHANS, DEAF = "step_left_out", "step_late", "step_orphan", "step_deaf"
@@ -61,6 +62,9 @@ class Memory(msgspec.Struct, kw_only=True):
     since: int
 
 
+_to_memory, _from_memory = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Memory).decode
+
+
 class Steps:
     """The open traces of a process, or of a partition of traces."""
 
@@ -70,7 +74,7 @@ class Steps:
         self.names = Names()
         self._rows: NDArray[Any] = np.zeros(0, EVENT)
         self._new: list[NDArray[Any]] = []
-        self._gone: NDArray[Any] = np.zeros(0, [("key", "u8"), ("time", "i8")])  # traces that were closed lately
+        self._gone: NDArray[Any] = np.zeros(0, GONE)  # traces that were closed lately
         self._places: dict[Place, int] = {}  # -> its number
         self._heard: list[int] = []  # ms, by place
         self._of_lines: dict[int, int] = {}  # group -> the place that last brought lines of it
@@ -100,6 +104,34 @@ class Steps:
         if self._places and self._now() // TURN > self._turn:
             yield from self._look(0)
 
+    def dump(self) -> bytes:
+        """All that is held, as MessagePack; empty where no trace was met."""
+        if not self._places:
+            return b""
+        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
+        used = set(np.unique(self._rows["what"]).tolist())
+        words = {h: one for h, one in self.names.words.items() if h in used}
+        places = [(*place, self._heard[number]) for place, number in self._places.items()]
+        return _to_memory(
+            Memory(
+                rows=self._rows.tobytes(), places=places, of_lines=self._of_lines, groups=self.names.groups,
+                words=words, gone=self._gone.tobytes(), newest=self._newest, turn=self._turn, level=self.level,
+                eased=self._eased, since=self._since,
+            )
+        )  # fmt: skip
+
+    def load(self, data: bytes) -> None:
+        """Go on with what `dump` gave; what was written before there were steps is empty."""
+        if not data:
+            return
+        read = _from_memory(data)
+        self._rows, self._gone = np.frombuffer(read.rows, EVENT), np.frombuffer(read.gone, GONE)
+        self._places = {(kind, source, p): i for i, (kind, source, p, _) in enumerate(read.places)}
+        self._heard = [heard for *_, heard in read.places]
+        self._of_lines, self.names = read.of_lines, Names(read.groups, read.words)
+        self._newest, self._turn, self.level = read.newest, read.turn, read.level
+        self._eased, self._since = read.eased, read.since
+
     def drop(self, source: str, partition: int) -> None:
         """Another worker reads this: nobody waits for it here."""
         for place, number in self._places.items():
@@ -121,7 +153,7 @@ class Steps:
             self._heard[place] = max(self._heard[place], int(events.heard[end - 1]))
             self._newest = max(self._newest, self._heard[place])
             if due:
-                yield from self._look(end - 1)
+                yield from self._look(events.first + end - 1)
             begin = end
 
     def _until(self, place: int, events: Events, begin: int) -> tuple[int, bool]:
@@ -148,7 +180,8 @@ class Steps:
 
     def _wanted(self, key: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which of these keys of traces are among those that are taken now."""
-        return (key != 0) & (key >> np.uint64(64 - self.level) == 0) if self.level else key != 0
+        wanted: NDArray[np.bool_] = key != 0
+        return wanted & (key >> np.uint64(64 - self.level) == 0) if self.level else wanted
 
     def _add(self, place: int, events: Events, index: NDArray[np.intp]) -> None:
         some = events.key[index]
@@ -198,7 +231,7 @@ class Steps:
         np.maximum.at(last, inverse, self._rows["end"])
         np.minimum.at(first, inverse, self._rows["end"])
         over = (last + QUIET <= now) | (first + LONGEST <= now)
-        gone = np.zeros(int(np.count_nonzero(over)), self._gone.dtype)
+        gone = np.zeros(int(np.count_nonzero(over)), GONE)
         gone["key"], gone["time"] = key[over], now
         self._gone = np.concatenate([self._gone, gone])
         return over[inverse]
@@ -220,11 +253,11 @@ class Steps:
         if first.size and first.min() < self._eased:
             newly = key >> np.uint64(63 - self.level) != 0
             good &= ~(newly & (first < self._eased))[inverse]
-        heard = np.array(self._heard)
+        heard = np.array([*self._heard, 0])
         group, of = np.unique(rows["group"], return_inverse=True)
         place = [self._of_lines.get(g, -1) for g in group.tolist()]
-        far = np.array([heard[p] if p >= 0 and heard[p] > self._newest - FORGOTTEN else np.iinfo(np.int64).max for p in place])
-        deaf = good & (far[of] < last[inverse]) if rows.size else good
+        is_late = np.array([p >= 0 and heard[p] > self._newest - FORGOTTEN for p in place], bool)
+        deaf = good & is_late[of] & (heard[place][of] < last[inverse])
         self.counts[DEAF] += int(np.count_nonzero(deaf))
         rows["mute"] = deaf
         return rows[good]

@@ -1,6 +1,6 @@
 """Traces that are closed -> which step followed which in how many of them, and how long their spans took.
 
-rows: EVENT, whole traces. Within a span the order is that of time, but `start` is first and `end` is last whatever the clocks
+rows: EVENT, whole traces. Within a span the order is that of time, but `start` is first and `end` is last, whatever clocks
 say: lines are written by another clock than spans, and callees' clocks are their hosts'. What is of one time is ordered by
 its hash, so that no order of arrival shows. A step is of the cell of its second event, and counted once a trace and cell.
 A span's own time is its duration without its children's; children beside each other leave none.
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from anomaly.decode.spans import CONSUMER, NANOSECONDS, SERVER, UNKNOWN, UNSPECIFIED
 from anomaly.decode.spans_series import BOUNDS, BUCKETS
-from anomaly.decode.steps_events import EVENT, LINE, mix_of
-from anomaly.decode.steps_series import BETWEEN, CELL, EXEMPLARS, SELF, STEPS, TOTAL, WORDS
+from anomaly.decode.steps_events import LINE, mix_of
+from anomaly.decode.steps_series import BETWEEN, CELL, EXEMPLARS, SELF, STEPS, TOTAL
 
 U8 = NDArray[np.uint64]
 BEGIN, FINISH, NOTHING = (np.uint64(n) for n in (1, 2, 0))  # what stands for `start`, `end`, and no next step
@@ -34,7 +34,7 @@ class Found(NamedTuple):
     key: U8
     cell: NDArray[np.int64]
     value: NDArray[np.float64]
-    count: NDArray[np.float64]
+    observed: NDArray[np.float64]
     held: NDArray[np.float64]
     many: NDArray[np.int64]
     words: U8
@@ -92,9 +92,7 @@ def _lines(
     unit[lines["span"] == 0] = -1
     alone = (unit < 0) & ((lines["span"] == 0) | ~np.isin(lines["group"], spanned))
     alone &= ~np.isin(lines["key"], spans["key"])
-    key, first, inverse = np.unique(
-        mix_of(lines["key"][alone], lines["group"][alone]), return_index=True, return_inverse=True
-    )
+    _, first, inverse = np.unique(mix_of(lines["key"][alone], lines["group"][alone]), return_index=True, return_inverse=True)
     sessions = lines[alone][first]
     sessions["what"] = NOTHING
     unit[alone] = own.size + inverse.reshape(-1)
@@ -102,7 +100,9 @@ def _lines(
     return lines[good], unit[good], sessions, int(np.count_nonzero(~good))
 
 
-def _steps(spans: NDArray[Any], sessions: NDArray[Any], written: tuple[Any, Any], called: tuple[Any, Any, U8]) -> Iterator[Found]:
+def _steps(
+    spans: NDArray[Any], sessions: NDArray[Any], written: tuple[Any, Any], called: tuple[Any, Any, U8]
+) -> Iterator[Found]:
     """The steps of all units."""
     units = np.concatenate([spans, sessions])
     (lines, of), (calls, caller, call) = written, called
@@ -177,10 +177,6 @@ def _lasted(metric: str, spans: NDArray[Any], ns: NDArray[np.int64], labels: U8)
     few = order[_rank(place[order]) < EXEMPLARS]
     words = np.stack([spans["trace"][few], spans["low"][few], spans["end"][few].astype(np.uint64)], axis=1)
     count = np.bincount(place, minlength=n)
-    total = np.bincount(place, ns, minlength=n) * 1e-9
+    total = (np.bincount(place, ns, minlength=n) * 1e-9).astype(np.float64)
     many = np.minimum(count, EXEMPLARS)
     return Found(metric, key[first], cell[first], total, count.astype(float), held.astype(float), many, words, labels[first])
-
-
-assert EVENT.names is not None
-assert WORDS == 3

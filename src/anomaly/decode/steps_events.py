@@ -19,7 +19,8 @@ from anomaly.decode.wire import mix
 SPAN, LINE = 0, 1
 
 # key: of the trace, never 0; `what`: of a span the hash of its operation, of a line that of its step; `start` ns, of a line
-# when it was written; `end` ms; `duration` ns; `place` where it came from, a number of the buffer's; `mute`: lines of its group may be missing.
+# when it was written; `end` ms; `duration` ns; `place` where it came from, a number of the buffer's; `mute`: lines of its
+# group may be missing.
 EVENT = np.dtype([
     ("key", "u8"), ("trace", "u8"), ("low", "u8"), ("span", "u8"), ("parent", "u8"), ("group", "u8"), ("what", "u8"),
     ("start", "i8"), ("duration", "i8"), ("end", "i8"), ("place", "i4"), ("type", "u1"), ("kind", "u1"), ("mute", "u1"),
@@ -66,6 +67,7 @@ class Events:
     key    uint64 (n,)  of the trace, 0: of none that steps could be made of
     record int32 (n,)   rising
     heard  int64 (records,)  how far their place was heard with each record, ms
+    first  the record that is here number 0; `place`, source and partition, if not of the block
     rows   gives those at an index as EVENT, `place` and `key` left to the buffer; names gives what their hashes mean
     """
 
@@ -75,6 +77,8 @@ class Events:
     rows: Callable[[NDArray[np.intp]], NDArray[Any]]
     names: Callable[[NDArray[np.intp]], Names]
     type: int = SPAN
+    first: int = 0
+    place: tuple[str, int] | None = None
 
 
 @bare
@@ -140,13 +144,21 @@ def joined(a: Events, b: Events, index: NDArray[np.int32]) -> Events:
     return Events(np.concatenate([a.key, b.key])[order], record, heard, rows, names, a.type)
 
 
-def of_spans(spans: Spans, group: NDArray[np.int32], operation: NDArray[np.int32], known: Known, repeated: NDArray[np.uint8], records: int) -> Events:  # fmt: skip
+def of_spans(
+    spans: Spans, group: NDArray[np.int32], operation: NDArray[np.int32], known: Known, repeated: NDArray[np.uint8],
+    records: int,
+) -> Events:  # fmt: skip
     """Spans with their groups and operations, but for those that came before."""
     useful = (operation >= 0) & (spans.span != 0) & (repeated == 0)
 
     def rows(index: NDArray[np.intp]) -> NDArray[Any]:
         made = np.zeros(index.size, EVENT)
-        for name, column in (("trace", spans.trace), ("low", spans.trace_low), ("span", spans.span), ("parent", spans.parent)):
+        for name, column in (
+            ("trace", spans.trace),
+            ("low", spans.trace_low),
+            ("span", spans.span),
+            ("parent", spans.parent),
+        ):
             made[name] = column[index]
         end = spans.time[index]
         start, duration = spans.start[index], spans.duration[index]

@@ -39,7 +39,9 @@ class Said(NamedTuple):
 
 def place_in(attributes: Mapping[str, str]) -> str:
     """The place in the source that attributes of a line name, "" if they do not."""
-    file, line, function = (next((attributes[n] for n in names if attributes.get(n)), "") for names in (FILE_NAMES, LINE_NAMES, FUNCTION_NAMES))
+    file, line, function = (
+        next((attributes[n] for n in names if attributes.get(n)), "") for names in (FILE_NAMES, LINE_NAMES, FUNCTION_NAMES)
+    )
     if file and line:
         return f"{file.replace(chr(92), '/').rpartition('/')[2]}:{line}"
     space = attributes.get("code.namespace", "")
@@ -74,7 +76,7 @@ class Session:
 class Written:
     """Lines of a block that are of traces, as columns, and how far their source was heard, ms by record.
 
-    ns int64, 0: not given; `kind` of each line an index that `wire` uint64 (kinds,) has and `said` describes, None: cannot be.
+    ns int64, 0: not given; `kind` of each line is an index into `wire` uint64 (kinds,); `said` describes it, None: cannot.
     """
 
     trace: NDArray[np.uint64]

@@ -8,7 +8,7 @@ from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.identity import EXAMPLE
 from anomaly.decode.index import MISSING
 from anomaly.decode.points import Flag, Kind, Points
-from anomaly.decode.spans_series import BOUNDS, BUCKETS
+from anomaly.decode.spans_series import BOUNDS
 from anomaly.decode.steps import Due
 from anomaly.decode.steps_close import BEGIN, FINISH, NOTHING, Closed, Found
 from anomaly.decode.steps_events import Names, Words, mix_of
@@ -72,7 +72,7 @@ def _points(record: int, found: Found, describe: Callable[[int], Description], c
     points = Points.empty(n)
     points.series, points.kind, points.writer = catalog.named(rows)
     points.start, points.time = found.cell * CELL, (found.cell + 1) * CELL
-    points.value, points.count = found.value, found.count
+    points.value, points.count = found.value, found.observed
     points.flags[:], points.record[:] = Flag.PART, record
     own = found.held.shape[1]
     length = own + WORDS * found.many
@@ -83,6 +83,3 @@ def _points(record: int, found: Found, describe: Callable[[int], Description], c
     points.buckets.view(np.uint64)[is_word] = found.words.reshape(-1)  # as floats they might not stay as they are
     lost = rows == MISSING
     return (points.take(~lost) if lost.any() else points), int(np.count_nonzero(lost))
-
-
-assert BUCKETS == len(BOUNDS) + 1
