@@ -265,17 +265,16 @@ def test_a_service_whose_lines_are_not_heard_makes_no_steps_meanwhile():
     story = lambda t, at: [S(t, 1, 0, "a", "GET", at, at + 50), S(t, 2, 1, "b", "PUT", at + 10, at + 20)]  # noqa: E731
     fed.take(SPANS, [span_record(story(1, 0))])
     fed.take(LINES, [line_record([L(1, 2, "b", 15, "kept"), L(0, 0, "b", 60, "of no trace")])])
-    for t in range(2, 40):
+    for t in range(2, 60):
         fed.take(SPANS, [span_record(story(t, 1_000 * t))])
-    fed.close()
     counted = Counter[Any]()
     for (metric, group, labels, _), n in fed.sum.items():
         if metric == STEPS and dict(labels)[STEP] == "start" and NEXT in dict(labels):
             counted[group, dict(labels)[NEXT]] += n
-    assert counted["a", "call b PUT"] == 39
-    assert counted["b", "INFO kept"] == 1
-    assert counted["b", "end"] == 0
-    assert sum(n for (metric, group, *_), n in fed.n.items() if (metric, group) == (SELF, "b")) == 39
+    assert counted["a", "call b PUT"] >= 30
+    assert {key: n for key, n in counted.items() if key[0] == "b"} == {("b", "INFO kept"): 1}
+    own = sum(n for (metric, group, *_), n in fed.n.items() if (metric, group) == (SELF, "b"))
+    assert own == counted["a", "call b PUT"]
 
 
 def test_past_the_limit_whole_traces_are_left_out_and_counted():
