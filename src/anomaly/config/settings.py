@@ -143,7 +143,7 @@ class Limits(Frozen, frozen=True):
     operations: Annotated[int, Meta(ge=1)] = 500  # of a group, from spans; further ones are counted as one
     spans: Annotated[int, Meta(ge=4096)] = 1 << 18  # of an input partition, held until the other half of a call has come
     span_wait: Seconds = 30.0  # for so long, of the spans' own time
-    traced_events: Annotated[int, Meta(ge=1024)] = 1 << 16  # spans and lines of open traces; of more traces a share is taken
+    traced_events: Annotated[int, Meta(ge=1024)] = 1 << 13  # spans and lines of open traces; of more traces a share is taken
 
 
 class LogSettings(Frozen, frozen=True):

@@ -25,7 +25,7 @@ from anomaly.decode.spans import KINDS, STATUSES, Spans
 from anomaly.decode.spans_join import CALL, LET_GO, REPEATED, Join
 from anomaly.decode.spans_known import PAST, UNREADABLE, Known
 from anomaly.decode.spans_parsed import ParsedSpans
-from anomaly.decode.steps_events import of_spans
+from anomaly.decode.steps_events import Events, of_spans
 
 # Before 2001-09-09 in ms a time is a clock that was never set; such spans are joined with nothing.
 EARLIEST = 1_000_000_000_000
@@ -110,9 +110,9 @@ class Traces:
         columns = {name: np.concatenate([getattr(p, name) for p, _ in found]) for name in BY_POINT}
         points = Points(**columns, buckets=buckets)
         lost = block.past + sum(lost for _, lost in found)
-        events = of_spans(block.spans, block.group, block.operation, self.known, block.repeated, len(records))
-        each = spans_wire.apart(events, block.told) if self.calls_alone else [events]
-        return Decoded(points.take(np.argsort(points.record, kind="stable")), block.dead, lost, each)
+        return Decoded(
+            points.take(np.argsort(points.record, kind="stable")), block.dead, lost, self._events(block, self.known)
+        )
 
     def join(self, source: str, partition: int) -> Join:
         """The halves of an input partition."""
@@ -149,6 +149,13 @@ class Traces:
         calls = calls if self.passes is None else calls[:0]
         told = reader.told if isinstance(reader, spans_wire.WireSpans) else {}
         return Block(records, spans, group, operation, repeated, calls, sorted(dead, key=lambda d: d.offset), past, told)
+
+    def _events(self, block: Block, known: Known) -> list[Events]:
+        """The spans, and what came with them, for whoever puts traces together."""
+        if self.passes is not None:
+            return []
+        events = of_spans(block.spans, block.group, block.operation, known, block.repeated, len(block.records))
+        return spans_wire.apart(events, block.told) if self.calls_alone else [events]
 
     def _of_spans(self, block: Block, known: Known) -> "Said":
         spans, key = block.spans, np.empty(len(block.spans), np.uint64)
