@@ -33,7 +33,7 @@ def traced(sources: Sequence[SourceSettings]) -> list[SourceSettings]:
 
 
 class SpansStage(DecodeStage):
-    """Sources of traces and of lines -> points by group; spans and lines by trace. A block is settled when both are there."""
+    """Sources of traces and lines -> points by group; spans and lines by trace. A block is settled when both are there."""
 
     name = "spans"
 
