@@ -71,8 +71,20 @@ def traces(settings: Settings) -> Iterator[Found]:
             yield Found(f"sources[{i}].encoding", said)
 
 
+def session(key: str) -> str:
+    """What is wrong with a session key, "" if nothing is."""
+    try:
+        one = "(" not in key or re.compile(key).groups == 1
+    except re.error as error:
+        return f"{shown(key)} is no regular expression: {error}"
+    return "" if one else f"{shown(key)} must have one group, which is the key: `id=(\\d+)`"
+
+
 def logs(settings: Settings) -> Iterator[Found]:
-    """Patterns of secrets are regular expressions."""
+    """Patterns of secrets and sessions are regular expressions."""
+    for i, source in enumerate(settings.sources):
+        if said := session(source.session_key):
+            yield Found(f"sources[{i}].session_key", said)
     for i, pattern in enumerate(settings.logs.secrets):
         try:
             re.compile(pattern)

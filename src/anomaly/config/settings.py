@@ -75,6 +75,7 @@ class SourceSettings(Frozen, frozen=True):
     topic: str
     encoding: str
     lateness: Seconds = 10.0
+    session_key: str = ""  # of log lines without trace ids: an attribute, or a pattern of the text with one group
     keyed: Keyed | None = None  # group: all records of a group are on one partition; decoded and judged in one stage
 
 
@@ -145,6 +146,7 @@ class Limits(Frozen, frozen=True):
     changes: Annotated[int, Meta(ge=1)] = 1_000  # kinds of changes that a partition remembers; those heard last
     facts: Annotated[int, Meta(ge=1)] = 50_000  # instances of a partition of which it is remembered where they run
     span_wait: Seconds = 30.0  # for so long, of the spans' own time
+    traced_events: Annotated[int, Meta(ge=1024)] = 1 << 13  # spans and lines of open traces; of more traces a share is taken
 
 
 class LogSettings(Frozen, frozen=True):

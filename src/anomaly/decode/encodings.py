@@ -12,18 +12,21 @@ from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.index import MISSING
 from anomaly.decode.points import Flag, Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
+from anomaly.decode.steps_events import Events
 
 
 @dataclass(slots=True)
 class Decoded:
     """The points of a block of records and what had to be set aside; `overflow` counts points of series past the limit.
 
-    `tells_time`: whether its source is heard by them, as one that is never silent for long.
+    `tells_time`: whether its source is heard by them, as one that is never silent for long. `events` are what of it is of
+    traces.
     """
 
     points: Points
     dead: list[DeadLetter] = field(default_factory=list)
     overflow: int = 0
+    events: list[Events] = field(default_factory=list)
     tells_time: bool = True
 
 

@@ -23,6 +23,7 @@ import orjson
 from anomaly.config.settings import IdentitySettings
 from anomaly.decode.naming import stem
 from anomaly.decode.points import Kind
+from anomaly.decode.steps_series import CODE, STEP
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -189,7 +190,8 @@ class Identity:
         if group in self._giants:
             where, beat = self._place(environment, group, root(metric)), self._beat(environment, group)
         if EXAMPLE in attributes:
-            who = *who[:4], tuple([label for label in labels if label[0] != EXAMPLE]), instance
+            gone = (EXAMPLE, CODE) if STEP in attributes else (EXAMPLE,)
+            who = *who[:4], tuple([label for label in labels if label[0] not in gone]), instance
         return Placed(fingerprint(self.seed, *who), at, text, writer, where, beat)
 
     def _made_beat(self, environment: str, group: str) -> Beat:

@@ -6,6 +6,7 @@ A record holds an object, several of them a line each, or a list of them. Nobody
 - when, under TIME: written out, or a number of seconds, milliseconds, microseconds or nanoseconds since the epoch, by its
   size; a time that cannot be read is none, and the record's counts;
 - the level, under LEVEL, by name or number;
+- which trace and span it is of, in hex, under TRACE and SPAN, and where in the source it was written (`code.*`);
 - who wrote it: OpenTelemetry's names are taken as they are, flat or nested, and for others there is the list WHO.
 Source: the shippers' documentation of their Kafka outputs; `pino` and syslog for levels that are numbers.
 """
@@ -20,6 +21,8 @@ from anomaly.decode.encodings import Decoded, register
 from anomaly.decode.log_lines import BY_NAME, Line, Lines, level_named
 from anomaly.decode.otlp_logs_scan import UNSAID
 from anomaly.decode.records import BadRecord, DeadLetter, Records
+from anomaly.decode.spans import NANOSECONDS, hexadecimal, number_of, trace_of
+from anomaly.decode.steps_lines import FILE_NAMES, FUNCTION_NAMES, LINE_NAMES, Session, place_in
 from anomaly.decode.text import epoch, instant, utf8
 
 LINE = ("message", "log", "body", "msg", "event.original", "event", "short_message", "MESSAGE")
@@ -42,6 +45,9 @@ WHO = {
     "k8s.pod.name": ("k8s.pod.name", "kubernetes.pod_name", "kubernetes.pod.name"),
     "host.name": ("host.name", "host", "hostname", "_HOSTNAME", "agent.hostname"),
 }  # fmt: skip
+TRACE = ("trace_id", "traceId", "traceid", "trace.id", "TraceId", "traceID", "otelTraceID")
+SPAN = ("span_id", "spanId", "spanid", "span.id", "SpanId", "spanID", "otelSpanID")
+CODE = (*FILE_NAMES, *LINE_NAMES, *FUNCTION_NAMES, "code.namespace")
 RESOURCE = ("resource.attributes", "resource")  # where OpenTelemetry's attributes may stand as a map
 DEEPEST = 2  # a line within a line
 
@@ -69,7 +75,7 @@ def first(event: Mapping[str, Any], names: tuple[str, ...], kinds: tuple[type, .
     return None
 
 
-def line(event: Mapping[str, Any], depth: int = 0) -> Line:
+def line(event: Mapping[str, Any], session: Session | None = None, depth: int = 0) -> Line:
     """One object as a line; BadRecord if it holds none."""
     wrapped = event.get("log")
     if len(event) == 1 and isinstance(wrapped, dict):  # Vector's native form
@@ -80,10 +86,26 @@ def line(event: Mapping[str, Any], depth: int = 0) -> Line:
     inner = nested(text) if depth < DEEPEST else None
     if inner is None:
         said = text if isinstance(text, str) else orjson.dumps(text, option=orjson.OPT_SORT_KEYS).decode()
-        return Line(who(event), level(event), said, time(event))
-    own = line(inner, depth + 1)
+        at, writer = time(event), who(event)
+        about = {name: str(value) for name in CODE if (value := found(event, name)) is not None}
+        return Line(writer, level(event), said, at, *ids(event, said, session), at * NANOSECONDS, place_in(about))
+    own = line(inner, session, depth + 1)
     known = own.level if own.level != UNSAID else level(event)
-    return Line({**who(event), **own.attributes}, known, own.text, own.time or time(event))
+    trace, span = (own.trace, own.span) if own.trace != (0, 0) else ids(event, own.text, session)
+    at = own.time or time(event)
+    return Line({**who(event), **own.attributes}, known, own.text, at, trace, span, at * NANOSECONDS, own.code)
+
+
+def ids(event: Mapping[str, Any], text: str, session: Session | None) -> tuple[tuple[int, int], int]:
+    """Trace, or what stands for it, and span; zeros where there are none, or none that can be read."""
+    if session is not None:
+        value = found(event, session.key)
+        return session.of(text, {} if value is None else {session.key: str(value)}), 0
+    try:
+        trace, span = (hexadecimal(first(event, names, (str,)) or "", size) for names, size in ((TRACE, 16), (SPAN, 8)))
+    except BadRecord:
+        return (0, 0), 0
+    return trace_of(trace), number_of(span)
 
 
 def nested(text: Any) -> dict[str, Any] | None:
@@ -157,9 +179,9 @@ def _object(held: Any) -> Mapping[str, Any]:
     return held
 
 
-def lines(value: bytes) -> Iterator[Line]:
+def lines(value: bytes, session: Session | None = None) -> Iterator[Line]:
     """The lines of a record."""
-    return map(line, events(value))
+    return (line(event, session) for event in events(value))
 
 
 @register("json_logs")
@@ -173,7 +195,7 @@ class JsonLogs(Lines):
         known: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
         for i in range(len(records)):
             try:
-                some = list(lines(records.value(i))) if records.value_len[i] > 0 else []
+                some = list(lines(records.value(i), self.session)) if records.value_len[i] > 0 else []
             except (BadRecord, RecursionError) as error:
                 bad = error if isinstance(error, BadRecord) else BadRecord("bad_json", "nested too deep")
                 dead.append(records.dead(i, bad))

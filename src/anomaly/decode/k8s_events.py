@@ -21,7 +21,7 @@ from anomaly.decode.changes import change, timed
 from anomaly.decode.encodings import Decoded, Parsed, Sample
 from anomaly.decode.log_lines import Lines
 from anomaly.decode.otlp_attributes import attributes, plain
-from anomaly.decode.otlp_logs import parse_json, parse_protobuf, time
+from anomaly.decode.otlp_logs import MILLISECOND, instant, parse_json, parse_protobuf
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, Records
 from anomaly.decode.text import rfc3339
@@ -105,9 +105,9 @@ def changes(request: Any) -> Iterator[Sample]:
                 body, line = plain(record.body), attributes(record.attributes)
                 found = None
                 if REASON in line:
-                    found = _of_attributes(resource, line, body, time(record))
+                    found = _of_attributes(resource, line, body, instant(record) // MILLISECOND)
                 elif isinstance(body, dict):
-                    found = _of_object(resource, body, time(record))
+                    found = _of_object(resource, body, instant(record) // MILLISECOND)
                 if found is not None:
                     yield found
 
@@ -134,4 +134,4 @@ class Events:
         more.points.record = index[more.points.record]
         points = Points.joined([decoded.points, more.points])
         points = points.take(np.argsort(points.record, kind="stable"))
-        return Decoded(points, decoded.dead, decoded.overflow + more.overflow)
+        return replace(decoded, points=points, overflow=decoded.overflow + more.overflow)

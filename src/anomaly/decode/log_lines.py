@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from anomaly.config.settings import LogSettings
+from anomaly.config.settings import Limits, LogSettings
 from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded
 from anomaly.decode.identity import EXAMPLE
@@ -26,6 +26,8 @@ from anomaly.decode.otlp_logs_scan import DEBUG, ERROR, FATAL, INFO, TRACE, UNSA
 from anomaly.decode.points import Kind, Points
 from anomaly.decode.records import PADDING, DeadLetter, Records
 from anomaly.decode.secrets import Secrets
+from anomaly.decode.steps_events import Events
+from anomaly.decode.steps_lines import Kinds, Said, Session, Written, heard_of
 from anomaly.decode.wire import hash_bytes, mix
 
 log = logging.getLogger(__name__)
@@ -48,12 +50,19 @@ _WRITTEN = re.compile(rf"\b({'|'.join(BY_NAME)})\b|(?:\blevel=\"?|\[)({'|'.join(
 
 
 class Line(NamedTuple):
-    """A line as a parser gives it: `attributes` of who wrote it, `time` in ms, 0: not given; level UNSAID: see the text."""
+    """A line as a parser gives it: `attributes` of who wrote it, `time` in ms, 0: not given; level UNSAID: see the text.
+
+    Trace and span as `Spans` has them, 0: none.
+    """
 
     attributes: Mapping[str, str]
     level: int
     text: str
     time: int
+    trace: tuple[int, int] = (0, 0)
+    span: int = 0
+    ns: int = 0
+    code: str = ""  # the place in the source
 
 
 @dataclass(slots=True)
@@ -82,8 +91,11 @@ class Lines:
 
     def __init__(self) -> None:
         self.configure(LogSettings())
+        self.session: Session | None = None
+        self.future = int(Limits().future * 1000)  # ms
         self._held: set[int] = set()
         self._looked = 0
+        self._kinds: Kinds | None = None
 
     def configure(self, settings: LogSettings) -> None:
         """Go by these settings."""
@@ -129,6 +141,17 @@ class Lines:
             held = np.fromiter(self._held, np.uint64, len(self._held))
             self._held -= set(catalog.forget_idle(held, now).tolist())
 
+    def events(self, written: Written, counted: Counted, records: Records, catalog: Catalog) -> Events:
+        """Lines of traces; by the times of all lines one knows how far their source was heard."""
+        if self._kinds is None:
+            self._kinds = Kinds(catalog.identity)
+        return self._kinds.events(written, heard_of(counted.record, counted.time, records.time, self.future), records.time)
+
+    def said(self, attributes: Mapping[str, str], level: int, text: str, code: str) -> Said:
+        """A kind of line as steps want it."""
+        labels = self.described(attributes, level, text).attributes
+        return Said(attributes, labels[SEVERITY], labels[TEMPLATE], labels[EXAMPLE], code)
+
     def described(self, attributes: Mapping[str, str], level: int, text: str) -> Description:
         """The series of a line; of its text nothing is kept but what is said here."""
         shown = self.secrets.hide(text[:READ]).strip()
@@ -148,14 +171,34 @@ class Lines:
 
         rows = self.series(counted, catalog, describe)
         lost = rows == MISSING
-        return Decoded(counted.points(records, catalog, rows), dead, int(counted.lines[lost].sum()))
+        events = self._traced(found, counted, records, catalog)
+        return Decoded(counted.points(records, catalog, rows), dead, int(counted.lines[lost].sum()), [events])
+
+    def _traced(
+        self, found: Sequence[tuple[int, Line]], counted: "CountedLines", records: Records, catalog: Catalog
+    ) -> Events:
+        """Those that are of traces."""
+        at = [j for j, (_, line) in enumerate(found) if line.trace != (0, 0)]
+        some = [found[j] for j in at]
+        record = np.fromiter((i for i, _ in some), np.int32, len(at))
+        wide = np.array([(*line.trace, line.span) for _, line in some], np.uint64).reshape(-1, 3).T
+        ns = np.fromiter((line.ns for _, line in some), np.int64, len(at))
+
+        def said(k: int) -> Said:
+            line = found[int(counted.first[k])][1]
+            return self.said(line.attributes, line.level, line.text, line.code)
+
+        kind = counted.of[np.array(at, np.intp)]
+        written = Written(wide[0], wide[1], wide[2], ns, record, kind, counted.wire, said)
+        return self.events(written, counted, records, catalog)
 
 
 @dataclass(slots=True)
 class CountedLines(Counted):
-    """The same of parsed lines; `first` is the index of the first line of each kind."""
+    """The same of parsed lines; `first` is the index of the first line of each kind, `of` the kind of each line."""
 
     first: NDArray[np.intp]
+    of: NDArray[np.intp]
 
 
 def counted_lines(found: Sequence[tuple[int, Line]], seed: int) -> CountedLines:
@@ -179,7 +222,7 @@ def counted_lines(found: Sequence[tuple[int, Line]], seed: int) -> CountedLines:
     latest = np.zeros(first.size, np.int64)
     np.maximum.at(latest, kind, time)
     lines = np.bincount(kind, minlength=first.size).astype(np.float64)
-    return CountedLines(wire[first], rest[first], latest, lines, record[first], first)
+    return CountedLines(wire[first], rest[first], latest, lines, record[first], first, kind)
 
 
 def keys(

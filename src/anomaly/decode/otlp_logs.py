@@ -14,6 +14,7 @@ import orjson
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from anomaly.decode import otlp_logs_scan as at
@@ -29,6 +30,9 @@ from anomaly.decode.otlp_json import fill
 from anomaly.decode.otlp_logs_scan import MOST_NUMBER, PER_LEVEL, UNSAID
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
+from anomaly.decode.spans import number_of, trace_of
+from anomaly.decode.steps_events import joined
+from anomaly.decode.steps_lines import Said, Session, Written, place_in
 
 MESSAGE = ("message", "msg", "log", "body", "event")  # keys of a map that hold the line
 MILLISECOND, LATEST = 1_000_000, 1 << 63
@@ -44,17 +48,20 @@ def parse_protobuf(value: bytes) -> ExportLogsServiceRequest:
 def parse_json(value: bytes) -> ExportLogsServiceRequest:
     """The JSON form."""
     request = ExportLogsServiceRequest()
-    fill(request, value, leave=frozenset({"traceId", "spanId", "scope"}))
+    fill(request, value, leave=frozenset({"scope"}))
     return request
 
 
-def lines(request: ExportLogsServiceRequest) -> Iterator[Line]:
+def lines(request: ExportLogsServiceRequest, session: Session | None = None) -> Iterator[Line]:
     """The lines of a request, in order."""
     for resource_logs in request.resource_logs:
         held = attributes(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
             for record in scope_logs.log_records:
-                yield Line(held, level(record), text(record), time(record))
+                ns, said, about = instant(record), text(record), attributes(record.attributes) if record.attributes else {}
+                trace = session.of(said, held | about) if session else trace_of(record.trace_id)
+                span = 0 if session else number_of(record.span_id)
+                yield Line(held, level(record), said, ns // MILLISECOND, trace, span, ns, place_in(about))
 
 
 def level(record: Any) -> int:
@@ -83,10 +90,10 @@ def text(record: Any) -> str:
     return held if isinstance(held, str) else orjson.dumps(held, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def time(record: Any) -> int:
-    """When it was written, else when it was read, ms; 0: neither is known. Before 1970 is a clock that was never set."""
+def instant(record: Any) -> int:
+    """When it was written, else when it was read, ns; 0: neither is known. Before 1970 is a clock that was never set."""
     written, read = record.time_unix_nano, record.observed_time_unix_nano
-    return int((written if 0 < written < LATEST else read if read < LATEST else 0) // MILLISECOND)
+    return int(written if 0 < written < LATEST else read if read < LATEST else 0)
 
 
 class Complete(Lines):
@@ -98,7 +105,8 @@ class Complete(Lines):
         dead: list[DeadLetter] = []
         for i in range(len(records)):
             try:
-                found += [(i, line) for line in lines(self._parse(records.value(i)))] if records.value_len[i] > 0 else []
+                if records.value_len[i] > 0:
+                    found += [(i, line) for line in lines(self._parse(records.value(i)), self.session)]
             except BadRecord as error:
                 dead.append(records.dead(i, error))
         return self.of_lines(found, dead, records, catalog)
@@ -124,7 +132,9 @@ class OtlpLogsProto(Complete):
 
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """Decode a block of ExportLogsServiceRequests."""
-        buffer, out, refused = scan(records, catalog.identity.seed)
+        if self.session:  # keys of sessions are read by the complete decoder alone
+            return super().decode(records, catalog)
+        buffer, out, refused, traced = scan(records, catalog.identity.seed)
         counted = counted_of(out)
         describe = Describer(self, buffer, out)
         rows = self.series(counted, catalog, describe)
@@ -133,7 +143,8 @@ class OtlpLogsProto(Complete):
         taken = refused[counted.record] == OK
         overflow = int(counted.lines[taken & (rows == MISSING)].sum())
         rows[~taken] = MISSING
-        decoded = Decoded(counted.points(records, catalog, rows), [], overflow)
+        events = self.events(written(describe, traced, counted), counted, records, catalog)
+        decoded = Decoded(counted.points(records, catalog, rows), [], overflow, [events])
         left = np.flatnonzero(refused)
         return self._behind(records, left, catalog, decoded) if left.size else decoded
 
@@ -145,29 +156,43 @@ class OtlpLogsProto(Complete):
         more.points.record = index[more.points.record]
         points = Points.joined([decoded.points, more.points])
         points = points.take(np.argsort(points.record, kind="stable"))
-        return Decoded(points, more.dead, decoded.overflow + more.overflow)
+        events = [joined(a, b, index) for a, b in zip(decoded.events, more.events, strict=True)]
+        return Decoded(points, more.dead, decoded.overflow + more.overflow, events)
 
 
-def scan(records: Records, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8]]:
-    """Buffer, columns and verdicts on the records, as `otlp_logs_scan` has them."""
+def scan(records: Records, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
+    """Buffer, columns, verdicts on the records, and lines of traces, as `otlp_logs_scan` has them."""
     buffer = records.buffer.view()
     buffer.flags.writeable = False  # one form only, or the kernel is compiled again for the other
     value_at, value_len = np.ascontiguousarray(records.value_at), np.ascontiguousarray(records.value_len)
     held, most = int(np.maximum(value_len, 0).sum()), int(value_len.max(initial=0))
-    where, scratch = np.zeros(8, np.int64), np.empty(ROOM, np.uint8)
+    where, scratch = np.zeros(at.WHERE, np.int64), np.empty(ROOM, np.uint8)
     for each in (USUAL_LINE, at.LEAST_LINE):
         out = np.empty((at.FIELDS, held // each + 16), np.uint64)
         slots = np.zeros(1 << (2 * (most // each) + 64).bit_length(), np.int32)
-        used, refused = np.zeros(1, np.int64), np.zeros(len(records), np.uint8)
-        if at.scan(buffer, value_at, value_len, np.uint64(seed), where, scratch, slots, out, used, refused) == OK:
+        traced = np.empty((held // at.LEAST_TRACED + 16, at.TRACED), np.uint64)
+        used, refused = np.zeros(2, np.int64), np.zeros(len(records), np.uint8)
+        if at.scan(buffer, value_at, value_len, np.uint64(seed), where, scratch, slots, out, traced, used, refused) == OK:
             break
-    return buffer, out[:, : used[0]], refused
+    return buffer, out[:, : used[0]], refused, traced[: used[1]]
 
 
 def counted_of(out: NDArray[np.uint64]) -> Counted:
     """The scanner's columns."""
     time, record = out[at.TIME].astype(np.int64), out[at.RECORD].astype(np.int32)
     return Counted(out[at.WIRE], out[at.REST], time, out[at.COUNT].astype(np.float64), record)
+
+
+def written(describe: "Describer", traced: NDArray[np.uint64], counted: Counted) -> Written:
+    """The scanner's lines of traces."""
+    trace, low, span, ns, kind, first, end = traced.T
+    kind = kind.astype(np.intp)
+
+    def said(k: int) -> Said | None:
+        i = int(np.argmax(kind == k))
+        return describe.said(k, int(first[i]), int(end[i]))
+
+    return Written(trace, low, span, ns.astype(np.int64), counted.record[kind], kind, counted.wire, said)
 
 
 class Describer:
@@ -185,6 +210,16 @@ class Describer:
             return self.lines.described(self._who(*place[at.RESOURCE : at.RESOURCE_END + 1]), *self._said(place))
         except DecodeError:
             self.unreadable.add(place[at.WIRE])
+            return None
+
+    def said(self, i: int, first: int, end: int) -> Said | None:
+        """The same as steps want it; [first, end) is a line of this kind."""
+        place = self.out[:, i].tolist()
+        try:
+            line = LogRecord.FromString(self.buffer[first:end].tobytes())
+            about = attributes(line.attributes) if line.attributes else {}
+            return self.lines.said(self._who(*place[at.RESOURCE : at.RESOURCE_END + 1]), *self._said(place), place_in(about))
+        except DecodeError:
             return None
 
     def _said(self, place: list[int]) -> tuple[int, str]:

@@ -1,11 +1,14 @@
 """OTLP logs off the wire into counts, without an object per line: how many lines of each kind a record holds.
 
 It is exact or it refuses: a record that holds a rare form (a field twice, a body that is no text, a text that is not UTF-8)
-is left to the complete decoder, whole. What is not read is not checked: scopes, attributes of lines, ids of traces.
+is left to the complete decoder, whole. What is not read is not checked: scopes, attributes of lines.
 out uint64 (FIELDS, room)  a column for each kind of line and second in a record:
   WIRE the key of its series, of LEVEL and signature within a resource; REST the key of what has no room; TIME ms, of the
   last of them, 0: not given; COUNT of them; AT, END the first one's body; TEXT, TEXT_END its level in words; the RESOURCE,
   and RECORD
+traced uint64 (room, TRACED)  a row for each line with a trace id: the id's halves, the span's, ns, 0: not given, its column
+  above, and where it begins and ends
+where int64 (WHERE,)  what is said of the line at hand: AT to RECORD as above, its column, where it begins and ends
 slots int32 (a power of two,)  columns of the record at hand by their keys; what it holds of earlier records is known by its
   column number, so nobody needs to wipe it
 Source: opentelemetry-proto, logs/v1/logs.proto; field numbers below are its.
@@ -21,6 +24,8 @@ from anomaly.decode.wire import BAD, load8, mix, only, skip, small, span, varint
 
 WIRE, REST, TIME, COUNT, AT, END, LEVEL, TEXT, TEXT_END, RESOURCE, RESOURCE_END, RECORD = range(12)
 FIELDS = 12
+TRACED, WHERE = 7, 11
+LEAST_TRACED = 12  # bytes of a line with a trace id
 FEW = 4  # a verdict on the block: too few columns or slots
 
 # A line of no more than a body of a byte: its tag and length, the body's, the text's.
@@ -31,7 +36,7 @@ PER_LEVEL, MOST_NUMBER = 4, 24  # severity numbers
 
 _FIRST, _SECOND = 10, 18  # tags of the length-delimited fields 1 and 2
 _ONE, _TWO = np.int64(1 << 1), np.int64(1 << 2)
-_TIME, _NUMBER, _TEXT, _BODY, _OBSERVED = 9, 16, 26, 42, 89  # tags of a line's fields
+_TIME, _NUMBER, _TEXT, _BODY, _TRACE, _SPAN, _OBSERVED = 9, 16, 26, 42, 74, 82, 89  # tags of a line's fields
 _IN_LINE = np.int64(1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 11)
 _NONE, _MILLISECOND, _SECONDS = np.uint64(0), np.uint64(1_000_000), np.uint64(1_000)
 _LATEST = np.uint64(1 << 63)  # a clock that was never set, such as Go's, is before 1970
@@ -96,12 +101,12 @@ def count(key, rest, time, where, slots, out, used, first):  # type: ignore[no-u
     k = slots[slot] - 1
     if first <= k < used[0]:
         out[COUNT, k] += np.uint64(1)
-        out[TIME, k] = max(out[TIME, k], time)
+        out[TIME, k], where[8] = max(out[TIME, k], time), k
         return OK
     k = used[0]
     if k >= out.shape[1] or 2 * (k - first) >= slots.size:
         return FEW
-    slots[slot], used[0] = k + 1, k + 1
+    slots[slot], used[0], where[8] = k + 1, k + 1, k
     out[WIRE, k], out[REST, k], out[TIME, k], out[COUNT, k] = key, rest, time, 1
     for i in range(8):
         out[AT + i, k] = np.uint64(where[i])
@@ -109,8 +114,23 @@ def count(key, rest, time, where, slots, out, used, first):  # type: ignore[no-u
 
 
 @bare
-def line(buffer, at, end, seed, around, where, scratch, slots, out, used, first):  # type: ignore[no-untyped-def]
+def keep(high, low, own, time, where, traced, used):  # type: ignore[no-untyped-def]
+    """A line of a trace; FEW if there is no row for it."""
+    n = used[1]
+    if n >= traced.shape[0]:
+        return FEW
+    traced[n, 0], traced[n, 1], traced[n, 2], traced[n, 3] = high, low, own, time
+    for i in range(3):
+        traced[n, 4 + i] = np.uint64(where[8 + i])
+    used[1] = n + 1
+    return OK
+
+
+@bare
+def line(buffer, at, end, seed, around, where, scratch, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
     """A LogRecord: counted, or REFUSED if it is not understood."""
+    where[9], where[10] = at, end
+    high, low, own = _NONE, _NONE, _NONE
     time, observed, number, seen = _NONE, _NONE, np.int64(0), 0
     text, text_end, body, body_end = 0, 0, 0, 0
     while at < end:
@@ -132,6 +152,16 @@ def line(buffer, at, end, seed, around, where, scratch, slots, out, used, first)
         elif tag == _TEXT and not seen & 8:
             text, at = span(buffer, at, end)
             text_end, seen = at, seen | 8
+        elif tag in (_TRACE, _SPAN):
+            inner, at = span(buffer, at, end)
+            if at == BAD:
+                return REFUSED
+            if tag == _SPAN:
+                own = load8(buffer, inner) if at - inner == 8 else _NONE
+            elif at - inner == 16:
+                high, low = load8(buffer, inner), load8(buffer, inner + 8)
+            else:
+                high, low = _NONE, load8(buffer, inner) if at - inner == 8 else _NONE
         elif tag == _BODY and not seen & 16:
             inner, at = span(buffer, at, end)
             if at == BAD:
@@ -154,11 +184,14 @@ def line(buffer, at, end, seed, around, where, scratch, slots, out, used, first)
     rest = mix(around, np.uint64(level))
     key = mix(rest, signature(buffer, body, body_end, seed, scratch)) | np.uint64(1)
     where[0], where[1], where[2], where[3], where[4] = body, body_end, level, text, text_end
-    return count(key, rest | np.uint64(1), time // _MILLISECOND, where, slots, out, used, first)
+    verdict = count(key, rest | np.uint64(1), time // _MILLISECOND, where, slots, out, used, first)
+    if verdict == OK and high | low != _NONE:
+        return keep(high, low, own, time, where, traced, used)
+    return verdict
 
 
 @bare
-def lines(buffer, at, end, seed, around, where, scratch, slots, out, used, first):  # type: ignore[no-untyped-def]
+def lines(buffer, at, end, seed, around, where, scratch, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
     """The lines of a ScopeLogs."""
     if only(buffer, at, end, 1)[1] == BAD:
         return REFUSED
@@ -170,7 +203,7 @@ def lines(buffer, at, end, seed, around, where, scratch, slots, out, used, first
             inner, at = span(buffer, at, end)
             if at == BAD:
                 return REFUSED
-            verdict = line(buffer, inner, at, seed, around, where, scratch, slots, out, used, first)
+            verdict = line(buffer, inner, at, seed, around, where, scratch, slots, out, traced, used, first)
             if verdict != OK:
                 return verdict
         else:
@@ -181,7 +214,7 @@ def lines(buffer, at, end, seed, around, where, scratch, slots, out, used, first
 
 
 @bare
-def scopes(buffer, at, end, seed, where, scratch, slots, out, used, first):  # type: ignore[no-untyped-def]
+def scopes(buffer, at, end, seed, where, scratch, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
     """The scopes of a ResourceLogs."""
     inner, stop = only(buffer, at, end, 1)
     if stop == BAD:
@@ -198,7 +231,7 @@ def scopes(buffer, at, end, seed, where, scratch, slots, out, used, first):  # t
             inner, at = span(buffer, at, end)
             if at == BAD:
                 return REFUSED
-            verdict = lines(buffer, inner, at, seed, around, where, scratch, slots, out, used, first)
+            verdict = lines(buffer, inner, at, seed, around, where, scratch, slots, out, traced, used, first)
             if verdict != OK:
                 return verdict
         else:
@@ -209,7 +242,7 @@ def scopes(buffer, at, end, seed, where, scratch, slots, out, used, first):  # t
 
 
 @bare
-def request(buffer, at, end, seed, where, scratch, slots, out, used, first):  # type: ignore[no-untyped-def]
+def request(buffer, at, end, seed, where, scratch, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
     """The resources of an ExportLogsServiceRequest."""
     while at < end:
         tag, at = small(buffer, at, end)
@@ -219,7 +252,7 @@ def request(buffer, at, end, seed, where, scratch, slots, out, used, first):  # 
             inner, at = span(buffer, at, end)
             if at == BAD:
                 return REFUSED
-            verdict = scopes(buffer, inner, at, seed, where, scratch, slots, out, used, first)
+            verdict = scopes(buffer, inner, at, seed, where, scratch, slots, out, traced, used, first)
             if verdict != OK:
                 return verdict
         else:
@@ -230,19 +263,19 @@ def request(buffer, at, end, seed, where, scratch, slots, out, used, first):  # 
 
 
 @bare
-def scan(buffer, value_at, value_len, seed, where, scratch, slots, out, used, refused):  # type: ignore[no-untyped-def]
+def scan(buffer, value_at, value_len, seed, where, scratch, slots, out, traced, used, refused):  # type: ignore[no-untyped-def]
     """The lines of all records of a block; one that is refused leaves none. OK, or FEW: there was no room for all.
 
     With a column for every LEAST_LINE bytes, and twice as many slots, it is never FEW.
     """
     for record in range(value_at.size):
-        at, length, first = value_at[record], np.int64(max(value_len[record], 0)), used[0]
+        at, length, first, before = value_at[record], np.int64(max(value_len[record], 0)), used[0], used[1]
         where[7] = record
         verdict = REFUSED
         if at >= 0 and at + length + 8 <= buffer.size:
-            verdict = request(buffer, at, at + length, seed, where, scratch, slots, out, used, first)
+            verdict = request(buffer, at, at + length, seed, where, scratch, slots, out, traced, used, first)
         if verdict == FEW:
             return FEW
         if verdict != OK:
-            refused[record], used[0] = REFUSED, first
+            refused[record], used[0], used[1] = REFUSED, first, before
     return OK

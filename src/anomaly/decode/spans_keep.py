@@ -1,4 +1,4 @@
-"""What a join knows as state: the halves of one partition as tables, and whose they are as a small rest."""
+"""What a join knows as state: the halves of one partition as tables; whose they are, and traces that are open, as a rest."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -8,6 +8,7 @@ from anomaly import state
 from anomaly.decode.identity import Identity
 from anomaly.decode.spans_known import Known, Memory
 from anomaly.decode.spans_traces import Traces
+from anomaly.decode.steps import Steps
 from anomaly.state import Layout, Part, Snapshot, Table, refuse_newer
 
 VERSION = 1
@@ -19,6 +20,7 @@ class Rest(msgspec.Struct, kw_only=True):
     key: str
     tables: dict[str, list[int]]
     known: Memory
+    steps: bytes = b""
     version: int = VERSION
 
 
@@ -28,7 +30,8 @@ _to_rest, _from_rest = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder
 class KeptJoin:
     """The only partition of `traces`, as a state."""
 
-    def __init__(self, traces: Traces, identity: Identity, source: str, partition: int) -> None:
+    def __init__(self, traces: Traces, steps: Steps, identity: Identity, source: str, partition: int) -> None:
+        self.steps = steps
         traces.known = Known(identity, traces.limits.operations)
         self.known, self.identity, self.join = traces.known, identity, traces.join(source, partition)
 
@@ -47,7 +50,8 @@ class KeptJoin:
     def gather(self, generation: int) -> Snapshot:
         """As `Stateful.gather`."""
         parts, low = state.gather(self.join.tables, generation)
-        rest = Rest(key=self.identity.key, tables={n: t.rest() for n, t in self._tables.items()}, known=self.known.memory())
+        tables, steps = {n: t.rest() for n, t in self._tables.items()}, self.steps.dump()
+        rest = Rest(key=self.identity.key, tables=tables, known=self.known.memory(), steps=steps)
         return Snapshot(parts, _to_rest(rest), low)
 
     def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
@@ -66,3 +70,4 @@ class KeptJoin:
         for name, table in self._tables.items():
             table.settle(read.tables[name])
         self.known.remember(read.known)
+        self.steps.load(read.steps)

@@ -25,6 +25,7 @@ from anomaly.decode.spans import KINDS, STATUSES, Spans
 from anomaly.decode.spans_join import CALL, LET_GO, REPEATED, Join
 from anomaly.decode.spans_known import PAST, UNREADABLE, Known
 from anomaly.decode.spans_parsed import ParsedSpans
+from anomaly.decode.steps_events import Events, of_spans
 
 # Before 2001-09-09 in ms a time is a clock that was never set; such spans are joined with nothing.
 EARLIEST = 1_000_000_000_000
@@ -54,19 +55,22 @@ class Block:
     calls: NDArray[Any]
     dead: list[DeadLetter]
     past: int
+    told: dict[int, spans_wire.Told]
 
 
-class Passed(NamedTuple):
-    """A block whose calls are joined elsewhere, and what its numbers mean."""
+@dataclass(slots=True)
+class Passed:
+    """A block whose calls are joined elsewhere, what its numbers mean, and how far its source was heard, ms."""
 
     block: Block
     known: Known
+    heard: int = 0
 
     def records(self, partitions: int) -> Iterator[tuple[int, bytes]]:
         """Its spans as records, each with its partition."""
         b = self.block
-        once = b.repeated == 0
-        return spans_wire.encode(b.spans.take(once), b.group[once], b.operation[once], self.known, partitions)
+        once, place = b.repeated == 0, (b.records.source, b.records.partition, self.heard)
+        return spans_wire.encode(b.spans.take(once), b.group[once], b.operation[once], self.known, partitions, place)
 
 
 class Traces:
@@ -77,7 +81,7 @@ class Traces:
 
     def __init__(self, reader: Callable[[int], Reader], limits: Limits | None = None, calls_alone: bool = False) -> None:
         self.calls_alone = calls_alone
-        self.passes: list[Passed] | None = None
+        self.passes: list[Passed | spans_wire.PassedLines] | None = None
         self._reader, self.limits = reader, limits or Limits()
         self.counts: Counter[str] = Counter()
         self.known: Known | None = None
@@ -105,8 +109,9 @@ class Traces:
         ]
         columns = {name: np.concatenate([getattr(p, name) for p, _ in found]) for name in BY_POINT}
         points = Points(**columns, buckets=buckets)
+        lost = block.past + sum(lost for _, lost in found)
         return Decoded(
-            points.take(np.argsort(points.record, kind="stable")), block.dead, block.past + sum(lost for _, lost in found)
+            points.take(np.argsort(points.record, kind="stable")), block.dead, lost, self._events(block, self.known)
         )
 
     def join(self, source: str, partition: int) -> Join:
@@ -122,7 +127,8 @@ class Traces:
         self._latest = None
 
     def _joined(self, records: Records, catalog: Catalog, known: Known) -> Block:
-        spans, dead = self._reader(catalog.identity.seed).spans(records)
+        reader = self._reader(catalog.identity.seed)
+        spans, dead = reader.spans(records)
         spans, untimely = bearable(spans, records, int(self.limits.future * 1000))
         dead += untimely
         group = known.group_of(spans)
@@ -141,7 +147,15 @@ class Traces:
         self.counts[OTHER_OPERATIONS] = sum(known.over.values())
         past = int(np.count_nonzero(operation == PAST))
         calls = calls if self.passes is None else calls[:0]
-        return Block(records, spans, group, operation, repeated, calls, sorted(dead, key=lambda d: d.offset), past)
+        told = reader.told if isinstance(reader, spans_wire.WireSpans) else {}
+        return Block(records, spans, group, operation, repeated, calls, sorted(dead, key=lambda d: d.offset), past, told)
+
+    def _events(self, block: Block, known: Known) -> list[Events]:
+        """The spans, and what came with them, for whoever puts traces together."""
+        if self.passes is not None:
+            return []
+        events = of_spans(block.spans, block.group, block.operation, known, block.repeated, len(block.records))
+        return spans_wire.apart(events, block.told) if self.calls_alone else [events]
 
     def _of_spans(self, block: Block, known: Known) -> "Said":
         spans, key = block.spans, np.empty(len(block.spans), np.uint64)

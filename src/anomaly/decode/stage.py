@@ -24,6 +24,7 @@ from anomaly.decode import (
     prometheus,
     prometheus_json,
     spans_traces,
+    spans_wire,
     telegraf_json,
     text_logs,
 )  # fmt: skip
@@ -36,6 +37,10 @@ from anomaly.decode.log_lines import Lines
 from anomaly.decode.points import Points
 from anomaly.decode.records import BadRecord, DeadLetter, Records
 from anomaly.decode.split import split
+from anomaly.decode.steps import TURN, Due, Steps
+from anomaly.decode.steps_events import LINE
+from anomaly.decode.steps_lines import Session
+from anomaly.decode.steps_points import points_of
 
 # Each registers its encodings when imported.
 BROUGHT = (
@@ -66,26 +71,70 @@ class Decode:
         identity = Identity(settings.identity, settings.identity.seed)
         self.catalog = Catalog(identity, settings.limits.series, partitions, keeps=knows is None)
         self.overflow = 0
-        self.passed: list[spans_traces.Passed] | None = None  # a list: blocks of spans whose calls are joined elsewhere
+        self.passed: list[spans_traces.Passed | spans_wire.PassedLines] | None = (
+            None  # a list: traces are put together elsewhere
+        )
+        self.steps: Steps | None = Steps(settings.limits.traced_events)  # None: traces are put together elsewhere
         self._encodings: dict[str, Encoding] = dict(encodings or {})
         self._heard: dict[tuple[str, int], int] = {}
+        self._told: dict[tuple[str, int], int] = {}  # sources of lines -> how far all were told that they were heard
 
     def blocks(self, source: SourceSettings, records: Records) -> tuple[list[tuple[int, Block]], list[DeadLetter]]:
         """Blocks by partition, a tick where a partition has no point; and what was set aside, once per record."""
         self.catalog.recycle(max(self._heard.values(), default=0))
         held, large = self._of_bearable_size(records)
+        due: list[Due] | None = None
         while True:
-            decoded = self._encoding(source.encoding).decode(held, self.catalog)
+            decoded = self._encoding(source).decode(held, self.catalog)
             points, unusable = self._of_bearable_time(decoded, held)
-            parts, due, beats = split(points, self.catalog, self.catalog.giants.beaten(records.source, records.partition))
-            if not self._forgot(due):
+            due = self._due(source, held, decoded, points) if due is None else due
+            points = self._with_steps(points, due, decoded)
+            parts, new, beats = split(points, self.catalog, self.catalog.giants.beaten(records.source, records.partition))
+            if not self._forgot(new):
                 break
         self.overflow += decoded.overflow
         heard = self._hear(records, points if decoded.tells_time else Points.empty())
-        announced = self._announced(due)
+        if self.passed is not None:
+            self._pass(records, decoded, heard)
+        announced = self._announced(new)
         if beats:
             announced = [Announced.joined([beats.announced, new]) for new in announced]
         return self._made(source, records, heard, parts, announced), large + decoded.dead + unusable
+
+    def _pass(self, records: Records, decoded: Decoded, heard: int) -> None:
+        """Lines of traces go where spans go; so does, now and then, how far a source of such lines was heard."""
+        assert self.passed is not None
+        if self.passed and isinstance(last := self.passed[-1], spans_traces.Passed) and last.block.records is records:
+            last.heard = heard
+        place = records.source, records.partition
+        for events in decoded.events:
+            told = self._told.get(place)
+            beat = told is not None and heard >= told + TURN
+            if events.type == LINE and (beat or events.key.any()):
+                self._told[place] = heard if beat or told is None else told
+                self.passed.append(spans_wire.PassedLines(events, *place, heard, beat))
+
+    def _due(self, source: SourceSettings, records: Records, decoded: Decoded, points: Points) -> list[Due]:
+        """The traces that are over by now."""
+        if self.steps is None:
+            return []
+        if not decoded.events:
+            return list(self.steps.hear(int(points.time.max()))) if len(points) else []
+        self.steps.bear(source.lateness)
+        found: list[Due] = []
+        for events in decoded.events:
+            place = events.place or (records.source, records.partition)
+            found += self.steps.take((("spans", "lines")[events.type], *place), events)
+        return found
+
+    def _with_steps(self, points: Points, due: list[Due], decoded: Decoded) -> Points:
+        """What these traces tell as well, each behind the points of its record."""
+        if self.steps is None or not due:
+            return points
+        more, lost = points_of(due, self.steps.names, self.catalog)
+        decoded.overflow += lost
+        points = Points.joined([points, more])
+        return points.take(np.argsort(points.record, kind="stable"))
 
     def withdraw(self, blocks: Iterable[Block]) -> None:
         """These blocks will not be sent: what they announce is announced again."""
@@ -98,11 +147,14 @@ class Decode:
         self.catalog.giants.forget(source, partition)
         for traces in self._traces():
             traces.drop(source, partition)
+        if self.steps is not None:
+            self.steps.drop(source, partition)
 
     @property
     def counts(self) -> Counter[str]:
         """Points of series past the limit, spans that came twice, and what the limits of spans took; since the start."""
-        return sum((traces.counts for traces in self._traces()), Counter({PAST_LIMIT: self.overflow}))
+        own = Counter({PAST_LIMIT: self.overflow}) + (self.steps.counts if self.steps else Counter())
+        return sum((traces.counts for traces in self._traces()), own)
 
     def counted(self, before: Counter[str]) -> dict[str, int]:
         """What `counts` grew by."""
@@ -124,15 +176,18 @@ class Decode:
             self.catalog.forget(lost)
         return lost.size > 0
 
-    def _encoding(self, name: str) -> Encoding:
+    def _encoding(self, source: SourceSettings) -> Encoding:
+        name = f"{source.encoding} {source.session_key}".strip()
         if name not in self._encodings:
-            made = self._encodings[name] = ENCODINGS[name]()
+            made = self._encodings[name] = ENCODINGS[source.encoding]()
             if isinstance(made, spans_traces.Traces):
                 made.limits, made.passes = self.limits, self.passed
             elif isinstance(made, Lines):
                 made.configure(self._logs)
-                if name in k8s_events.PARSERS:
-                    self._encodings[name] = k8s_events.Events(made, name)
+                made.future = int(self.limits.future * 1000)
+                made.session = Session(source.session_key) if source.session_key else None
+                if source.encoding in k8s_events.PARSERS:
+                    self._encodings[name] = k8s_events.Events(made, source.encoding)
         return self._encodings[name]
 
     def _of_bearable_size(self, records: Records) -> tuple[Records, list[DeadLetter]]:

@@ -1,8 +1,8 @@
 """What traces and sessions tell of the order in which things happen, and of how long they take, as series.
 
 A trace's span goes from `start` over its lines and its calls to `end`; one thing and the next are a step. `trace.steps` by
-`span.name` (empty for lines of no span), `step` and `next`: in how many traces the one followed the other, and without `next`
-in how many the first came at all, Kind.DELTA. `trace.self` (s) by `span.name`: how long a span took without its children;
+`span.name` (empty for lines of no span), `step` and `next`: in how many traces the one followed the other; without `next` in
+how many the first came at all, Kind.DELTA. `trace.self` (s) by `span.name`: how long a span took without its children;
 `trace.total`; `trace.between` by `client` and `span.name`: how much of the caller's time the callee did not work; all
 HISTOGRAM_DELTA with `spans_series.BOUNDS`. Points are of a cell of CELL ms, of a group and no instance, and parts
 (`Flag.PART`).

@@ -12,6 +12,7 @@ from anomaly.decode.encodings import Decoded, register
 from anomaly.decode.log_lines import Line, Lines
 from anomaly.decode.otlp_logs_scan import UNSAID
 from anomaly.decode.records import BadRecord, DeadLetter, Records
+from anomaly.decode.spans import NANOSECONDS
 from anomaly.decode.text import rfc3339, utf8
 
 _WRITTEN = re.compile(r"[\[(]?(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s?(Z|[+-]\d\d:?\d\d)?")
@@ -45,5 +46,6 @@ class TextLogs(Lines):
                 dead.append(records.dead(i, error))
                 continue
             if text.strip():
-                found.append((i, Line(who, UNSAID, text, time(text))))
+                at, trace = time(text), self.session.of(text, who) if self.session else (0, 0)
+                found.append((i, Line(who, UNSAID, text, at, trace, 0, at * NANOSECONDS)))
         return self.of_lines(found, dead, records, catalog)

@@ -95,6 +95,7 @@ def log_lines(second: int) -> bytes:
     request = ExportLogsServiceRequest()
     one = request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=(BEGIN + second) * 10**9)
     one.body.string_value = f"served order {second} in 5 ms"
+    one.trace_id, one.span_id = bytes([second + 1] * 16), b"a" * 8
     return request.SerializeToString()
 
 

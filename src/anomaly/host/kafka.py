@@ -17,7 +17,6 @@ from aiokafka.errors import KafkaError
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Driver, KafkaSettings, Keyed, Settings
 from anomaly.decode import changes
-from anomaly.decode.spans_traces import TRACES
 from anomaly.dispatch.delivery import Delivery
 from anomaly.engine import Engine
 from anomaly.host import connect, memory, topics
@@ -34,7 +33,7 @@ from anomaly.host.source import Source, Stage
 from anomaly.host.stages import DecodeStage, DetectStage, FusedStage
 from anomaly.host.stages_alerts import CorrelateStage, DeliverStage
 from anomaly.host.stages_commands import CommandStage
-from anomaly.host.stages_spans import JoinStage, SpansStage
+from anomaly.host.stages_spans import JoinStage, SpansStage, traced
 from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import MissingTopics, Names
 from anomaly.host.watchdog import LEAVING, Reader, Stalled, Watched, alarm, answers, leave_within
@@ -119,7 +118,7 @@ class Worker:
 
     async def _prepare(self) -> dict[str, int]:
         """Brokers and topics, waited for as long as it takes; partition counts of our topics."""
-        traces = any(source.encoding in TRACES and source.keyed is None for source in self.settings.sources)
+        traces = bool(traced([source for source in self.settings.sources if source.keyed is None]))
         found = await connect.patiently(
             lambda: topics.prepare(self.kafka, self.names, traces), "starting", self.health.brokers
         )
@@ -134,7 +133,7 @@ class Worker:
     def _stages(self, wiring: Wiring, delivery: Delivery) -> list[Stage]:
         """Sources keyed by group are judged where they are decoded."""
         fused = [source for source in self.settings.sources if source.keyed is Keyed.GROUP]
-        traces = [source for source in self.settings.sources if source not in fused and source.encoding in TRACES]
+        traces = traced([source for source in self.settings.sources if source not in fused])
         split = [source for source in self.settings.sources if source not in fused and source not in traces]
         made: dict[str, list[Stage]] = {
             "decode": [

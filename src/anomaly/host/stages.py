@@ -38,6 +38,7 @@ class DecodeStage:
         self.sources = {source.topic: source for source in sources}
         self.topics: tuple[str, ...] = tuple(self.sources)
         self._decoder = Decode(wiring.engine.settings, wiring.partitions[wiring.names.points])
+        self._decoder.steps = None  # a trace comes by several partitions: `stages_spans` puts it together
         self._told: dict[tuple[Place, int], int] = {}  # (source, points partition) -> how far it was told to be heard
         self._sending = Sending(self._send)
 

@@ -1,4 +1,5 @@
-"""Traces on Kafka: sources -> operations to .points, spans to .spans by trace id -> calls between services to .points.
+"""Traces on Kafka: sources -> operations to .points, spans and lines of logs to .spans by trace id -> calls between services
+and steps within them to .points.
 
 A trace's spans come in records of several services, on several partitions, as senders like it. So what a span says of its
 operation is said where it is decoded, and what two halves say together where they meet: on the partition of their trace.
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 from anomaly.config.settings import SourceSettings
 from anomaly.decode.block import Block
 from anomaly.decode.spans_keep import KeptJoin
-from anomaly.decode.spans_traces import Passed, of_wire
+from anomaly.decode.spans_traces import TRACES, Passed, of_wire
+from anomaly.decode.spans_wire import PassedLines
 from anomaly.decode.stage import Decode
 from anomaly.host.blocks import Place
 from anomaly.host.outputs import Message
@@ -19,17 +21,25 @@ from anomaly.host.stages import DecodeStage
 from anomaly.host.wiring import Wiring
 from anomaly.state import Stateful
 
+LOGS = frozenset({"json_logs", "otlp_logs_json", "otlp_logs_proto", "text_logs"})
 JOINED = "spans"  # what the encoding of .spans is called; no configuration can name it
 
 
+def traced(sources: Sequence[SourceSettings]) -> list[SourceSettings]:
+    """The sources whose records are put together by trace: those of spans, and of lines if there are any or sessions."""
+    if not any(source.encoding in TRACES or source.session_key for source in sources):
+        return []
+    return [source for source in sources if source.encoding in TRACES | LOGS]
+
+
 class SpansStage(DecodeStage):
-    """Sources of traces -> points of operations by group, and spans by trace. A block is settled when both are there."""
+    """Sources of traces and lines -> points by group; spans and lines by trace. A block is settled when both are there."""
 
     name = "spans"
 
     def __init__(self, wiring: Wiring, sources: Sequence[SourceSettings]) -> None:
         super().__init__(wiring, sources)
-        self._passed: list[Passed] = []
+        self._passed: list[Passed | PassedLines] = []
         self._decoder.passed = self._passed
 
     async def _send(self, found: Sequence[tuple[int, Block]]) -> None:
@@ -59,7 +69,8 @@ class JoinStage(DecodeStage):
         traces.limits = settings.limits
         made = Decode(settings, self.wiring.partitions[self.wiring.names.points], encodings={JOINED: traces})
         self._decoders[place] = made
-        return KeptJoin(traces, made.catalog.identity, place.topic, place.partition)
+        assert made.steps is not None
+        return KeptJoin(traces, made.steps, made.catalog.identity, place.topic, place.partition)
 
     def decoder(self, place: Place) -> Decode:
         """The partition's."""

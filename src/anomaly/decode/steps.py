@@ -1,0 +1,278 @@
+"""Traces that are open: their spans and lines are held until their time is over, and then tell what followed what.
+
+Time is that of the places (a source's partition) that bring traces, the slowest of them, but never further behind the newest
+than `apart`, so that a place which is silent holds nobody up for long. It is looked at when it passes a multiple of TURN
+ms: a trace is closed when QUIET ms have gone since its last event, or LONGEST since its first. What comes later is late, and
+counted. Turns, and looks at how much is held, are where a record makes them due, so all of this is a function of the records
+below an offset, however they are cut into blocks.
+
+At most `most` events are held. Where more come, only traces whose key begins with `level` zero bits are taken: one more at
+each look that finds too many, one less, slowly, where there is much room. What is left out is counted; the shares of what is
+seen in traces stay what they are.
+
+Lines are heard where spans are not: a group's lines come by some place, and of a trace that is closed before that place was
+heard to its last event, this group makes no steps, which would else miss lines that were written.
+Weak where a group's lines come by several places: the last one that brought some counts. Weak, too, after a start without
+state: of the traces that were under way the first events are missing.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.decode.steps_close import Closed, closed
+from anomaly.decode.steps_events import EVENT, LINE, Events, Names, Whose, Words
+
+TURN, QUIET, LONGEST = 5_000, 10_000, 60_000  # ms
+AT_EASE = 60_000  # ms between two steps down of the level
+SLACK = 5_000  # ms by which places may be apart besides the sources' lateness
+MOST_LATENESS = 40_000  # ms of it that are waited for
+FORGOTTEN = 600_000  # ms after which a place that is silent is none
+GONE = np.dtype([("key", "u8"), ("time", "i8")])
+MOST_NAMES = 100_000  # that are known beside those in use
+
+LEFT_OUT, LATE, ORPHANS, DEAF = "step_left_out", "step_late", "step_orphan", "step_deaf"
+Place = tuple[str, str, int]  # lines or spans, source, partition
+
+
+class Due(NamedTuple):
+    """What was closed with a record, its index; labels mean what `names` says, which is read at once."""
+
+    record: int
+    closed: Closed
+
+
+class Memory(msgspec.Struct, kw_only=True):
+    """All that is held, for a checkpoint."""
+
+    rows: bytes
+    places: list[tuple[str, str, int, int]]
+    of_lines: dict[int, int]
+    groups: dict[int, Whose]
+    words: dict[int, Words]
+    gone: bytes
+    newest: int
+    turn: int
+    level: int
+    eased: int
+    since: int
+
+
+_to_memory, _from_memory = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Memory).decode
+
+
+class Steps:
+    """The open traces of a process, or of a partition of traces."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.apart = most, SLACK
+        self.counts: Counter[str] = Counter()
+        self.names = Names()
+        self._rows: NDArray[Any] = np.zeros(0, EVENT)
+        self._new: list[NDArray[Any]] = []
+        self._gone: NDArray[Any] = np.zeros(0, GONE)  # traces that were closed lately
+        self._places: dict[Place, int] = {}  # -> its number
+        self._heard: list[int] = []  # ms, by place
+        self._of_lines: dict[int, int] = {}  # group -> the place that last brought lines of it
+        self._newest = self._turn = self.level = 0
+        self._eased = 0  # when the level was last lowered: traces of before it lack events
+        self._since = 0  # events taken since the last look
+
+    @property
+    def held(self) -> int:
+        """Events held."""
+        return self._rows.size + sum(each.size for each in self._new)
+
+    def bear(self, lateness: float) -> None:
+        """A source may be so late, in seconds."""
+        self.apart = max(self.apart, SLACK + min(int(lateness * 1000), MOST_LATENESS))
+
+    def take(self, place: Place, events: Events) -> Iterator[Due]:
+        """Hold what is of traces, and give what is over meanwhile, in order."""
+        self._forget_names()
+        if place not in self._places and not events.key.any():
+            return self.hear(int(events.heard[-1]) if events.heard.size else 0)
+        return self._taken(self._number(place), events)
+
+    def hear(self, time: int) -> Iterator[Due]:
+        """Something else was heard to this time, ms: where places are silent, time goes on without them."""
+        self._newest = max(self._newest, time)
+        if self._places and self._now() // TURN > self._turn:
+            yield from self._look(0)
+
+    def dump(self) -> bytes:
+        """All that is held, as MessagePack; empty where no trace was met."""
+        if not self._places:
+            return b""
+        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
+        used = set(np.unique(self._rows["what"]).tolist())
+        words = {h: one for h, one in self.names.words.items() if h in used}
+        places = [(*place, self._heard[number]) for place, number in self._places.items()]
+        return _to_memory(
+            Memory(
+                rows=self._rows.tobytes(), places=places, of_lines=self._of_lines, groups=self.names.groups,
+                words=words, gone=self._gone.tobytes(), newest=self._newest, turn=self._turn, level=self.level,
+                eased=self._eased, since=self._since,
+            )
+        )  # fmt: skip
+
+    def load(self, data: bytes) -> None:
+        """Go on with what `dump` gave; what was written before there were steps is empty."""
+        if not data:
+            return
+        read = _from_memory(data)
+        self._rows, self._gone = np.frombuffer(read.rows, EVENT), np.frombuffer(read.gone, GONE)
+        self._places = {(kind, source, p): i for i, (kind, source, p, _) in enumerate(read.places)}
+        self._heard = [heard for *_, heard in read.places]
+        self._of_lines, self.names = read.of_lines, Names(read.groups, read.words)
+        self._newest, self._turn, self.level = read.newest, read.turn, read.level
+        self._eased, self._since = read.eased, read.since
+
+    def drop(self, source: str, partition: int) -> None:
+        """Another worker reads this: nobody waits for it here."""
+        for place, number in self._places.items():
+            if place[1:] == (source, partition):
+                self._heard[number] = 0
+
+    def _number(self, place: Place) -> int:
+        if place not in self._places:
+            self._places[place] = len(self._heard)
+            self._heard.append(0)
+        return self._places[place]
+
+    def _taken(self, place: int, events: Events) -> Iterator[Due]:
+        begin, n = 0, events.heard.size
+        while begin < n:
+            end, due = self._until(place, events, begin)
+            first, last = np.searchsorted(events.record, [begin, end]).tolist()
+            self._add(place, events, np.arange(first, last))
+            self._heard[place] = max(self._heard[place], int(events.heard[end - 1]))
+            self._newest = max(self._newest, self._heard[place])
+            if due:
+                yield from self._look(events.first + end - 1)
+            begin = end
+
+    def _until(self, place: int, events: Events, begin: int) -> tuple[int, bool]:
+        """The end of the records from `begin` on that may be taken before the next look, and whether that is due then."""
+        heard = np.maximum(events.heard[begin:], self._heard[place])
+        newest = np.maximum(heard, self._newest)
+        slowest = np.minimum(heard, self._slowest(place))
+        over = np.maximum(slowest, newest - self.apart) // TURN > self._turn
+        first = int(np.searchsorted(events.record, begin))
+        wanted = events.record[first:][self._wanted(events.key[first:])]
+        taken = np.searchsorted(wanted, np.arange(begin, events.heard.size), side="right")
+        over |= self._since + taken >= self.most
+        first = int(np.argmax(over))
+        return (begin + first + 1, True) if over[first] else (events.heard.size, False)
+
+    def _slowest(self, but: int) -> int:
+        """How far the slowest other place was heard, ms."""
+        others = (t for i, t in enumerate(self._heard) if i != but and t > self._newest - FORGOTTEN)
+        return min(others, default=np.iinfo(np.int64).max)
+
+    def _now(self) -> int:
+        slowest = min((t for t in self._heard if t > self._newest - FORGOTTEN), default=0)
+        return max(slowest, self._newest - self.apart)
+
+    def _wanted(self, key: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of these keys of traces are among those that are taken now."""
+        wanted: NDArray[np.bool_] = key != 0
+        return wanted & (key >> np.uint64(64 - self.level) == 0) if self.level else wanted
+
+    def _add(self, place: int, events: Events, index: NDArray[np.intp]) -> None:
+        some = events.key[index]
+        chosen = self._wanted(some)
+        self.counts[LEFT_OUT] += int(np.count_nonzero(some) - np.count_nonzero(chosen))
+        index = index[chosen]
+        if not index.size:
+            return
+        rows, names = events.rows(index), events.names(index)
+        rows["key"], rows["place"], rows["type"] = events.key[index], place, events.type
+        self._new.append(rows)
+        self._since += rows.size
+        self.names.learn(names)
+        if events.type == LINE:
+            self._of_lines.update(dict.fromkeys(names.groups, place))
+
+    def _look(self, record: int) -> Iterator[Due]:
+        """Close what is over, and bear what is held."""
+        now, self._since = self._now(), 0
+        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
+        self._forget_late(now)
+        if now // TURN > self._turn:
+            self._turn = now // TURN
+            over = self._over(self._turn * TURN)
+            if over.any():
+                yield Due(record, self._close(self._rows[over]))
+                self._rows = self._rows[~over]
+            self._ease()
+        while self.held > self.most:
+            self.level += 1
+            kept = self._wanted(self._rows["key"])
+            self.counts[LEFT_OUT] += int(kept.size - np.count_nonzero(kept))
+            self._rows = self._rows[kept]
+
+    def _forget_late(self, now: int) -> None:
+        """What came after its trace was closed."""
+        self._gone = self._gone[self._gone["time"] > now - LONGEST]
+        late = np.isin(self._rows["key"], self._gone["key"])
+        if late.any():
+            self.counts[LATE] += int(np.count_nonzero(late))
+            self._rows = self._rows[~late]
+
+    def _over(self, now: int) -> NDArray[np.bool_]:
+        """Whether the trace of each row is over."""
+        key, inverse = np.unique(self._rows["key"], return_inverse=True)
+        last, first = np.zeros(key.size, np.int64), np.full(key.size, np.iinfo(np.int64).max)
+        np.maximum.at(last, inverse, self._rows["end"])
+        np.minimum.at(first, inverse, self._rows["end"])
+        over = (last + QUIET <= now) | (first + LONGEST <= now)
+        gone = np.zeros(int(np.count_nonzero(over)), GONE)
+        gone["key"], gone["time"] = key[over], now
+        self._gone = np.concatenate([self._gone, gone])
+        return over[inverse]
+
+    def _close(self, rows: NDArray[Any]) -> Closed:
+        rows = self._whole(rows)
+        spanned = np.array([h for h, group in self.names.groups.items() if group.spans], np.uint64)
+        found = closed(rows, spanned)
+        self.counts[ORPHANS] += found.orphans
+        return found
+
+    def _whole(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Without traces of which events are missing, and without what groups say whose lines were not heard so far."""
+        key, inverse = np.unique(rows["key"], return_inverse=True)
+        last, first = np.zeros(key.size, np.int64), np.full(key.size, np.iinfo(np.int64).max)
+        np.maximum.at(last, inverse, rows["end"])
+        np.minimum.at(first, inverse, rows["start"] // 1_000_000)
+        good = np.ones(rows.size, bool)
+        if first.size and first.min() < self._eased:
+            newly = key >> np.uint64(63 - self.level) != 0
+            good &= ~(newly & (first < self._eased))[inverse]
+        heard = np.array([*self._heard, 0])
+        group, of = np.unique(rows["group"], return_inverse=True)
+        place = [self._of_lines.get(g, -1) for g in group.tolist()]
+        is_late = np.array([p >= 0 and heard[p] > self._newest - FORGOTTEN for p in place], bool)
+        deaf = good & is_late[of] & (heard[place][of] < last[inverse])
+        self.counts[DEAF] += int(np.count_nonzero(deaf))
+        rows["mute"] = deaf
+        return rows[good]
+
+    def _ease(self) -> None:
+        """Take more traces again, where there is much room."""
+        if self.level and 4 * self.held < self.most and self._newest >= self._eased + AT_EASE:
+            self.level, self._eased = self.level - 1, self._newest
+
+    def _forget_names(self) -> None:
+        """Know no more names than so many, and those in use."""
+        if len(self.names.words) <= MOST_NAMES:
+            return
+        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
+        used = {*np.unique(self._rows["what"]).tolist()}
+        self.names.words = {h: words for h, words in self.names.words.items() if h in used}
+        groups = {*np.unique(self._rows["group"]).tolist(), *self._of_lines}
+        self.names.groups = {h: group for h, group in self.names.groups.items() if h in groups}
