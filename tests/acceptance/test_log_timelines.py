@@ -123,7 +123,8 @@ def test_a_flood_of_kinds_is_bounded_and_said():
     detector = engine.detector(0)
     detector.logs.hear("lines", (BEGIN + 200) * 1000, 10_000)
 
-    assert len(detector.logs.names) <= 51
-    assert detector.logs._used <= 501
+    kinds = detector.logs.kinds
+    assert len(kinds) <= 51
+    assert kinds.rows.signatures.used <= 501
     assert any(metric.startswith(f"{METRIC} of cart") and n > 0 for _, metric, n in detector.overflow())
-    assert OTHERS in [name for name, _ in detector.logs.names.values()]
+    assert OTHERS in [kinds.name(row).text for row in range(kinds.rows.templates.used)]

@@ -11,6 +11,7 @@ from anomaly.decode.index import MISSING
 from anomaly.detect.absence import Clock
 from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.detector import Detector
+from anomaly.detect.log_moves import move_lines
 from anomaly.detect.migrate import Side, move
 
 
@@ -30,7 +31,8 @@ def hand_over(donor: Detector, to: Detector, groups: NDArray[np.uint64], source:
     table["source"][mine], table["through"][mine] = number, to.inputs.number(source, partition)
     table["active"][mine] = to.absence.clocks.setdefault(number, Clock()).active
     _withheld(donor, to, rows)
-    return _reports(donor, to, rows, {theirs.subjects.group(g) for g in at.tolist()})
+    news = move_lines(donor.logs, to.logs, groups, source)
+    return news + _reports(donor, to, rows, {theirs.subjects.group(g) for g in at.tolist()})
 
 
 def _withheld(donor: Detector, to: Detector, rows: dict[int, int]) -> None:
