@@ -26,7 +26,7 @@ from anomaly.detect.together import Memory, Together
 from anomaly.detect.waiting import Waiting
 from anomaly.state import USED, Borrowed, Part, Table, ahead, gather, refuse_newer
 
-VERSION = 1
+VERSION = 2  # 1: log lines were one blob, which is still read
 REPEATED = "repeated"  # points that were taken before: how many come again is no state
 
 

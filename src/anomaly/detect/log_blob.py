@@ -52,7 +52,7 @@ def read(data: bytes, rows: LogRows) -> tuple[int, int, list[str], list[tuple[in
         at = rows.groups.new()
         births = one.news.births if one.news.cells else (np.nan, np.nan)
         table, over = rows.groups["group"], kept.over.get(one.group, 0)
-        table[at] = one.hash, one.first, len(kept.trees), over, one.news.cells, births, 0, 0, 0
+        table[at] = one.hash, one.first, len(kept.trees), over, 0, one.news.cells, births, 0, 0, 0
         rows.set_who(at, one.environment, one.group)
     _templates(kept, rows)
     key, of, seen = (np.frombuffer(kept.signatures[n], k) for n, k in (("key", "u8"), ("of", "i4"), ("seen", "i8")))

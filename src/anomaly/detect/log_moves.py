@@ -7,12 +7,12 @@ from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.log_rows import RING
 from anomaly.detect.logs import Logs
 
-OF_GROUP = "first", "cells", "births", "over"
-OF_TEMPLATE = "born", "last", "total"
+OF_GROUP = "first", "cells", "births", "ticks", "over"
+OF_TEMPLATE = "born", "last", "total", "begun", "tick", "times", "longest"
 
 
 def move_lines(donor: Logs, to: Logs, groups: NDArray[np.uint64], source: str) -> list[Anomaly]:
-    """Hand over these groups, by their hashes, (n,), of which `to` knows no lines; new templates that are open of them."""
+    """Hand over these groups, by their hashes, (n,), of which `to` knows no lines; the anomalies that are open of them."""
     came = [g for g in groups.tolist() if g in donor.kinds.numbers and g not in to.kinds.numbers]
     if not came:
         return []
@@ -20,12 +20,13 @@ def move_lines(donor: Logs, to: Logs, groups: NDArray[np.uint64], source: str) -
         to.closed, to.time, to.kinds.cell = donor.closed, donor.time, donor.kinds.cell
     if source in donor.sources:
         to.sources.add(source)
-    opened = []
+    opened: list[Anomaly] = []
     for hashed in came:
         rows = _move(donor, to, donor.kinds.numbers[hashed])
-        news = {rows[row]: a for row, a in donor.novelty.open.items() if row in rows}
-        to.novelty.open.update(news)
-        opened += news.values()
+        for before, after in ((donor.novelty.open, to.novelty.open), (donor.vanished.open, to.vanished.open)):
+            held = {rows[row]: a for row, a in before.items() if row in rows}
+            after.update(held)
+            opened += held.values()
     return opened
 
 

@@ -2,12 +2,13 @@
 
 group      who logs: `key` the seeded hash of environment and group; `first` the cell in which it first logged, 0: not yet;
            `cells` in which it did, and `births` in how many of them there was a new template, of errors and of others, both
-           fading (`novelty`), births NaN until that is known; `over` its lines' kinds past a limit; `serial` templates that
-           were born. Its text is environment and group.
+           fading (`novelty`), births NaN until that is known; `ticks` the same cells, all of them; `over` its lines' kinds
+           past a limit; `serial` templates that were born. Its text is environment and group.
 template   a kind of line (`log_kinds`): `key` the hash of its series; `group` the row of its group, `level` its place in
            LEVELS; `born` and `last` the first cell with lines and the last, 0: none; `total` its lines in closed cells;
-           `serial` tells which of its group's is the older. Its text is its name, the words that it matches now, an example
-           and a place in the program.
+           `serial` tells which of its group's is the older. In ticks of its group (`vanished`): `begun` and `tick` when it
+           first and last had lines, 0: not yet, in `times` more of them, `longest` between two. Its text is its name, the
+           words that it matches now, an example and a place in the program.
 rings      float64 (rows, RING): lines of a template by cell, the cell's number modulo RING.
 signature  a line without its parameters: `key` the hash of its series, `of` the row of its template, `seen` ms of its
            newest line, 0: none yet.
@@ -25,11 +26,12 @@ from anomaly.state import USED, Pool, Table
 
 RING = 16  # cells that may be open at once
 GROUP = np.dtype(
-    [("key", "u8"), ("first", "i8"), ("serial", "i8"), ("over", "i8"), ("cells", "f8"), ("births", "f8", 2),
+    [("key", "u8"), ("first", "i8"), ("serial", "i8"), ("over", "i8"), ("ticks", "i8"), ("cells", "f8"), ("births", "f8", 2),
      ("text_at", "i8"), ("text_len", "i4"), ("next", "i4")], align=True,
 )  # fmt: skip
 TEMPLATE = np.dtype(
-    [("key", "u8"), ("born", "i8"), ("last", "i8"), ("serial", "i8"), ("total", "f8"), ("text_at", "i8"),
+    [("key", "u8"), ("born", "i8"), ("last", "i8"), ("serial", "i8"), ("total", "f8"), ("begun", "i8"), ("tick", "i8"),
+     ("text_at", "i8"), ("times", "i4"), ("longest", "i4"),
      ("text_len", "i4"), ("group", "i4"), ("next", "i4"), ("level", "u1")], align=True,
 )  # fmt: skip
 SIGNATURE = np.dtype([("key", "u8"), ("seen", "i8"), ("of", "i4")], align=True)

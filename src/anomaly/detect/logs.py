@@ -4,7 +4,8 @@ Lines come as points of `log.records`, a series for each signature (`decode.log_
 its lines are counted by cells of CELL ms, by template, over all instances of the group. A closed cell is a point of the
 template's series: also one without lines, while the group logs and the template is not long forgotten. So rates of lines
 are judged as any other rate. Lines may be late by the source's lateness; what comes later is counted as late, as other
-points are. Time is that of the sources that bring lines. Of new templates there is more to say: `novelty`.
+points are. Time is that of the sources that bring lines. Of new templates there is more to say: `novelty`,
+and of those that stay away: `vanished`.
 State is in tables (`log_rows`) and a small rest.
 """
 
@@ -20,11 +21,12 @@ from anomaly.decode.block import Announced
 from anomaly.decode.identity import Series, fingerprint
 from anomaly.decode.log_lines import METRIC, SEVERITY, TEMPLATE
 from anomaly.decode.points import Kind, Points
-from anomaly.detect import log_blob
+from anomaly.detect import log_blob, novelty, vanished
 from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.log_kinds import Kinds, level_of
 from anomaly.detect.log_rows import RING, Name
-from anomaly.detect.novelty import CELL, QUANTITY, Novelty
+from anomaly.detect.novelty import CELL, Novelty
+from anomaly.detect.vanished import Vanished
 from anomaly.state import Table, refuse_newer
 
 LIVE = 360  # cells without a line after which a template has no more cells without lines
@@ -41,6 +43,7 @@ class Rest(msgspec.Struct, kw_only=True):
     looked: int
     sources: list[str]
     novelty: list[tuple[int, Anomaly]]
+    vanished: list[tuple[int, Anomaly]] = []
 
 
 @dataclass(slots=True)
@@ -57,7 +60,7 @@ class Logs:
     """Counts the lines of a partition. `closed` is the number of the last closed cell, `time` in ms."""
 
     def __init__(self, settings: LogSettings, seed: int) -> None:
-        self.kinds, self.novelty = Kinds(settings, seed), Novelty()
+        self.kinds, self.novelty, self.vanished = Kinds(settings, seed), Novelty(), Vanished()
         self.time = self.closed = 0
         self.sources = set[str]()
 
@@ -149,6 +152,7 @@ class Logs:
         live = (one["key"] != 0) & (one["last"] > cell - LIVE) & (one["born"] <= cell) & (one["born"] > 0)
         held = np.flatnonzero(live & logged[one["group"]])
         said.anomalies += self.novelty.look(self.kinds, cell, held, lines[held], np.flatnonzero(logged))
+        said.anomalies += self.vanished.look(self.kinds, cell, counted, np.flatnonzero(logged))
         if not held.size:
             return
         points = Points.empty(held.size)
@@ -178,14 +182,14 @@ class Logs:
         return self.kinds.name(row) if row is not None else None
 
     def restore(self, anomalies: Iterable[Anomaly]) -> list[Anomaly]:
-        """Go on with new templates that were open before all state was lost; returns the other anomalies.
+        """Go on with new and vanished templates that were open before all state was lost; returns the other anomalies.
 
         They are known by that, are told no more, and end as they would have.
         """
-        others = []
+        others, ours = [], {novelty.QUANTITY: self.novelty.open, vanished.QUANTITY: self.vanished.open}
         for a in anomalies:
             labels = dict(a.labels)
-            if (a.metric, a.quantity) != (METRIC, QUANTITY) or TEMPLATE not in labels:
+            if a.metric != METRIC or a.quantity not in ours or TEMPLATE not in labels:
                 others.append(a)
                 continue
             group = self.kinds.number(fingerprint(self.kinds.seed, a.environment, a.group), a.environment, a.group)
@@ -195,8 +199,13 @@ class Logs:
             row = self.kinds.new(group, level, Name(text, text, a.example, a.code))
             one = self.kinds.rows.template
             one["born"][row], one["last"][row], one["total"][row] = a.started // CELL, a.time // CELL - 1, a.observed
-            self.novelty.open[row] = a
+            ours[a.quantity][row] = a
         return others
+
+    def calm(self) -> None:
+        """Nothing is new, or away."""
+        self.novelty.open.clear()
+        self.vanished.open.clear()
 
     def dump(self) -> bytes:
         """What is small; empty where no line was met."""
@@ -204,7 +213,7 @@ class Logs:
             return b""
         rest = Rest(
             time=self.time, closed=self.closed, looked=self.kinds.looked, sources=sorted(self.sources),
-            novelty=sorted(self.novelty.open.items()),
+            novelty=sorted(self.novelty.open.items()), vanished=sorted(self.vanished.open.items()),
         )  # fmt: skip
         return _to_rest(rest)
 
@@ -214,12 +223,12 @@ class Logs:
             return
         refuse_newer(data, VERSION, "log lines")
         if log_blob.is_one(data):
-            self.time, self.closed, sources, novelty = log_blob.read(data, self.kinds.rows)
+            self.time, self.closed, sources, opened = log_blob.read(data, self.kinds.rows)
         else:
             rest = _from_rest(data)
-            self.time, self.closed, sources, novelty = rest.time, rest.closed, rest.sources, rest.novelty
-            self.kinds.looked = rest.looked
-        self.sources, self.novelty.open, self.kinds.cell = set(sources), dict(novelty), self.time // CELL
+            self.time, self.closed, sources, opened = rest.time, rest.closed, rest.sources, rest.novelty
+            self.kinds.looked, self.vanished.open = rest.looked, dict(rest.vanished)
+        self.sources, self.novelty.open, self.kinds.cell = set(sources), dict(opened), self.time // CELL
         if seed != self.kinds.seed:
             self.kinds.forget_signatures()
         self.kinds.settle()
