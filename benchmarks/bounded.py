@@ -33,8 +33,8 @@ LETTERS = str.maketrans("0123456789abcdef", "ghijklmnopqrstuv")  # of which no n
 
 
 class Flood(NamedTuple):
-    """What became of `attempted` things: how many were counted, one way or the other; how many are held of each sort, and how
-    many may be; those that were too much."""
+    """What became of `attempted` things: how many were counted, in one way or another; how many are held of each sort, and
+    how many may be; those that were too much."""
 
     attempted: int
     counted: int

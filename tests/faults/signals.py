@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -71,8 +72,13 @@ class Outcome(NamedTuple):
     alerts: tuple[Counter[tuple[str, What]], Counter[tuple[str, What]]]
 
 
-def story(step: int) -> Iterator[Written]:
+@cache
+def story(step: int) -> tuple[Written, ...]:
     """All records of a step."""
+    return tuple(_written(step))
+
+
+def _written(step: int) -> Iterator[Written]:
     at, ill = BEGIN + EVERY * step, {group for group, steps in ILL.items() if step in steps}
     time, stamp = at * 1000, f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
     for n, job in enumerate(("mail", "web", "search")):
@@ -85,9 +91,8 @@ def story(step: int) -> Iterator[Written]:
     )
     yield Written("lines", time, cart, step % PARTITIONS)
     yield Written("keyed", time, stock, 1, b"stock")
-    for t in range(EVERY * step, EVERY * step + EVERY, 2):
-        for p, spans in enumerate(second(t, Ill(fails=0.6) if "shop" in ill else Ill())):
-            yield Written("spans", (BEGIN + t + 1) * 1000, spans, p)
+    for p, spans in enumerate(second(EVERY * step, Ill(fails=0.6) if "shop" in ill else Ill())):
+        yield Written("spans", time + 1000, spans, p)
 
 
 def sources(name: str) -> str:

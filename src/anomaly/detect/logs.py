@@ -89,7 +89,7 @@ class Logs:
             self.sources.add(source)
         time = np.maximum.accumulate(np.maximum(points.time, self.time)) if len(points) else points.time
         upto = (time - min(lateness, LATEST)) // CELL - 1
-        begins = np.flatnonzero(np.diff(upto, prepend=self.closed)).tolist()
+        begins = np.flatnonzero(upto != np.append(self.closed, upto[:-1])).tolist() if len(points) else []
         for begin, end in zip([0, *begins], [*begins, len(points)], strict=True):
             if begin in begins:
                 self._close(int(upto[begin]), said)
