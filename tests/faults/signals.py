@@ -22,14 +22,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.acceptance import test_log_timelines as logs
 from tests.acceptance.test_span_timelines import BEGIN, Ill, second
-from tests.faults.chaos import PATIENT, alerted, compare, detected, read, record
+from tests.faults.chaos import PATIENT, _event, alerted, compare, detected, read, record
 from tests.faults.lost import asked, until
 from tests.faults.torment import PARTITIONS, Worker
 
 from anomaly.config.load import load, load_specs
 from anomaly.config.settings import Settings
 from anomaly.decode.records import Records
-from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.detector import Detector
 from anomaly.dispatch.alert import Alert, What
 from anomaly.engine import Engine
@@ -46,7 +46,6 @@ SIGNALS = {"metrics": "prometheus_json", "probes": "prometheus_json", "lines": "
            "spans": "otlp_spans_proto"}  # fmt: skip
 PACE = 0.03  # seconds a step
 
-_event = msgspec.json.Decoder(Anomaly | Tick)
 _alert = msgspec.json.Decoder(Alert)
 _to_json = msgspec.json.Encoder().encode
 
