@@ -139,7 +139,7 @@ class Ours:
                 number = tree.match("info", kind.decode())
                 if number is None:
                     number, count = count, count + 1
-                    tree.born(number, "info", kind.decode())
+                    tree.put(number, "info", tree.words("info", kind.decode()))
                 known[kind] = number
         return [known[masked(text.encode())] for text in texts]
 
@@ -184,7 +184,7 @@ def measured(texts: Sequence[str], core: Callable[[], Any] | None, per_request: 
             began = time.process_time()
             slow = max(slow, walk(plain, values) / (time.process_time() - began)) if number else walk(plain, values) * 0.0
     return {
-        "lines": len(texts), "kinds": new, "unseen": new / len(texts), "templates": len(ours.logs.names),
+        "lines": len(texts), "kinds": new, "unseen": new / len(texts), "templates": len(ours.logs.kinds),
         "lines_per_s": round(fast),
         "drain_lines_per_s": round(slow) or None, "vs_drain": round(fast / slow, 1) if slow else None,
     }  # fmt: skip

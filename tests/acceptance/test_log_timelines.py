@@ -1,9 +1,11 @@
 """Log lines from telemetry to alerts: bursts, new kinds of lines, secrets, restarts, floods."""
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import cache
 
 import numpy as np
+import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from anomaly.config.load import load_specs
@@ -83,6 +85,24 @@ def test_a_template_that_vanishes_while_its_service_logs_on_is_an_alert():
     assert "heartbeat" in alerts[0].title
 
 
+@pytest.mark.parametrize("often", [1, 60])
+def test_a_line_of_every_second_or_minute_that_does_not_come_any_more_is_told_until_it_does(often: int):
+    """After an hour and a half; its service has a job too that ends its work, of which nothing is to be told."""
+
+    def more(second: int) -> Lines:
+        away = 6_000 <= second < 7_500
+        job = [(INFO, f"row of {table} copied") for table in ("orders", "customers", "parts")] if second < 5_500 else []
+        steady = [(INFO, "heartbeat sent to the registry")] * (max(EVERY // often, second % often == 0) * (not away))
+        return [*steady, *job * (second % 60 == 0)]
+
+    alerts = live(fresh(), 0, 8_000, more)
+
+    assert [a.event for a in alerts] == ["trigger", "resolve"]
+    assert "heartbeat" in alerts[0].title
+    assert datetime.fromisoformat(alerts[0].time).timestamp() - BEGIN - 6_000 < 10 * often + 60
+    assert 0 <= datetime.fromisoformat(alerts[1].time).timestamp() - BEGIN - 7_500 < 600
+
+
 def test_a_restart_keeps_templates_and_says_the_same_to_the_byte():
     through, first, second = fresh(), fresh(), fresh()
     new = lambda s: [(ERROR, "disk of ada is full")] * 4 if 1_500 <= s < 1_560 else ()  # noqa: E731
@@ -123,7 +143,8 @@ def test_a_flood_of_kinds_is_bounded_and_said():
     detector = engine.detector(0)
     detector.logs.hear("lines", (BEGIN + 200) * 1000, 10_000)
 
-    assert len(detector.logs.names) <= 51
-    assert detector.logs._used <= 501
+    kinds = detector.logs.kinds
+    assert len(kinds) <= 51
+    assert kinds.rows.signatures.used <= 501
     assert any(metric.startswith(f"{METRIC} of cart") and n > 0 for _, metric, n in detector.overflow())
-    assert OTHERS in [name for name, _ in detector.logs.names.values()]
+    assert OTHERS in [kinds.name(row).text for row in range(kinds.rows.templates.used)]

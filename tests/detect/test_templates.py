@@ -9,7 +9,7 @@ def numbers(*texts: str, level: str = "info") -> list[int]:
         number = tree.match(level, text)
         if number is None:
             number = len(tree)
-            tree.born(number, level, text)
+            tree.put(number, level, tree.words(level, text))
         found.append(number)
     return found
 
@@ -36,5 +36,5 @@ def test_numbers_and_paths_may_differ_without_more_ado():
 
 def test_levels_do_not_mix():
     tree = Templates()
-    tree.born(0, "info", "stopped")
+    tree.put(0, "info", "stopped")
     assert tree.match("error", "stopped") is None

@@ -37,6 +37,7 @@ from anomaly.config.settings import Settings
 from anomaly.correlate.correlator import Memory
 from anomaly.correlate.incident import Incident
 from anomaly.detect.anomaly import Anomaly, Tick
+from anomaly.detect.beside import Calls, Change, Facts
 from anomaly.dispatch.alert import Alert, What
 from anomaly.engine import Engine
 from anomaly.host import statelog, wire_points
@@ -51,7 +52,7 @@ BAD_FOR = 90  # seconds that a fault lasts
 # The story's writer: a broker that is away for a while neither loses nor repeats a record of it.
 PATIENT: dict[str, Any] = {"enable_idempotence": True, "request_timeout_ms": 180_000}
 
-_event = msgspec.json.Decoder(Anomaly | Tick)
+_event = msgspec.json.Decoder(Anomaly | Tick | Calls | Facts | Change)
 _alert = msgspec.json.Decoder(Alert)
 _to_json = msgspec.json.Encoder().encode
 

@@ -196,7 +196,7 @@ class JsonLogs(Lines):
         for i in range(len(records)):
             try:
                 some = list(lines(records.value(i), self.session)) if records.value_len[i] > 0 else []
-            except (BadRecord, RecursionError) as error:
+            except (BadRecord, RecursionError, orjson.JSONEncodeError) as error:
                 bad = error if isinstance(error, BadRecord) else BadRecord("bad_json", "nested too deep")
                 dead.append(records.dead(i, bad))
                 continue

@@ -182,7 +182,7 @@ def status_of(tags: Mapping[str, str]) -> int:
 def instant(ns: int) -> int:
     """A time since the epoch, ns."""
     if not 0 <= ns < _LATEST:
-        raise BadRecord("bad_timestamp", str(ns)[:80])
+        raise BadRecord("bad_timestamp", "before 1970 or past 2262")  # the number may have any length
     return ns
 
 
@@ -220,7 +220,8 @@ def lasted(given: str | int) -> int:
 
 def _tags(pairs: Iterable[Any]) -> dict[str, str]:
     return {
-        pair.key: text((pair.v_str, pair.v_bool, pair.v_int64, pair.v_float64, "")[min(pair.v_type, 4)]) for pair in pairs
+        pair.key: text((pair.v_str, pair.v_bool, pair.v_int64, pair.v_float64)[pair.v_type]) if 0 <= pair.v_type < 4 else ""
+        for pair in pairs
     }
 
 

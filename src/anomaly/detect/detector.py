@@ -63,10 +63,10 @@ class Detector:
         self.counts: Counter[str] = Counter()
         self.settings, self.migrated = settings, list[str]()  # what other specs did to a restored state
         self.traced = Traced(self.specs, settings)
+        self.logs = Logs(settings.logs, settings.identity.seed)
         self._wire(*self._empty())
         self.windows = Windows()
         self.inputs, self.absence = Inputs(), Absence()
-        self.logs = Logs(settings.logs, settings.identity.seed)
         self.calls = CallCounts(settings.correlation.edges)
         self.context = Context(settings)
         self.waiting = Waiting(settings.limits.waiting_points)
@@ -90,7 +90,8 @@ class Detector:
         self.withhold = Withhold(register, judge, self.report)
         self.together = Together(self.specs, register, judge, self.report)
         self.score = Score(register, judge, self.report, self.withhold, self.together, self.counts)
-        self._evict, self._keep = Evict(register, judge), keep.Keep(register, judge, self.beside, self.traced.tables)
+        self._evict = Evict(register, judge)
+        self._keep = keep.Keep(register, judge, self.beside, (*self.logs.tables, *self.traced.tables))
 
     @property
     def series(self) -> int:
@@ -119,7 +120,7 @@ class Detector:
 
     def restore(self, anomalies: Iterable[Anomaly]) -> None:
         """Take over anomalies that were open before a restart: no second opening, and the frozen band decides the end."""
-        held = self.traced.restore(list(anomalies))
+        held = self.traced.restore(list(self.logs.restore(anomalies)))
         self.report.restore(self.together.restore([a for a in held if not a.kind]))
         self._over += [self.report.let_go(a, self.inputs.time) for a in held if a.kind]
         self._reopen()

@@ -12,6 +12,7 @@ from anomaly.detect import traced_keep
 from anomaly.detect.absence import Clock
 from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.detector import Detector
+from anomaly.detect.log_moves import move_lines
 from anomaly.detect.migrate import Side, move
 
 
@@ -31,8 +32,8 @@ def hand_over(donor: Detector, to: Detector, groups: NDArray[np.uint64], source:
     table["source"][mine], table["through"][mine] = number, to.inputs.number(source, partition)
     table["active"][mine] = to.absence.clocks.setdefault(number, Clock()).active
     _withheld(donor, to, rows)
-    traced = traced_keep.hand_over(donor.traced, to.traced, wanted)
-    return traced + _reports(donor, to, rows, {theirs.subjects.group(g) for g in at.tolist()})
+    told = move_lines(donor.logs, to.logs, groups, source) + traced_keep.hand_over(donor.traced, to.traced, wanted)
+    return told + _reports(donor, to, rows, {theirs.subjects.group(g) for g in at.tolist()})
 
 
 def _withheld(donor: Detector, to: Detector, rows: dict[int, int]) -> None:

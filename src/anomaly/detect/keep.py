@@ -26,7 +26,7 @@ from anomaly.detect.together import Memory, Together
 from anomaly.detect.waiting import Waiting
 from anomaly.state import USED, Borrowed, Part, Table, ahead, gather, refuse_newer
 
-VERSION = 1
+VERSION = 2  # 1: log lines were one blob, which is still read
 REPEATED = "repeated"  # points that were taken before: how many come again is no state
 
 
@@ -54,7 +54,7 @@ class Rest(msgspec.Struct, kw_only=True):
     epochs: list[tuple[str, int, list[int]]] = []
     together: Memory = Memory()
     beside: str = ""  # the key of what is kept beside
-    logs: bytes = b""  # `detect.logs`
+    logs: bytes = b""  # what is small of `detect.logs`
     calls: bytes = b""  # `detect.calls`
     context: bytes = b""  # `detect.context`
     traced: bytes = b""  # `detect.traced`, what is no row of it
@@ -97,11 +97,9 @@ class Beside(Protocol):
 class Keep:
     """The tables of a register and its judge, with their marks, and what is kept beside."""
 
-    def __init__(
-        self, register: Register, judge: Judge, beside: Beside | None = None, traced: tuple[Table, ...] = ()
-    ) -> None:
-        self.traced = traced
-        self.register, self.judge, self.beside = register, judge, beside
+    def __init__(self, register: Register, judge: Judge, beside: Beside | None = None, more: Sequence[Table] = ()) -> None:
+        """`more` are tables of others."""
+        self.register, self.judge, self.beside, self.more = register, judge, beside, tuple(more)
         self.models = Borrowed("models", judge.columns, judge.ensure, lambda: judge.touched)
         self.models.count = register.tables.subjects.count  # the same rows
         self.ratios = Borrowed("ratios", lambda: {"ratio": judge.ratios.state}, judge.ratios.ensure)
@@ -116,7 +114,7 @@ class Keep:
     @property
     def _own(self) -> tuple[Table, ...]:
         self.ratios.count[USED], self.live.count[USED] = self.judge.slots, self.judge.episodes.places[EVER]
-        return *self.register.tables.all(), self.models, self.ratios, self.live, *self.traced
+        return *self.register.tables.all(), self.models, self.ratios, self.live, *self.more
 
     def ahead(self, generation: int) -> Iterator[Part]:
         """As `Stateful.ahead`."""

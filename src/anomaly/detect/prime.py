@@ -41,6 +41,7 @@ def _calm(detector: Detector) -> None:
     table.touched[: table.used] = 1
     detector.report.silent.clear()
     detector.together.calm()
+    detector.logs.calm()
 
 
 def _read(detector: Detector, source: str) -> None:

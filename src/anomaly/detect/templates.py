@@ -48,19 +48,19 @@ class Templates:
         self.tokens[number] = together([self.tokens[number], tokens])
         return number
 
-    def born(self, number: int, level: str, text: str) -> str:
-        """A new template for a signature; its name: wider than the text where lines like it have shown their variety."""
+    def words(self, level: str, text: str) -> str:
+        """What a new template for a signature matches: more than the text where lines like it have shown their variety."""
         tokens = text.split(" ")
-        where = leaf(level, tokens)
-        alike = [self.tokens[n] for n in self._near(where, tokens) if same(self.tokens[n], tokens)]
+        alike = [self.tokens[n] for n in self._near(leaf(level, tokens), tokens) if same(self.tokens[n], tokens)]
         wide = together([*alike, tokens])
         if len(alike) + 1 >= VARIETY and 2 * wide.count(WILD) <= len(tokens) + 2 * tokens.count(WILD):
             tokens = wide
-        self.put(number, where, tokens)
         return " ".join(tokens)
 
-    def put(self, number: int, where: Leaf, tokens: Tokens) -> None:
-        """A template as it was."""
+    def put(self, number: int, level: str, words: str) -> None:
+        """A template that matches these words; of several the older first. It lies where its words lead."""
+        tokens = words.split(" ")
+        where = leaf(level, tokens)
         self.tokens[number], self.of[number] = tokens, where
         self._leaves.setdefault(where, []).append(number)
 

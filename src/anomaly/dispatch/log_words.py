@@ -1,8 +1,8 @@
 """What an alert says of log lines: which kind of line, how many, and one of them."""
 
 from anomaly.decode.log_lines import METRIC, TEMPLATE
+from anomaly.detect import novelty, vanished
 from anomaly.detect.anomaly import Anomaly
-from anomaly.detect.novelty import QUANTITY
 from anomaly.dispatch.amounts import plain
 
 SHOWN = 48  # characters of a template in a title; the example has room of its own
@@ -17,7 +17,9 @@ def is_lines(anomaly: Anomaly) -> bool:
 def subject(anomaly: Anomaly) -> str:
     """Which lines; how many follows."""
     kind = plain(dict(anomaly.labels).get(TEMPLATE, ""), SHOWN)
-    return f"lines never seen before, “{kind}”: " if anomaly.quantity == QUANTITY else f"lines like “{kind}” are "
+    if anomaly.quantity == novelty.QUANTITY:
+        return f"lines never seen before, “{kind}”: "
+    return f"lines like “{kind}” {'are away for' if anomaly.quantity == vanished.QUANTITY else 'are'} "
 
 
 def example(anomaly: Anomaly) -> str:
