@@ -423,7 +423,7 @@ def budget(args: argparse.Namespace) -> int:
 
 
 def probe(args: argparse.Namespace) -> int:
-    """Ask as users would (HTTP, TCP, DNS, TLS), each check when it is due, and send what came of it to a topic or by OTLP."""
+    """Ask as users would (HTTP, TCP, DNS, TLS), each when it is due, and send what came of it, to a topic or by OTLP."""
     settings, _ = configured(args)
     if not settings.probes.checks:
         print(f"{args.config}: probes.checks is empty; name what is to be asked", file=sys.stderr)

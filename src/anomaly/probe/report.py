@@ -14,9 +14,9 @@ def request(probes: Probes, check: Check, result: Result) -> bytes:
     made = ExportMetricsServiceRequest()
     one = made.resource_metrics.add()
     who = {"service.name": check.service, "deployment.environment.name": probes.environment}
-    for key, value in who.items():
-        if value:
-            one.resource.attributes.add(key=key).value.string_value = value
+    for key, text in who.items():
+        if text:
+            one.resource.attributes.add(key=key).value.string_value = text
     metrics = one.scope_metrics.add().metrics
     values = {SUCCESS: float(not result.why), DURATION: result.seconds} | result.facts
     for name, value in values.items():
