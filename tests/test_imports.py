@@ -9,7 +9,19 @@ import pytest
 import anomaly
 
 ROOT = Path(anomaly.__file__).parent
-WALK = ("config", "command", "decode", "detect", "correlate", "dispatch", "engine", "host", "demo", "cli")  # in order
+WALK = (
+    "config",
+    "command",
+    "decode",
+    "detect",
+    "correlate",
+    "dispatch",
+    "engine",
+    "probe",
+    "host",
+    "demo",
+    "cli",
+)  # in order
 ANYWHERE = {"compiled", "logs", "pool", "state"}  # how kernels are compiled, lines are logged, and state is kept
 # A spec matches series, so the one module that declares specs knows what a series is.
 ALLOWED = {("config/models.py", "anomaly.decode.identity")}

@@ -303,3 +303,11 @@ def test_specs_of_several_files_are_read_in_the_order_of_their_names_and_nothing
     shutil.copytree(shipped_models(), tmp_path, dirs_exist_ok=True)
     (tmp_path / "README.md").write_text("no spec")
     assert [s.name for s in load_specs([tmp_path])] == [s.name for s in SPECS]
+
+
+def test_synthetic_checks_are_judged_once_whoever_made_them():
+    assert names("probe_success", G, instance="shop") == {"probes"}
+    assert names("probe_duration_seconds", G) == {"probe-latency"}
+    assert names("httpcheck.duration", G, "ms") == {"probe-latency-ms"}
+    assert names("httpcheck.status", G, "1", http__status_class="5xx") == {"probe-failures"}
+    assert names("probe_ssl_earliest_cert_expiry", G) == {"probe-facts"}

@@ -116,6 +116,12 @@ def parser() -> argparse.ArgumentParser:
     budget_.add_argument("--json", action="store_true", help="a JSON line each")
     budget_.set_defaults(command=budget)
 
+    probe_ = commands.add_parser("probe", help="make the synthetic checks", description=probe.__doc__)
+    probe_.add_argument("config", metavar="CONFIG", help="the configuration (YAML), with `probes`")
+    with_settings(probe_)
+    probe_.add_argument("--once", action="store_true", help="make each check once and print a table; 1: one failed")
+    probe_.set_defaults(command=probe)
+
     silence_command.add_to(commands, moment, seconds, with_settings)
 
     compile_ = commands.add_parser("compile", help="compile the kernels, once per installation", description=compile.__doc__)
@@ -414,6 +420,18 @@ def budget(args: argparse.Namespace) -> int:
     from anomaly.host.budget_command import command
 
     return command(settings, specs, args.json)
+
+
+def probe(args: argparse.Namespace) -> int:
+    """Ask as users would (HTTP, TCP, DNS, TLS), each when it is due, and send what came of it, to a topic or by OTLP."""
+    settings, _ = configured(args)
+    if not settings.probes.checks:
+        print(f"{args.config}: probes.checks is empty; name what is to be asked", file=sys.stderr)
+        return WRONG
+    logs.to_stderr("warning")
+    from anomaly.host.probe_command import command
+
+    return command(settings, args.once)
 
 
 def compile(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from string import Formatter
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from anomaly.config import probes
 from anomaly.config.mistake import one_of, shown
 from anomaly.config.settings import KafkaSettings, ReceiverSettings, Settings
 
@@ -37,7 +38,8 @@ class Found(NamedTuple):
 def found(settings: Settings) -> list[Found]:
     """Every mistake of the settings."""
     checks = (sources, logs, kafka, receivers, routes, addresses, values)
-    return [mistake for check in checks for mistake in check(settings)]
+    mistakes = [mistake for check in checks for mistake in check(settings)]
+    return mistakes + [Found(path, text) for path, text in probes.found(settings)]
 
 
 def sources(settings: Settings) -> Iterator[Found]:

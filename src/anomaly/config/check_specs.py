@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from anomaly.config.check import Found, doubles
 from anomaly.config.mistake import shown
-from anomaly.config.models import DEFAULT, Model, ModelSpec, Peers, Sum
+from anomaly.config.models import DEFAULT, Direction, Model, ModelSpec, Peers, Sum
 
 KINDS = ("gauge", "counter", "histogram")
 
@@ -28,8 +28,10 @@ def spec_mistakes(spec: ModelSpec) -> Iterator[Found]:
     for name in ("label", "value") if spec.errors else ():
         if not getattr(spec.errors, name):
             yield Found(f"errors.{name}", "is empty; no series would be an error")
-    if spec.bad is not None and not (ratio and 0 < spec.bad <= 1):
+    if spec.bad is not None and ratio and not 0 < spec.bad <= 1:
         yield Found("bad", f"{spec.bad} must be a share (more than 0, at most 1) of a spec of model ratio")
+    if spec.bad is not None and not ratio and spec.direction is Direction.EITHER:
+        yield Found("bad", f"{spec.bad} has no side; write direction: above, or below, beside it")
     if spec.peers is not Peers.NONE and spec.sum is Sum.NONE:
         yield Found("peers", f"{spec.peers.value} needs a sum: instances or group; with sum: none nothing is put together")
     for name in ("min_deviation", "min_relative", "min_events", "bad_events"):

@@ -103,7 +103,8 @@ class ModelSpec(Frozen, frozen=True):
     min_events: float = 0.0  # model ratio: fewer events are no evidence; latency: fewer observations a cell are not judged
     close_after: Seconds = 30.0  # back within the band for so long ends the episode
     new_normal_after: Seconds = 21_600.0  # an episode that lasts so long is the new level
-    bad: float | None = None  # at or past this the anomaly is a fault whatever was usual
+    # At or past this the anomaly is a fault whatever was usual: a share of k of n, or a value, of which a second is awaited.
+    bad: float | None = None
     bad_events: float = 20.0  # of at least so many
     absence: bool = False  # the silence of a group that reports this is an anomaly
     peers: Peers = Peers.NONE  # are the instances compared with one another

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from anomaly.config.probes import Probes
+
 Seconds = Annotated[float, Meta(ge=0, extra={"duration": True})]
 # Pages per week, written `10 per week`, `1 per day`, or `none` for no ceiling.
 PAGES_PER_WEEK = 10.0  # where nothing else is said
@@ -311,6 +313,7 @@ class Settings(Frozen, frozen=True):
     correlation: Correlation = Correlation()
     blind: Blind = Blind()
     checkpoint: Checkpoint = Checkpoint()
+    probes: Probes = Probes()
     routes: RouteSettings | None = None
     receivers: list[ReceiverSettings] = []
     health: Health = Health()

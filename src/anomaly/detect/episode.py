@@ -17,7 +17,8 @@ CALM, PENDING, OPEN, ACCEPTED = 0, 1, 2, 3
 NOTHING, OPENED, RECORD, CLOSED = 0, 1, 2, 3
 NO_REASON, BACK_TO_NORMAL, NEW_NORMAL = 0, 1, 2
 # A spec's parameters, as columns.
-SIDE, DEVIATION, RELATIVE, DURATION, CLOSE_AFTER, NEW_NORMAL_AFTER, TOLD_AT, PARAMETERS = range(8)
+# TOLD_AT comes from the threshold. CONFIRMED 1: one value, however bad, is a blip; it takes a second, and the duration.
+SIDE, DEVIATION, RELATIVE, DURATION, CLOSE_AFTER, NEW_NORMAL_AFTER, CONFIRMED, TOLD_AT, PARAMETERS = range(9)
 
 # What every row has: 16 bytes, for few rows are ever anything but calm.
 ROW = np.dtype(
@@ -159,6 +160,14 @@ def end(e, time, spec):  # type: ignore[no-untyped-def]
 
 
 @bare
+def is_settled(e, time, spec, bad):  # type: ignore[no-untyped-def]
+    """Whether a violation has lasted so long that it opens the episode. A bad share has many events behind it already."""
+    if spec[CONFIRMED] != 0.0:
+        return e.lasted >= spec[DURATION] and time > e.started
+    return bad or e.lasted >= spec[DURATION]
+
+
+@bare
 def live_point(e, dt, time, value, score, low, high, spec, bad, sharp):  # type: ignore[no-untyped-def]
     """What happens at a point of a row that is not calm: (what, reason of a close)."""
     if e.phase == ACCEPTED:  # silent until the model agrees
@@ -171,7 +180,7 @@ def live_point(e, dt, time, value, score, low, high, spec, bad, sharp):  # type:
     grow(e, value, score)
     worse, e.bad = bad and e.bad == 0, 1 if bad else e.bad
     if e.phase == PENDING:
-        if bad or e.lasted >= spec[DURATION]:
+        if is_settled(e, time, spec, bad):
             e.phase, e.spoken = OPEN, e.score
             return OPENED, NO_REASON
         if e.calm_points > TOLERATED:

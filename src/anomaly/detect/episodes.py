@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anomaly.compiled import bare, kernel
-from anomaly.config.models import Direction, ModelSpec
+from anomaly.config.models import Direction, Model, ModelSpec
 from anomaly.detect.episode import (
     CLOSED,
     EVER,
@@ -223,4 +223,5 @@ def _compiled(spec: ModelSpec) -> tuple[float, ...]:
         spec.min_duration,
         spec.close_after,
         spec.new_normal_after,
+        float(spec.bad is not None and spec.model is not Model.RATIO),
     )

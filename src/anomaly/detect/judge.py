@@ -28,7 +28,7 @@ from anomaly.detect.bank import Bank
 from anomaly.detect.clock import Clocks
 from anomaly.detect.convert import SCORED, WARMING
 from anomaly.detect.counts import Ratios
-from anomaly.detect.episode import ACCEPTED, OPEN, PENDING, leave, step_point
+from anomaly.detect.episode import ACCEPTED, OPEN, PENDING, SIDE, leave, step_point
 from anomaly.detect.episodes import EVENT, OPEN_AT, Episodes, Events, first, write
 from anomaly.detect.layout import HOT, LINE
 from anomaly.detect.recent import Recent, push, show
@@ -205,6 +205,8 @@ def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at
             if quiet and e.at > 0 and live[e.at - 1].phase == PENDING:
                 leave(e, live, episodes[2], episodes[3])
             score, low, high, learned = value_point(state[r], what, e, live, state, r, here, here - time[i], x, factor)
+            side, level = parameters[what.spec, SIDE], limits[what.spec, 1]
+            fault = side != 0.0 and side * x >= side * level and math.isfinite(level)
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
         if mark[i] >= 0:
