@@ -81,6 +81,7 @@ class Detector:
         """A register that knows nobody."""
         settings = self.settings
         judge = Judge(self.specs, clocks=Clocks(settings.time_zone, settings.calendars), told_at=settings.threshold.alert)
+        judge.rivers.most = settings.limits.river
         return Side(Register(self.specs, judge, settings.identity.seed, settings.limits), judge)
 
     def _wire(self, register: Register, judge: Judge) -> None:
@@ -254,7 +255,13 @@ class Detector:
     def overflow(self) -> list[tuple[str, str, int]]:
         """(environment, metric, series past a limit), the worst first."""
         overflow = self.register.overflow() + self.logs.overflow() + self.traced.overflow()
-        return overflow + self.calls.overflow() + self.context.overflow()
+        return overflow + self.calls.overflow() + self.context.overflow() + self._past_river()
+
+    def _past_river(self) -> list[tuple[str, str, int]]:
+        """The same of rows that a model of river's should have scored."""
+        subjects = [self.register.subjects[row] for row in self.judge.without_river()]
+        left = Counter((s.environment, s.metric) for s in subjects)
+        return [(*who, n) for who, n in left.most_common()]
 
     def _sweep(self) -> list[Anomaly]:
         """Forget series that are idle for too long, whenever time has passed a sweep."""

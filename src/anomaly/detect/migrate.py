@@ -203,4 +203,6 @@ def _models(old: Judge, new: Judge, judged: dict[int, int]) -> None:
     both = (slots[0] >= 0) & (slots[1] >= 0)
     if both.any():
         new.ratios.put(slots[1][both], old.ratios.take(slots[0][both]))
+    for row, there in judged.items() if old.rivers.held else ():
+        old.rivers.hand(new.rivers, row, there, (int(old.table["spec"][row]), int(new.table["spec"][there])))
     new.touched[to] = 1
