@@ -187,6 +187,9 @@ class Detector:
         self._over += [opened.over(a, self.inputs.time) for a in self.together.take_over(together, rows)]
         lost = [r for r in range(old.judge.size) if r not in rows or not self.register.regressions.has(rows[r])]
         self._over += [a for r in lost for a in old.register.regressions.ended(r, self.inputs.time)]
+        self._over += [
+            a for r in range(old.judge.size) if r not in rows for a in old.register.jobs.ended(r, self.inputs.time)
+        ]
         before, now = dict(read.specs), dict(own)
         said = [f"spec {name}: new" for name in now if name not in before]
         said += [f"spec {name}: gone" for name in before if name not in now]
@@ -285,6 +288,7 @@ class Detector:
             if judged in self.report.open:
                 found.extend(self.together.ended(judged, self.inputs.time))
             found.extend(self.register.regressions.ended(judged, self.inputs.time))
+            found.extend(self.register.jobs.ended(judged, self.inputs.time))
 
         self._evict.release(rows, end)
         return found

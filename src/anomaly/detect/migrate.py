@@ -69,6 +69,7 @@ def move(old: Side, new: Side, rename: Rename | None = None, only: Rows | None =
     judged = _judged(old, new, *series, rename)
     _models(old.judge, new.judge, judged)
     old.register.regressions.hand(new.register.regressions, judged)
+    old.register.jobs.hand(new.register.jobs, judged)
     return judged
 
 
