@@ -45,7 +45,7 @@ def told(values: NDArray[np.float64]) -> list[tuple[str, str, float]]:
 def quarterly(hours: float, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Every 15 minutes for about two: begins and lengths."""
     n = int(hours * 4)
-    return 900.0 * np.arange(n), np.random.default_rng(seed).normal(120.0, 8.0, n)
+    return 900.0 * np.arange(n, dtype=np.float64), np.random.default_rng(seed).normal(120.0, 8.0, n)
 
 
 @pytest.mark.parametrize("t", [2.5, 4.0, 8.0, 20.0])

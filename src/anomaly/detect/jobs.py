@@ -73,7 +73,7 @@ class Jobs:
         place = int(self._place[judged]) - 1 if judged < self._place.size else -1
         if place < 0 or self.tables.runs["run"]["told"][place] == 0:
             return []
-        j, e = self.tables.runs["run"][place], np.zeros((), EVENT)
+        j, e = self.tables.runs["run"][place], np.zeros(1, EVENT)[0]
         for name in ("owner", "started", "score", "observed", "side", "first"):
             e[name] = j[name]
         e["of"] = j["told"] - 1
