@@ -66,7 +66,6 @@ def test_the_job_of_the_last_day_of_the_month_pages_nobody(tmp_path: Path):
     assert all(worst is not Severity.CRITICAL for _, worst in said)
 
 
-@pytest.mark.xfail(strict=True, reason="runs are no statistic yet: how long they take, and how far apart they are")
 @pytest.mark.parametrize("odd", ["missed", "doubled", "overlong"])
 def test_a_run_that_is_missed_doubled_or_overlong_is_told_that_day(odd: str, tmp_path: Path):
     runs = list(quarterly(4))

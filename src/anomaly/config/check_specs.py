@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from anomaly.config.check import Found, doubles
 from anomaly.config.mistake import shown
 from anomaly.config.models import DEFAULT, Direction, Model, ModelSpec, Peers, Sum
+from anomaly.config.river import mistakes
 
 KINDS = ("gauge", "counter", "histogram")
 
@@ -28,6 +29,7 @@ def spec_mistakes(spec: ModelSpec) -> Iterator[Found]:
     for name in ("label", "value") if spec.errors else ():
         if not getattr(spec.errors, name):
             yield Found(f"errors.{name}", "is empty; no series would be an error")
+    yield from river_mistakes(spec)
     if spec.bad is not None and ratio and not 0 < spec.bad <= 1:
         yield Found("bad", f"{spec.bad} must be a share (more than 0, at most 1) of a spec of model ratio")
     if spec.bad is not None and not ratio and spec.direction is Direction.EITHER:
@@ -37,6 +39,17 @@ def spec_mistakes(spec: ModelSpec) -> Iterator[Found]:
     for name in ("min_deviation", "min_relative", "min_events", "bad_events"):
         if getattr(spec, name) < 0:
             yield Found(name, f"{getattr(spec, name)} is negative; write 0 for no minimum")
+
+
+def river_mistakes(spec: ModelSpec) -> Iterator[Found]:
+    """What river's model is asked for."""
+    named = spec.model is Model.RIVER
+    if named and spec.river is None:
+        yield Found("river", "is missing; model river needs to know which: {class: HalfSpaceTrees}")
+    elif not named and spec.river is not None:
+        yield Found("river", f"is of no use to model {spec.model.value}; write model: river")
+    elif spec.river is not None:
+        yield from (Found(f"river.{key}", text) for key, text in mistakes(spec.river))
 
 
 def match_mistakes(spec: ModelSpec) -> Iterator[Found]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from anomaly.config.river import River
 from anomaly.config.settings import Frozen, Seconds
 from anomaly.decode.identity import Series
 
@@ -28,7 +29,11 @@ class Model(StrEnum):
 
     ADAPTIVE = "adaptive"  # a value against its band: the default model
     RATIO = "ratio"  # k of n against what was usual
+    RIVER = "river"  # a value by one of river's models, in the band of the default model: some hundred times slower
     IGNORE = "ignore"  # no signal: counted and left alone
+
+
+VALUED = Model.ADAPTIVE, Model.RIVER  # judge a value against its band
 
 
 class Direction(StrEnum):
@@ -97,6 +102,7 @@ class ModelSpec(Frozen, frozen=True):
     frozen: bool = False  # compare its days with those of weeks ago, as of what pages
     season: bool = True
     errors: Errors | None = None  # model ratio: k of n
+    river: River | None = None  # model river: which of its models
     min_deviation: float = 0.0
     min_relative: float = 0.0
     min_duration: Seconds = 0.0

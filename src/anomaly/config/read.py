@@ -96,6 +96,8 @@ class Reader:
                 return self._mapping(kind.value_type, value, at)
             case inspect.EnumType():
                 return self._word(kind.cls, value, at)
+            case inspect.AnyType():  # somebody else's: whoever uses it says what is wrong with it
+                return value
         return self._plain(kind, value, at)
 
     def _optional(self, kind: inspect.UnionType, value: object, at: At) -> object:
@@ -109,7 +111,7 @@ class Reader:
     def _section(self, kind: inspect.StructType, value: object, at: At) -> object:
         if not isinstance(value, dict):
             return self.wrong(at, f"{shown(value)} is no section; write `key: value` lines under it")
-        fields = {f.name: f for f in kind.fields}
+        fields = {f.encode_name: f for f in kind.fields}
         for key in value:
             if key not in fields:
                 self.wrong(
@@ -123,7 +125,7 @@ class Reader:
         read = {name: self._read(f.type, value[name], at.key(name)) for name, f in fields.items() if name in value}
         if len(self.mistakes) > before or any(f.required and n not in read for n, f in fields.items()):
             return BAD
-        return kind.cls(**read)
+        return kind.cls(**{fields[name].name: each for name, each in read.items()})
 
     def _list(self, item: Any, value: object, at: At) -> object:
         if not isinstance(value, list):

@@ -149,6 +149,7 @@ class Limits(Frozen, frozen=True):
     facts: Annotated[int, Meta(ge=1)] = 50_000  # instances of a partition of which it is remembered where they run
     span_wait: Seconds = 30.0  # for so long, of the spans' own time
     traced_events: Annotated[int, Meta(ge=1024)] = 1 << 13  # spans and lines of open traces; of more traces a share is taken
+    river: Annotated[int, Meta(ge=0)] = 1_000  # judged rows of a partition by models of river's; further ones by the default
 
 
 class LogSettings(Frozen, frozen=True):

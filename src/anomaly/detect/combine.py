@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.config.models import Model, ModelSpec, Signal, Sum
+from anomaly.config.models import VALUED, Model, ModelSpec, Signal, Sum
 from anomaly.decode.identity import Series, pack
 from anomaly.decode.index import Index
 from anomaly.decode.points import Kind
@@ -54,7 +54,7 @@ class Combine:
         """Let a series (`own`; `seen` is the histogram that it is a part of) feed what a spec asks for."""
         if spec.model is Model.RATIO and is_counted(seen, part, spec):
             self._feed_ratio(row, seen, spec, number, lateness)
-        elif spec.model is Model.ADAPTIVE and seen.kind in (Kind.HISTOGRAM, Kind.HISTOGRAM_DELTA):
+        elif spec.model in VALUED and seen.kind in (Kind.HISTOGRAM, Kind.HISTOGRAM_DELTA):
             self._feed_distribution(row, seen, part, own, spec, number, lateness)
             if spec.pages and spec.sum is Sum.GROUP and spec.signal in OF_LONG and (part is None or part.lane > 0):
                 self._feed_long(row, seen, part, spec, number, lateness)

@@ -81,6 +81,7 @@ class Detector:
         """A register that knows nobody."""
         settings = self.settings
         judge = Judge(self.specs, clocks=Clocks(settings.time_zone, settings.calendars), told_at=settings.threshold.alert)
+        judge.rivers.most = settings.limits.river
         return Side(Register(self.specs, judge, settings.identity.seed, settings.limits), judge)
 
     def _wire(self, register: Register, judge: Judge) -> None:
@@ -186,6 +187,9 @@ class Detector:
         self._over += [opened.over(a, self.inputs.time) for a in self.together.take_over(together, rows)]
         lost = [r for r in range(old.judge.size) if r not in rows or not self.register.regressions.has(rows[r])]
         self._over += [a for r in lost for a in old.register.regressions.ended(r, self.inputs.time)]
+        self._over += [
+            a for r in range(old.judge.size) if r not in rows for a in old.register.jobs.ended(r, self.inputs.time)
+        ]
         before, now = dict(read.specs), dict(own)
         said = [f"spec {name}: new" for name in now if name not in before]
         said += [f"spec {name}: gone" for name in before if name not in now]
@@ -254,7 +258,13 @@ class Detector:
     def overflow(self) -> list[tuple[str, str, int]]:
         """(environment, metric, series past a limit), the worst first."""
         overflow = self.register.overflow() + self.logs.overflow() + self.traced.overflow()
-        return overflow + self.calls.overflow() + self.context.overflow()
+        return overflow + self.calls.overflow() + self.context.overflow() + self._past_river()
+
+    def _past_river(self) -> list[tuple[str, str, int]]:
+        """The same of rows that a model of river's should have scored."""
+        subjects = [self.register.subjects[row] for row in self.judge.without_river()]
+        left = Counter((s.environment, s.metric) for s in subjects)
+        return [(*who, n) for who, n in left.most_common()]
 
     def _sweep(self) -> list[Anomaly]:
         """Forget series that are idle for too long, whenever time has passed a sweep."""
@@ -278,6 +288,7 @@ class Detector:
             if judged in self.report.open:
                 found.extend(self.together.ended(judged, self.inputs.time))
             found.extend(self.register.regressions.ended(judged, self.inputs.time))
+            found.extend(self.register.jobs.ended(judged, self.inputs.time))
 
         self._evict.release(rows, end)
         return found

@@ -169,6 +169,7 @@ class Evict:
         for row in subjects.tolist():
             end(row)
         self.register.regressions.release(subjects)
+        self.register.jobs.release(subjects)
         self.judge.release(subjects)
         tables = t.members, t.aggregates, t.histograms, t.families, t.groups, t.scopes, t.subjects
         for which, table in enumerate(tables):

@@ -11,6 +11,7 @@ is known only when the point before it was taken, hence one pass for model and e
 `window` is the number of a set of windows (`Planned`): within one a point is judged and not learned, and what a plan raises
 is expected to lie between its usual and `factor` times that.
 Values that are not finite are not known: they are neither judged nor learned.
+What one of river's models scores (`river`) comes with its score, which stands for the model's own.
 """
 
 import math
@@ -32,12 +33,14 @@ from anomaly.detect.episode import ACCEPTED, OPEN, PENDING, SIDE, leave, step_po
 from anomaly.detect.episodes import EVENT, OPEN_AT, Episodes, Events, first, write
 from anomaly.detect.layout import HOT, LINE
 from anomaly.detect.recent import Recent, push, show
+from anomaly.detect.river import Rivers
 from anomaly.pool import grown
 
 JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("window", "i4")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
 AHEAD = 8  # points by which a row is asked for before its turn
 LONGEST = 300.0  # seconds that a rate speaks for
+NO_SCORES = np.zeros(0)  # of a batch without a row of river's
 NEIGHBOUR = -2  # a slot of NEIGHBOUR - r: a sum in long cells, of which row r judges the short ones
 
 
@@ -173,12 +176,12 @@ def value_point(s, what, e, live, state, r, time, offset, x, factor):  # type: i
 @bare
 def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at, episodes, touched, out, events):  # type: ignore[no-untyped-def]
     """Judge each value, step its episode, learn; returns the number of events. `fixed`: the rows' table, limits (specs, 3):
-    fewest, bad, of; clocks.
+    fewest, bad, of; clocks; scores from elsewhere (n,), negative: none, or (0,).
 
     `touched` is set for every row whose state may have changed; rows are asked for `ahead` points before, 0: never.
     """
     _, row, time, value, total, mark = batch
-    table, limits, clocks = fixed
+    table, limits, clocks, given = fixed
     rows, live = episodes[0], episodes[1]
     seen, judged, faults, outcome = out
     m = 0
@@ -205,6 +208,8 @@ def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at
             if quiet and e.at > 0 and live[e.at - 1].phase == PENDING:
                 leave(e, live, episodes[2], episodes[3])
             score, low, high, learned = value_point(state[r], what, e, live, state, r, here, here - time[i], x, factor)
+            if given.size > 0 and not given[i] < 0.0:
+                score = min(score, given[i]) if factor > 1.0 else given[i]
             side, level = parameters[what.spec, SIDE], limits[what.spec, 1]
             fault = side != 0.0 and side * x >= side * level and math.isfinite(level)
         seen[i], faults[i] = x, fault
@@ -236,7 +241,7 @@ class Judge:
         self.clocks = clocks or Clocks()
         self.specs, self.size, self.ahead = tuple(specs), 0, ahead
         self.bank, self.episodes = Bank(), Episodes(specs, OPEN_AT, told_at)
-        self.ratios, self.recent = Ratios(), Recent()
+        self.ratios, self.recent, self.rivers = Ratios(), Recent(), Rivers(specs)
         self.table: NDArray[np.void] = np.zeros(0, JUDGED)
         self.planned = nothing_planned()
         self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)  # 1: changed since somebody set it to 0
@@ -282,6 +287,8 @@ class Judge:
         for slot in slots[slots >= 0].tolist():
             self.ratios.state[slot] = np.zeros((), self.ratios.state.dtype)
             self.free.append(slot)
+        if self.rivers.held:
+            self.rivers.release(rows)
         for row in rows[self.episodes.table["at"][rows] > 0].tolist():
             self.episodes.clear(row)
         for column in self.columns().values():
@@ -319,7 +326,20 @@ class Judge:
         out, events = (np.empty(n), np.empty((n, 4)), np.empty(n, np.uint8)), np.empty(n, EVENT)
         self.episodes.reserve(n)
         episodes = self.episodes.parameters, self.episodes.open_at, self.episodes.arrays
-        fixed = self.table, self.limits, self.clocks.arrays
+        fixed = self.table, self.limits, self.clocks.arrays, self._rivers(batch) if self.rivers.any else NO_SCORES
         state = fixed, self.bank.state, self.ratios.state, self.recent.rings
         m = walk(self.ahead, self.planned, batch, *state, *episodes, self.touched, (*out, outcome), events)
         return Verdicts(*out, first(events, m))
+
+    def without_river(self) -> list[int]:
+        """Rows that have been judged, and that a model of river's should score for which there is no room."""
+        if not self.rivers.any:
+            return []
+        heard = self.rivers.are(self.table[: self.size]) & (self.episodes.table["last"][: self.size] != 0)
+        return [row for row in np.flatnonzero(heard).tolist() if not self.rivers.has(row)]
+
+    def _rivers(self, batch: Batch) -> NDArray[np.float64]:
+        """What river's models say of a batch, learning what counts."""
+        row, time, clocks = batch.row, batch.time, self.clocks.arrays
+        learned = counting(row, time, self.table, self.episodes.table, clocks, self.planned)
+        return self.rivers.scores(row, self.table[row], time, batch.value, learned)

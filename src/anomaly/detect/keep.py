@@ -114,7 +114,8 @@ class Keep:
     @property
     def _own(self) -> tuple[Table, ...]:
         self.ratios.count[USED], self.live.count[USED] = self.judge.slots, self.judge.episodes.places[EVER]
-        return *self.register.tables.all(), self.models, self.ratios, self.live, *self.more
+        judged = self.models, self.ratios, self.live, self.judge.rivers.table
+        return *self.register.tables.all(), *judged, *self.more
 
     def ahead(self, generation: int) -> Iterator[Part]:
         """As `Stateful.ahead`."""
@@ -152,6 +153,7 @@ class Keep:
         judge.ensure(used)
         judge.settle(int(self.ratios.count[USED]))
         judge.episodes.settle(int(self.live.count[USED]))
+        judge.rivers.settle()
         self.register.settle()
 
     def digest(self) -> int:

@@ -69,6 +69,7 @@ def move(old: Side, new: Side, rename: Rename | None = None, only: Rows | None =
     judged = _judged(old, new, *series, rename)
     _models(old.judge, new.judge, judged)
     old.register.regressions.hand(new.register.regressions, judged)
+    old.register.jobs.hand(new.register.jobs, judged)
     return judged
 
 
@@ -203,4 +204,6 @@ def _models(old: Judge, new: Judge, judged: dict[int, int]) -> None:
     both = (slots[0] >= 0) & (slots[1] >= 0)
     if both.any():
         new.ratios.put(slots[1][both], old.ratios.take(slots[0][both]))
+    for row, there in judged.items() if old.rivers.held else ():
+        old.rivers.hand(new.rivers, row, there, (int(old.table["spec"][row]), int(new.table["spec"][there])))
     new.touched[to] = 1

@@ -15,6 +15,7 @@ from anomaly.detect.detector import Detector
 from anomaly.detect.episode import LIVE, OPEN, PENDING
 from anomaly.detect.explain import Loss, Parts, RatioParts, gone_part, is_known, parts_of, ratio_parts_of
 from anomaly.detect.judge import HIGH, LEARNED, LONGEST, LOW, NEIGHBOUR, SCORE, Batch, Judge, lost
+from anomaly.detect.river import Said
 from anomaly.detect.subject import Subject
 from anomaly.detect.watch import Chosen, Wanted, watch
 
@@ -40,6 +41,7 @@ class Moment(NamedTuple):
     after: NDArray[np.void]
     beside: tuple[Anomaly, ...] = ()
     reduced: tuple[str, ...] = ()
+    river: Said | None = None  # what one of river's models said instead of the parts
 
 
 class Moments:
@@ -99,10 +101,11 @@ def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
         if isinstance(parts, Parts) and copy.table["traffic"][0]
         else None
     )
+    river = copied(copy, 0).rivers.look(0, int(copy.table["spec"][0]), value) if copy.rivers.held else None
     said = copy.judge(Batch._make(column[i : i + 1] for column in own))
     score, low, high, learned = (float(said.judged[0, column]) for column in (SCORE, LOW, HIGH, LEARNED))
     numbers = float(said.value[0]), score, low, high, learned
-    return Moment(time, *numbers, bool(said.bad[0]), parts, loss, before, episode(copy))
+    return Moment(time, *numbers, bool(said.bad[0]), parts, loss, before, episode(copy), river=river)
 
 
 def copied(judge: Judge, row: int) -> Judge:
@@ -115,6 +118,7 @@ def copied(judge: Judge, row: int) -> Judge:
         copy.table["season"][at], copy.table["window"][at] = what["season"], what["window"]
         copy.bank.put([at], judge.bank.take([each]))
         copy.episodes.put([at], judge.episodes.take([each]))
+        judge.rivers.hand(copy.rivers, each, at, (int(what["spec"]), int(what["spec"])))
     slot = int(judge.table["slot"][row])
     if slot >= 0:
         copy.ratios.put([0], judge.ratios.take([slot]))

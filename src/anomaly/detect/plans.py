@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.config.models import Errors, Model, ModelSpec, Signal, Sum, specs_for
+from anomaly.config.models import VALUED, Errors, Model, ModelSpec, Signal, Sum, specs_for
 from anomaly.decode.identity import Labels, Series
 from anomaly.decode.index import Index
 from anomaly.decode.points import Kind
@@ -121,7 +121,7 @@ class Plans:
         self.index.enter(at, self.table["plan"]["key"])
 
     def _plan(self, plan: np.void, specs: tuple[ModelSpec, ...], seen: Series, part: Part | None) -> None:
-        values = [spec for spec in specs if spec.model is Model.ADAPTIVE]
+        values = [spec for spec in specs if spec.model in VALUED]
         counted = [spec for spec in specs if spec.model is Model.RATIO and is_counted(seen, part, spec)]
         has_value = seen.kind not in (Kind.HISTOGRAM, Kind.HISTOGRAM_DELTA)
         plan["watched"] = any(spec.absence for spec in specs)

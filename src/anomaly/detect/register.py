@@ -21,6 +21,7 @@ from anomaly.detect.book import DONE, DONORS, FULL, UNPLANNED, UNREADABLE, Book,
 from anomaly.detect.clocked import set_clocks
 from anomaly.detect.combine import Combine
 from anomaly.detect.enter import FED, LONG_LABELS, Ratios, enter
+from anomaly.detect.jobs import Jobs
 from anomaly.detect.judge import NEIGHBOUR, Judge
 from anomaly.detect.plans import Plans, part_of, whole
 from anomaly.detect.regression import Regressions
@@ -62,6 +63,7 @@ class Register:
         self.subjects = Subjects(self.tables, judge)
         self.widest, self._refusing = LANES, False  # lanes of the aggregate that has most
         self.regressions = Regressions(self.tables, judge, self.subjects)
+        self.jobs = Jobs(self.tables, judge, self.subjects)
         self._combine = Combine(self.tables, self.index.aggregates, self.subjects, judge, seed)
         self._fed, self._feeds = Table("fed", {"fed": (FED, 0)}), Index()
         self._judges = _room(1)
@@ -137,6 +139,7 @@ class Register:
         self.index.scopes.build(t.scopes.used, t.scopes["scope"]["key"])
         self.index.refused.build(t.refused.used, t.refused["key"])
         self.regressions.settle()
+        self.jobs.settle()
         self._measure()
 
     def _measure(self) -> None:

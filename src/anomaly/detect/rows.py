@@ -33,7 +33,7 @@ family     the series of one metric of one instance, which are exported together
 scope      an environment, or a metric in one (`above` is then the environment's): `rows` series in it, `refused` ones past a
            limit. `key` 0: free, and `above` the next free one.
 subject    what a judged row is about: `of` the row of a series, or of an aggregate if `whole`; `quantity` of QUANTITIES;
-           `withheld`: not learned yet.
+           `withheld`: not learned yet; `runs`: whether it was met idle, or running (`runs`).
 fleet      the instances of an aggregate: `key` the aggregate's, `agg` its row; `quantile` and `excess` the tail (`tail`) of
            how far one of them is off its peers.
 peer       one instance of a fleet (`of` the fleet's key): `a`, `b` what it said of late (`peers`), `w` the seconds for
@@ -56,6 +56,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from anomaly.detect.frozen import FROZEN
+from anomaly.detect.runs import RUN
 from anomaly.state import Pool, Table
 
 CELLS = 8
@@ -110,7 +111,7 @@ GROUP = np.dtype(
     ]
 )  # fmt: skip
 FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("born", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
-SUBJECT = np.dtype([("of", "i4"), ("whole", "u1"), ("quantity", "u1"), ("withheld", "u1"), ("spare", "u1")])
+SUBJECT = np.dtype([("of", "i4"), ("whole", "u1"), ("quantity", "u1"), ("withheld", "u1"), ("runs", "u1")])
 FLEET = np.dtype([("key", "u8"), ("agg", "i4"), ("chain", "i4"), ("quantile", "f4"), ("excess", "f4")])
 TOLD = [
     ("started", "i8"), ("score", "f4"), ("spoken", "f4"), ("observed", "f4"), ("lasted", "f4"), ("calm", "f4"),
@@ -178,13 +179,14 @@ class Tables:
         self.peers = Table("peers", {"peer": (PEER, 0)}, (), ("peer", "row"))
         self.golden = Table("golden", {"golden": (GOLDEN, 0)}, (), ("golden", "chain"))
         self.frozen = Table("frozen", {"frozen": (FROZEN, 0)}, (), ("frozen", "free"))  # by judged row that has a baseline
+        self.runs = Table("runs", {"run": (RUN, 0)}, (), ("run", "free"))  # by judged row that began to run once
         self.refused = Table("refused", {"key": (np.uint64, 0)})  # series that were announced past a limit
 
     def all(self) -> tuple[Table, ...]:
         """Every table, in the order in which they are written."""
         whole = self.rows, self.labels, self.histograms, self.members, self.aggregates
         others = self.groups, self.families, self.subjects, self.scopes, self.refused, self.frozen
-        return *whole, *others, self.fleets, self.peers, self.golden
+        return *whole, *others, self.fleets, self.peers, self.golden, self.runs
 
     def state(self) -> State:
         """The arrays as they are now."""

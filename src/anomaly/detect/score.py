@@ -78,7 +78,7 @@ class Score:
             batch = Batch._make(column[taken] for column in batch)
         verdicts = self.models.judge(batch, outcome)
         found = self.together.take(batch, verdicts, self.report.of(batch, verdicts), closed)
-        return found + self.register.regressions.take(batch, verdicts)
+        return found + self.register.regressions.take(batch, verdicts) + self.register.jobs.take(batch, verdicts)
 
     def _read(self, closed: Cells) -> list[Batch]:
         """The values of closed cells, by how their aggregates are read."""

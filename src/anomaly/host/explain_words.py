@@ -17,6 +17,7 @@ from anomaly.detect.episode import ACCEPTED, CALM, OPEN, PENDING, TOLERATED
 from anomaly.detect.episodes import OPEN_AT
 from anomaly.detect.explain import STATISTICS, Loss, Parts, RatioParts, is_known, leading, recombined
 from anomaly.detect.moment import Moment
+from anomaly.detect.river import GRACE, Said
 from anomaly.detect.subject import Subject
 from anomaly.dispatch.alert import Alert, What
 from anomaly.dispatch.amounts import amount, band, span, unit_of
@@ -66,7 +67,9 @@ def explained(subject: Subject, m: Moment, spec: ModelSpec, threshold: float, ca
     """The parts of a moment in words; `threshold` is what an alert needs, `case` the incident that was alerted about it."""
     s = subject
     unit = unit_of(s.unit, s.metric, s.quantity)
-    if isinstance(m.parts, Parts):
+    if isinstance(m.parts, Parts) and m.river:
+        contributed, reduced = list(made_by_river(m.parts, m.river, unit)), list(held_back_river(m.river))
+    elif isinstance(m.parts, Parts):
         contributed, reduced = list(made(m.parts, m, unit)), list(held_back(m.parts, unit))
     else:
         contributed, reduced = list(made_of_ratio(m.parts)), list(held_back_ratio(m.parts, spec))
@@ -118,6 +121,23 @@ def made(p: Parts, m: Moment, unit: str) -> Iterator[Part]:
         yield Part("run", p.run, "the values before lie on the same side")
     if m.loss:
         yield from made_of_loss(m.loss, m.score, unit)
+
+
+def made_by_river(p: Parts, r: Said, unit: str) -> Iterator[Part]:
+    """What one of river's models found surprising; what is expected is the default model's."""
+    if math.isfinite(p.expected):
+        yield Part("expected", None, f"{amount(p.expected, unit)}, by the default model, which gives the band")
+    how = f"scored by river's {r.model}: {short(r.raw)}, where one value in 36 is above {short(r.usual)}"
+    yield Part("river", r.score if math.isfinite(r.score) else None, how)
+
+
+def held_back_river(r: Said) -> Iterator[Part]:
+    """What makes it less surprising."""
+    if not math.isfinite(r.score):
+        yield Part("warm-up", None, f"not known yet: {r.looks:.0f} scores of river's so far; {GRACE:.0f} are needed")
+    elif r.alone > max(r.score + SHOWN, OPEN_AT):
+        few = f"its tail alone would say {r.alone:.1f}; {r.looks:,.0f} looks bear {r.score:.1f}"
+        yield Part("few looks", r.score - r.alone, few)
 
 
 def made_of_loss(loss: Loss, score: float, unit: str) -> Iterator[Part]:
