@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anomaly.pool import grown
 from anomaly.state import USED, Part, Pool, Table, ahead, gather
 
 OWNER = np.dtype([("number", "i8"), ("next", "i4"), ("words_at", "i8"), ("words_len", "i4")])
@@ -119,3 +120,18 @@ def test_tables_that_never_change_are_written_again_in_time():
 
     assert lows[-1] > 59 - 25
     assert still.count[USED] == 1000
+
+
+def test_a_table_whose_marks_grew_since_its_turn_is_copied_whole():
+    """As of a model that is given rows while other tables are copied: nothing of it is left out, now or the next time."""
+    first, models = (Table(name, {"value": (np.float64, 0)}) for name in ("rows", "models"))
+    for table in (first, models):
+        table.count[USED] = 2
+        table.reserve(2)
+        table.touched[:2] = 1
+    slices = ahead([first, models], 1)
+    assert next(slices).rows.tolist() == [0, 1]
+    models.touched, models.count[USED] = grown(models.touched, 200), 150  # as `Judge` grows them
+    models.touched[:150] = 1
+    assert [row for part in slices for row in part.rows.tolist()] == list(range(150))
+    assert not models.due()

@@ -161,7 +161,7 @@ class Table:
 
     def reserve(self, rows: int) -> None:
         """Make room for at least `rows` rows; new ones are zero."""
-        if rows > self.touched.size:
+        if rows > min(self.touched.size, self.written.size):  # who owns the columns of a table may grow them first
             for name, column in self._own.items():
                 self._own[name] = grown(column, rows)
             self.touched, self.written = grown(self.touched, rows), grown(self.written, rows)
@@ -205,6 +205,7 @@ class Table:
 
     def slices(self, generation: int, size: int) -> Iterator[Part]:
         """The rows that are touched by now, about `size` bytes at a time; what changes meanwhile is touched again."""
+        self.reserve(self.used)
         at, most = np.flatnonzero(self.touched[: self.used]), max(int(size / max(self.row_bytes(), 1.0)), 1)
         for begin in range(0, at.size, most):
             yield self._copied(generation, at[begin : begin + most])
