@@ -39,6 +39,7 @@ from anomaly.host.state_topic import StateTopic
 from anomaly.host.topics import Names
 
 EVERY, STEPS, KILLED = 5, 190, 142  # seconds a step; a worker is killed in the midst of all that is ill
+CALLER = "web"  # calls the shop, and waits for it
 ILL = {"mail": range(135, 150), "edge": range(140, 152), "cart": range(138, 150), "stock": range(132, 146),
        "shop": range(136, 154)}  # fmt: skip
 FULL = [(logs.ERROR, "disk of ada is full")] * 5
@@ -105,7 +106,7 @@ def sources(name: str) -> str:
 
 async def settled(bootstrap: str, name: str) -> bool:
     """Whether every stage has committed all that its topics have."""
-    readers = {"keyed": "fused", "spans": "spans"}
+    readers = {"keyed": "fused", "spans": "spans", "lines": "spans"}  # lines go by trace to where spans go
     stages = {f"{name}-{each}": readers.get(each, "decode") for each in SIGNALS}
     stages |= {f"{name}.spans": "join", f"{name}.points": "detect"}
     stages |= {f"{name}.anomalies": "correlate", f"{name}.alerts": "delivery"}
