@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 
 from anomaly.decode.steps_close import Closed, closed
 from anomaly.decode.steps_events import EVENT, LINE, Events, Names, Whose, Words
+from anomaly.decode.steps_numbers import Numbers, numbered
+from anomaly.decode.steps_walk import times
 
 TURN, QUIET, LONGEST = 5_000, 10_000, 60_000  # ms
 AT_EASE = 60_000  # ms between two steps down of the level
@@ -63,6 +65,28 @@ class Memory(msgspec.Struct, kw_only=True):
 
 
 _to_memory, _from_memory = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Memory).decode
+
+
+class Traced(NamedTuple):
+    """The traces of rows by number: when the first event and the last one ended, and when it began, int64 ms."""
+
+    number: Numbers
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    begin: NDArray[np.int64]
+
+    @classmethod
+    def of_rows(cls, rows: NDArray[Any]) -> "Traced":
+        """Those that are here."""
+        number = numbered(rows["key"])
+        n, never = number.first.size, np.iinfo(np.int64).max
+        first, last, begin = np.full(n, never), np.zeros(n, np.int64), np.full(n, never)
+        times(rows, number.of, first, last, begin)
+        return cls(number, first, last, begin)
+
+    def over(self, now: int) -> NDArray[np.bool_]:
+        """Which are over by now."""
+        return (self.last + QUIET <= now) | (self.first + LONGEST <= now)
 
 
 class Steps:
@@ -201,14 +225,16 @@ class Steps:
     def _look(self, record: int) -> Iterator[Due]:
         """Close what is over, and bear what is held."""
         now, self._since = self._now(), 0
-        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
-        self._forget_late(now)
+        self._rows, self._new = np.concatenate([self._rows, *self._in_time(now)]), []
         if now // TURN > self._turn:
             self._turn = now // TURN
-            over = self._over(self._turn * TURN)
+            traces = Traced.of_rows(self._rows)
+            over = traces.over(self._turn * TURN)
             if over.any():
-                yield Due(record, self._close(self._rows[over]))
-                self._rows = self._rows[~over]
+                self._remember(traces, over, now)
+                ended = over[traces.number.of]
+                yield Due(record, self._close(self._rows[ended], traces, traces.number.of[ended]))
+                self._rows = self._rows[~ended]
             self._ease()
         while self.held > self.most:
             self.level += 1
@@ -216,51 +242,43 @@ class Steps:
             self.counts[LEFT_OUT] += int(kept.size - np.count_nonzero(kept))
             self._rows = self._rows[kept]
 
-    def _forget_late(self, now: int) -> None:
-        """What came after its trace was closed."""
+    def _in_time(self, now: int) -> Iterator[NDArray[Any]]:
+        """What came since the last look, without that whose trace was closed before."""
         self._gone = self._gone[self._gone["time"] > now - LONGEST]
-        late = np.isin(self._rows["key"], self._gone["key"])
-        if late.any():
+        gone = numbered(self._gone["key"])
+        for rows in self._new:
+            late = gone.find(rows["key"]) >= 0
             self.counts[LATE] += int(np.count_nonzero(late))
-            self._rows = self._rows[~late]
+            yield rows[~late] if late.any() else rows
 
-    def _over(self, now: int) -> NDArray[np.bool_]:
-        """Whether the trace of each row is over."""
-        key, inverse = np.unique(self._rows["key"], return_inverse=True)
-        last, first = np.zeros(key.size, np.int64), np.full(key.size, np.iinfo(np.int64).max)
-        np.maximum.at(last, inverse, self._rows["end"])
-        np.minimum.at(first, inverse, self._rows["end"])
-        over = (last + QUIET <= now) | (first + LONGEST <= now)
+    def _remember(self, traces: "Traced", over: NDArray[np.bool_], now: int) -> None:
+        """That these were closed."""
         gone = np.zeros(int(np.count_nonzero(over)), GONE)
-        gone["key"], gone["time"] = key[over], now
+        gone["key"], gone["time"] = self._rows["key"][traces.number.first[over]], now
         self._gone = np.concatenate([self._gone, gone])
-        return over[inverse]
 
-    def _close(self, rows: NDArray[Any]) -> Closed:
-        rows = self._whole(rows)
+    def _close(self, rows: NDArray[Any], traces: "Traced", of: NDArray[np.int32]) -> Closed:
+        rows = self._whole(rows, traces, of)
         spanned = np.array([h for h, group in self.names.groups.items() if group.spans], np.uint64)
         found = closed(rows, spanned)
         self.counts[ORPHANS] += found.orphans
         return found
 
-    def _whole(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def _whole(self, rows: NDArray[Any], traces: "Traced", of: NDArray[np.int32]) -> NDArray[Any]:
         """Without traces of which events are missing, and without what groups say whose lines were not heard so far."""
-        key, inverse = np.unique(rows["key"], return_inverse=True)
-        last, first = np.zeros(key.size, np.int64), np.full(key.size, np.iinfo(np.int64).max)
-        np.maximum.at(last, inverse, rows["end"])
-        np.minimum.at(first, inverse, rows["start"] // 1_000_000)
-        good = np.ones(rows.size, bool)
-        if first.size and first.min() < self._eased:
-            newly = key >> np.uint64(63 - self.level) != 0
-            good &= ~(newly & (first < self._eased))[inverse]
+        lacking = np.zeros(traces.begin.size, bool)
+        if self._eased:
+            newly = self._rows["key"][traces.number.first] >> np.uint64(63 - self.level) != 0
+            lacking = newly & (traces.begin < self._eased)
         heard = np.array([*self._heard, 0])
-        group, of = np.unique(rows["group"], return_inverse=True)
-        place = [self._of_lines.get(g, -1) for g in group.tolist()]
+        groups = numbered(rows["group"])
+        place = [self._of_lines.get(g, -1) for g in rows["group"][groups.first].tolist()]
         is_late = np.array([p >= 0 and heard[p] > self._newest - FORGOTTEN for p in place], bool)
-        deaf = good & is_late[of] & (heard[place][of] < last[inverse])
+        good = ~lacking[of]
+        deaf = good & is_late[groups.of] & (heard[place][groups.of] < traces.last[of])
         self.counts[DEAF] += int(np.count_nonzero(deaf))
         rows["mute"] = deaf
-        return rows[good]
+        return rows if good.all() else rows[good]
 
     def _ease(self) -> None:
         """Take more traces again, where there is much room."""
