@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from anomaly.decode.steps_close import Closed, closed
 from anomaly.decode.steps_events import EVENT, LINE, Events, Names, Whose, Words
 from anomaly.decode.steps_numbers import Numbers, numbered
-from anomaly.decode.steps_walk import times
+from anomaly.decode.steps_walk import take_out, times
 
 TURN, QUIET, LONGEST = 5_000, 10_000, 60_000  # ms
 AT_EASE = 60_000  # ms between two steps down of the level
@@ -71,6 +71,7 @@ class Traced(NamedTuple):
     """The traces of rows by number: when the first event and the last one ended, and when it began, int64 ms."""
 
     number: Numbers
+    key: NDArray[np.uint64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     begin: NDArray[np.int64]
@@ -82,7 +83,7 @@ class Traced(NamedTuple):
         n, never = number.first.size, np.iinfo(np.int64).max
         first, last, begin = np.full(n, never), np.zeros(n, np.int64), np.full(n, never)
         times(rows, number.of, first, last, begin)
-        return cls(number, first, last, begin)
+        return cls(number, rows["key"][number.first], first, last, begin)
 
     def over(self, now: int) -> NDArray[np.bool_]:
         """Which are over by now."""
@@ -96,9 +97,10 @@ class Steps:
         self.most, self.apart = most, SLACK
         self.counts: Counter[str] = Counter()
         self.names = Names()
-        self._rows: NDArray[Any] = np.zeros(0, EVENT)
-        self._new: list[NDArray[Any]] = []
+        self._room: NDArray[Any] = np.zeros(0, EVENT)
+        self.held = 0  # events: the first rows of the room
         self._gone: NDArray[Any] = np.zeros(0, GONE)  # traces that were closed lately
+        self._ended = numbered(self._gone["key"])  # their keys
         self._places: dict[Place, int] = {}  # -> its number
         self._heard: list[int] = []  # ms, by place
         self._of_lines: dict[int, int] = {}  # group -> the place that last brought lines of it
@@ -107,9 +109,9 @@ class Steps:
         self._since = 0  # events taken since the last look
 
     @property
-    def held(self) -> int:
-        """Events held."""
-        return self._rows.size + sum(each.size for each in self._new)
+    def _rows(self) -> NDArray[Any]:
+        """The events that are held, in the order in which they came."""
+        return self._room[: self.held]
 
     def bear(self, lateness: float) -> None:
         """A source may be so late, in seconds."""
@@ -132,7 +134,6 @@ class Steps:
         """All that is held, as MessagePack; empty where no trace was met."""
         if not self._places:
             return b""
-        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
         used = set(np.unique(self._rows["what"]).tolist())
         words = {h: one for h, one in self.names.words.items() if h in used}
         places = [(*place, self._heard[number]) for place, number in self._places.items()]
@@ -149,7 +150,8 @@ class Steps:
         if not data:
             return
         read = _from_memory(data)
-        self._rows, self._gone = np.frombuffer(read.rows, EVENT), np.frombuffer(read.gone, GONE)
+        self._room, self._gone = np.frombuffer(read.rows, EVENT).copy(), np.frombuffer(read.gone, GONE)
+        self.held, self._ended = self._room.size, numbered(self._gone["key"])
         self._places = {(kind, source, p): i for i, (kind, source, p, _) in enumerate(read.places)}
         self._heard = [heard for *_, heard in read.places]
         self._of_lines, self.names = read.of_lines, Names(read.groups, read.words)
@@ -214,61 +216,76 @@ class Steps:
         index = index[chosen]
         if not index.size:
             return
-        rows, names = events.rows(index), events.names(index)
-        rows["key"], rows["place"], rows["type"] = events.key[index], place, events.type
-        self._new.append(rows)
-        self._since += rows.size
+        names = events.names(index)
+        self._since += index.size
         self.names.learn(names)
+        late = self._ended.find(events.key[index]) >= 0
+        if late.any():
+            self.counts[LATE] += int(np.count_nonzero(late))
+            index = index[~late]
+        self._hold(place, events, index)
         if events.type == LINE:
             self._of_lines.update(dict.fromkeys(names.groups, place))
+
+    def _hold(self, place: int, events: Events, index: NDArray[np.intp]) -> None:
+        if self._room.size < (needed := self.held + index.size):
+            room = np.zeros(2 * needed, EVENT)
+            room[: self.held] = self._rows
+            self._room = room
+        rows = self._room[self.held : needed]
+        rows[:] = events.rows(index)
+        rows["key"], rows["place"], rows["type"] = events.key[index], place, events.type
+        self.held = needed
 
     def _look(self, record: int) -> Iterator[Due]:
         """Close what is over, and bear what is held."""
         now, self._since = self._now(), 0
-        self._rows, self._new = np.concatenate([self._rows, *self._in_time(now)]), []
         if now // TURN > self._turn:
             self._turn = now // TURN
             traces = Traced.of_rows(self._rows)
             over = traces.over(self._turn * TURN)
+            self._remember(traces.key[over], now)
             if over.any():
-                self._remember(traces, over, now)
-                ended = over[traces.number.of]
-                yield Due(record, self._close(self._rows[ended], traces, traces.number.of[ended]))
-                self._rows = self._rows[~ended]
+                yield Due(record, self._close(*self._taken_out(traces, over), traces))
             self._ease()
         while self.held > self.most:
             self.level += 1
-            kept = self._wanted(self._rows["key"])
-            self.counts[LEFT_OUT] += int(kept.size - np.count_nonzero(kept))
-            self._rows = self._rows[kept]
+            self._leave_out()
 
-    def _in_time(self, now: int) -> Iterator[NDArray[Any]]:
-        """What came since the last look, without that whose trace was closed before."""
-        self._gone = self._gone[self._gone["time"] > now - LONGEST]
-        gone = numbered(self._gone["key"])
-        for rows in self._new:
-            late = gone.find(rows["key"]) >= 0
-            self.counts[LATE] += int(np.count_nonzero(late))
-            yield rows[~late] if late.any() else rows
+    def _leave_out(self) -> None:
+        """Hold no more what is not wanted now."""
+        rows = self._rows
+        kept = rows[self._wanted(rows["key"])]
+        self.counts[LEFT_OUT] += rows.size - kept.size
+        self._room[: kept.size], self.held = kept, kept.size
 
-    def _remember(self, traces: "Traced", over: NDArray[np.bool_], now: int) -> None:
-        """That these were closed."""
-        gone = np.zeros(int(np.count_nonzero(over)), GONE)
-        gone["key"], gone["time"] = self._rows["key"][traces.number.first[over]], now
-        self._gone = np.concatenate([self._gone, gone])
+    def _taken_out(self, traces: "Traced", over: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """The rows of what is over, held no more, and the number of the trace of each."""
+        n = int(np.count_nonzero(over[traces.number.of]))
+        ended, of = np.empty(n, EVENT), np.empty(n, np.int32)
+        take_out(self._rows, traces.number.of, over, ended, of)
+        self.held -= n
+        return ended, of
 
-    def _close(self, rows: NDArray[Any], traces: "Traced", of: NDArray[np.int32]) -> Closed:
-        rows = self._whole(rows, traces, of)
+    def _remember(self, key: NDArray[np.uint64], now: int) -> None:
+        """That these traces were closed."""
+        gone = np.zeros(key.size, GONE)
+        gone["key"], gone["time"] = key, now
+        self._gone = np.concatenate([self._gone[self._gone["time"] > now - LONGEST], gone])
+        self._ended = numbered(self._gone["key"])
+
+    def _close(self, rows: NDArray[Any], of: NDArray[np.int32], traces: "Traced") -> Closed:
+        rows = self._whole(rows, of, traces)
         spanned = np.array([h for h, group in self.names.groups.items() if group.spans], np.uint64)
         found = closed(rows, spanned)
         self.counts[ORPHANS] += found.orphans
         return found
 
-    def _whole(self, rows: NDArray[Any], traces: "Traced", of: NDArray[np.int32]) -> NDArray[Any]:
+    def _whole(self, rows: NDArray[Any], of: NDArray[np.int32], traces: "Traced") -> NDArray[Any]:
         """Without traces of which events are missing, and without what groups say whose lines were not heard so far."""
         lacking = np.zeros(traces.begin.size, bool)
         if self._eased:
-            newly = self._rows["key"][traces.number.first] >> np.uint64(63 - self.level) != 0
+            newly = traces.key >> np.uint64(63 - self.level) != 0
             lacking = newly & (traces.begin < self._eased)
         heard = np.array([*self._heard, 0])
         groups = numbered(rows["group"])
@@ -289,7 +306,6 @@ class Steps:
         """Know no more names than so many, and those in use."""
         if len(self.names.words) <= MOST_NAMES:
             return
-        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
         used = {*np.unique(self._rows["what"]).tolist()}
         self.names.words = {h: words for h, words in self.names.words.items() if h in used}
         groups = {*np.unique(self._rows["group"]).tolist(), *self._of_lines}

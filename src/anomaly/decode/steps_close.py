@@ -64,7 +64,7 @@ class Inner(NamedTuple):
 def closed(rows: NDArray[Any], spanned: U8) -> Closed:
     """Of these rows; `spanned` are the groups whose lines are of spans, or of nothing."""
     is_line = rows["type"] == LINE
-    spans = rows[~is_line]
+    spans = rows[~is_line] if is_line.any() else rows
     own = numbered(mix_of(spans["key"], spans["span"]))
     if own.first.size < spans.size:  # some came twice
         spans = spans[own.first]
@@ -119,7 +119,7 @@ def _lines(
 
 def _steps(spans: NDArray[Any], sessions: NDArray[Any], *inner: Inner) -> Iterator[Found]:
     """The steps of all units."""
-    units = np.concatenate([spans, sessions])
+    units = np.concatenate([spans, sessions]) if sessions.size else spans
     unit, step, time = (np.concatenate(columns) for columns in zip(*inner, strict=True))
     begin, order = _grouped(unit, units.size)
     sort_within(begin, order, time, step)

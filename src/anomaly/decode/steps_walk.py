@@ -26,6 +26,20 @@ def times(rows, of, first, last, begin):  # type: ignore[no-untyped-def]
 
 
 @bare
+def take_out(rows, of, over, out, number):  # type: ignore[no-untyped-def]
+    """Moves the rows whose trace is over to `out`, with its number, and those that stay to the front."""
+    kept = gone = 0
+    for i in range(rows.size):
+        if over[of[i]]:
+            out[gone] = rows[i]
+            number[gone] = of[i]
+            gone += 1
+        else:
+            rows[kept] = rows[i]
+            kept += 1
+
+
+@bare
 def lift(spans, parent, call, caller):  # type: ignore[no-untyped-def]
     """The span in whose course each call is: the caller's, or the nearest above it in its service that is no client's."""
     for i in range(call.size):
