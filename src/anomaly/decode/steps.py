@@ -12,8 +12,10 @@ seen in traces stay what they are.
 
 Lines are heard where spans are not: a group's lines come by some place, and of a trace that is closed before that place was
 heard to its last event, this group makes no steps, which would else miss lines that were written.
-Weak where a group's lines come by several places: the last one that brought some counts. Weak, too, after a start without
-state: of the traces that were under way the first events are missing.
+After an interruption, in which records may have been lost, nothing is told of traces that touch it: what they lack would be
+missed. After a start without state of detect's either, nobody knows yet what to miss.
+Weak where a group's lines come by several places: the last one that brought some counts. Weak, too, where a span ends more
+than QUIET after all else in its trace: it comes late, counted, and of its own steps nothing is told.
 """
 
 from collections import Counter
@@ -28,6 +30,7 @@ from anomaly.decode.steps_close import Closed, closed
 from anomaly.decode.steps_events import EVENT, LINE, Events, Names, Whose, Words
 from anomaly.decode.steps_numbers import Numbers, numbered
 from anomaly.decode.steps_walk import take_out, times
+from anomaly.state import refuse_newer
 
 TURN, QUIET, LONGEST = 5_000, 10_000, 60_000  # ms
 AT_EASE = 60_000  # ms between two steps down of the level
@@ -38,6 +41,8 @@ GONE = np.dtype([("key", "u8"), ("time", "i8")])
 MOST_NAMES = 100_000  # that are known beside those in use
 
 LEFT_OUT, LATE, ORPHANS, DEAF = "step_left_out", "step_late", "step_orphan", "step_deaf"
+INTERRUPTED = "step_interrupted"
+VERSION = 2  # 1: without interruptions, which is still read
 Place = tuple[str, str, int]  # lines or spans, source, partition
 
 
@@ -62,6 +67,8 @@ class Memory(msgspec.Struct, kw_only=True):
     level: int
     eased: int
     since: int
+    gap: tuple[int, int] = (0, 0)
+    version: int = 1
 
 
 _to_memory, _from_memory = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Memory).decode
@@ -107,6 +114,8 @@ class Steps:
         self._newest = self._turn = self.level = 0
         self._eased = 0  # when the level was last lowered: traces of before it lack events
         self._since = 0  # events taken since the last look
+        self._gap = 0, 0  # ms between which records may have been lost
+        self._resumes = False  # nothing was heard since then
 
     @property
     def _rows(self) -> NDArray[Any]:
@@ -119,7 +128,10 @@ class Steps:
 
     def take(self, place: Place, events: Events) -> Iterator[Due]:
         """Hold what is of traces, and give what is over meanwhile, in order."""
+        if not self.most:
+            return iter(())
         self._forget_names()
+        self._resume(events)
         if place not in self._places and not events.key.any():
             return self.hear(int(events.heard[-1]) if events.heard.size else 0)
         return self._taken(self._number(place), events)
@@ -141,7 +153,7 @@ class Steps:
             Memory(
                 rows=self._rows.tobytes(), places=places, of_lines=self._of_lines, groups=self.names.groups,
                 words=words, gone=self._gone.tobytes(), newest=self._newest, turn=self._turn, level=self.level,
-                eased=self._eased, since=self._since,
+                eased=self._eased, since=self._since, gap=self._gap, version=VERSION,
             )
         )  # fmt: skip
 
@@ -149,6 +161,7 @@ class Steps:
         """Go on with what `dump` gave; what was written before there were steps is empty."""
         if not data:
             return
+        refuse_newer(data, VERSION, "open traces")
         read = _from_memory(data)
         self._room, self._gone = np.frombuffer(read.rows, EVENT).copy(), np.frombuffer(read.gone, GONE)
         self.held, self._ended = self._room.size, numbered(self._gone["key"])
@@ -156,7 +169,15 @@ class Steps:
         self._heard = [heard for *_, heard in read.places]
         self._of_lines, self.names = read.of_lines, Names(read.groups, read.words)
         self._newest, self._turn, self.level = read.newest, read.turn, read.level
-        self._eased, self._since = read.eased, read.since
+        self._eased, self._since, self._gap = read.eased, read.since, read.gap
+
+    def interrupted(self) -> None:
+        """Records may have been lost since the state of now was written."""
+        self._gap, self._resumes = (self._newest - self.apart, 0), True
+
+    def _resume(self, events: Events) -> None:
+        if self._resumes and (heard := events.heard[events.heard > 0]).size:
+            self._gap, self._resumes = (self._gap[0], max(int(heard[0]), self._newest) + self.apart), False
 
     def drop(self, source: str, partition: int) -> None:
         """Another worker reads this: nobody waits for it here."""
@@ -173,27 +194,32 @@ class Steps:
     def _taken(self, place: int, events: Events) -> Iterator[Due]:
         begin, n = 0, events.heard.size
         while begin < n:
-            end, due = self._until(place, events, begin)
-            first, last = np.searchsorted(events.record, [begin, end]).tolist()
-            self._add(place, events, np.arange(first, last))
-            self._heard[place] = max(self._heard[place], int(events.heard[end - 1]))
+            first = int(np.searchsorted(events.record, begin))
+            wanted = first + np.flatnonzero(self._wanted(events.key[first:]))
+            record = events.record[wanted]
+            end, due = self._until(place, events.heard[begin:], record - begin)
+            wanted = wanted[: np.searchsorted(record, begin + end)]
+            last = int(np.searchsorted(events.record, begin + end))
+            self.counts[LEFT_OUT] += int(np.count_nonzero(events.key[first:last])) - wanted.size
+            self._add(place, events, wanted)
+            begin += end
+            self._heard[place] = max(self._heard[place], int(events.heard[begin - 1]))
             self._newest = max(self._newest, self._heard[place])
             if due:
-                yield from self._look(events.first + end - 1)
-            begin = end
+                yield from self._look(events.first + begin - 1)
 
-    def _until(self, place: int, events: Events, begin: int) -> tuple[int, bool]:
-        """The end of the records from `begin` on that may be taken before the next look, and whether that is due then."""
-        heard = np.maximum(events.heard[begin:], self._heard[place])
+    def _until(self, place: int, heard: NDArray[np.int64], wanted: NDArray[np.int32]) -> tuple[int, bool]:
+        """How many records may be taken before the next look, and whether that is due then.
+
+        heard int64 (records,); wanted: the record of each event that is wanted, rising
+        """
+        heard = np.maximum(heard, self._heard[place])
         newest = np.maximum(heard, self._newest)
         slowest = np.minimum(heard, self._slowest(place))
         over = np.maximum(slowest, newest - self.apart) // TURN > self._turn
-        first = int(np.searchsorted(events.record, begin))
-        wanted = events.record[first:][self._wanted(events.key[first:])]
-        taken = np.searchsorted(wanted, np.arange(begin, events.heard.size), side="right")
-        over |= self._since + taken >= self.most
+        over |= self._since + np.searchsorted(wanted, np.arange(heard.size), side="right") >= self.most
         first = int(np.argmax(over))
-        return (begin + first + 1, True) if over[first] else (events.heard.size, False)
+        return (first + 1, True) if over[first] else (heard.size, False)
 
     def _slowest(self, but: int) -> int:
         """How far the slowest other place was heard, ms."""
@@ -210,10 +236,6 @@ class Steps:
         return wanted & (key >> np.uint64(64 - self.level) == 0) if self.level else wanted
 
     def _add(self, place: int, events: Events, index: NDArray[np.intp]) -> None:
-        some = events.key[index]
-        chosen = self._wanted(some)
-        self.counts[LEFT_OUT] += int(np.count_nonzero(some) - np.count_nonzero(chosen))
-        index = index[chosen]
         if not index.size:
             return
         names = events.names(index)
@@ -287,6 +309,9 @@ class Steps:
         if self._eased:
             newly = traces.key >> np.uint64(63 - self.level) != 0
             lacking = newly & (traces.begin < self._eased)
+        torn = (traces.begin < self._gap[1]) & (traces.last >= self._gap[0])
+        self.counts[INTERRUPTED] += int(np.count_nonzero((torn & ~lacking)[of]))
+        lacking |= torn
         heard = np.array([*self._heard, 0])
         groups = numbered(rows["group"])
         place = [self._of_lines.get(g, -1) for g in rows["group"][groups.first].tolist()]

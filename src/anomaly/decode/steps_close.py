@@ -3,11 +3,11 @@
 rows: EVENT, whole traces. Within a span the order is that of time, but `start` is first and `end` is last, whatever clocks
 say: lines are written by another clock than spans, and callees' clocks are their hosts'. What is of one time is ordered by
 its hash, so that no order of arrival shows. A step is of the cell of its second event, and counted once a trace and cell.
-A call is a step of the span in whose course it is: instrumented services have a client's span between, which tells nothing;
-it says when the call began, by the caller's own clock, and the call is its caller's nearest span above, which is no client's.
+A call is a step of the span in whose course it is: instrumented services have a client's span between. That one tells when
+the call began, by the caller's own clock, and the call is of the nearest span above it in its service that is no client's.
 A span's own time is its duration without its children's; children beside each other leave none.
 Weak where lines and calls are within a millisecond or two of each other: their order changes, and both are usual then. Weak,
-too, where a span ends long after all that came of it (`steps.QUIET`): it comes late, and of it nothing is told but its count.
+too, where one client's span has several calls below it, such as retries: they are of one time, and the same one counts once.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.decode.spans import CONSUMER, NANOSECONDS, SERVER, UNKNOWN, UNSPECIFIED
+from anomaly.decode.spans import CONSUMER, SERVER, UNKNOWN, UNSPECIFIED
 from anomaly.decode.spans_series import BOUNDS, BUCKETS
 from anomaly.decode.steps_events import LINE, mix_of
 from anomaly.decode.steps_numbers import Numbers, numbered
@@ -98,9 +98,7 @@ def _calls(
     return Inner(caller, step, begun), dict(zip(step[once].tolist(), meant, strict=True))
 
 
-def _lines(
-    lines: NDArray[Any], own: Numbers, spans: NDArray[Any], spanned: U8
-) -> tuple[Inner, NDArray[Any], int]:
+def _lines(lines: NDArray[Any], own: Numbers, spans: NDArray[Any], spanned: U8) -> tuple[Inner, NDArray[Any], int]:
     """Lines that belong to something, the units that are no span (EVENT), and how many lines are orphans.
 
     A unit is a span, by its number, or behind those what a group says of a trace in lines without spans.
@@ -184,4 +182,13 @@ def _lasted(durations: dict[str, NDArray[np.int64]], spans: NDArray[Any], client
         words = np.empty((first.size, EXEMPLARS, WORDS), np.uint64)
         add_up(kinds.of, np.ascontiguousarray(ns), spans, _LIMITS, held, total, slow, words)
         count = held.sum(axis=1)
-        yield Found(metric, key, cell[first], total * 1e-9, count, held, *_few(count.astype(np.int64), words), labels)
+        yield Found(
+            metric,
+            key,
+            cell[first],
+            (total * 1e-9).astype(np.float64),
+            count,
+            held,
+            *_few(count.astype(np.int64), words),
+            labels,
+        )

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from anomaly.compiled import bare, inlined
 
-U8, I4 = NDArray[np.uint64], NDArray[np.int32]
+U8 = NDArray[np.uint64]
+I4 = NDArray[np.int32]
 
 
 @inlined

@@ -145,9 +145,7 @@ def add_up(kind, ns, spans, limits, held, total, slow, words):  # type: ignore[n
         j = few
         while j > 0:
             other = slow[k, j - 1]
-            if other >= 0 and (
-                ns[other] > ns[i] or (ns[other] == ns[i] and spans[other]["key"] <= spans[i]["key"])
-            ):
+            if other >= 0 and (ns[other] > ns[i] or (ns[other] == ns[i] and spans[other]["key"] <= spans[i]["key"])):
                 break
             j -= 1
         if j == few:
