@@ -134,7 +134,7 @@ async def test_where_decode_and_detect_are_one_stage_a_restart_in_the_midst_of_t
         states = [stage.state(place) for stage in stages]
         if cut:
             await stages[0].take(fetched(SPANS, 0, 0, told[:cut], T0))
-            kept(*states)
+            kept(states[0], states[1])
         for i, text in enumerate(told[cut:], cut):
             await stages[1].take(fetched(SPANS, 0, i, [text], T0 + 1000 * i))
         found.append(states[1].digest())  # type: ignore[attr-defined]
