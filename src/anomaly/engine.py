@@ -15,6 +15,7 @@ from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Settings, SourceSettings
 from anomaly.correlate.correlator import Correlator
 from anomaly.correlate.incident import Incident
+from anomaly.decode import steps_keep
 from anomaly.decode.block import Block
 from anomaly.decode.records import DeadLetter, Records
 from anomaly.decode.stage import Decode
@@ -43,6 +44,14 @@ class Engine:
     def decode(self, source: SourceSettings, records: Records) -> tuple[list[tuple[int, Block]], list[DeadLetter]]:
         """Blocks by partition of anomaly.points (a tick where the partition has no point), and what was set aside."""
         return self._decode.blocks(source, records)
+
+    def open_traces(self) -> bytes:
+        """What decode holds of them, for a checkpoint."""
+        return steps_keep.dump(self._decode)
+
+    def go_on(self, open_traces: bytes) -> None:
+        """With these; what came after they were written may be lost."""
+        steps_keep.load(self._decode, open_traces, lost=True)
 
     @property
     def overflow(self) -> int:

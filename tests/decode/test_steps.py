@@ -138,10 +138,11 @@ def expected(spans: Iterable[S], lines: Iterable[L]) -> tuple[Counter[Any], Coun
     held = {(s.trace, s.own): s for s in spans}
     written = dict.fromkeys(lines)
     seen = set[Any]()
+    calls = [(c, *busy(c, held)) for c in held.values() if c.kind in (0, 2, 5) and is_far(c, held)]
     for s in held.values():
         below = [c for c in held.values() if c.trace == s.trace and c.parent == s.own]
         events = [(line.at, step_of(line)) for line in written if (line.trace, line.span) == (s.trace, s.own)]
-        events += [(c.start, f"call {c.service} {c.name}") for c in below if c.service != s.service and c.kind in (0, 2, 5)]
+        events += [(at, f"call {c.service} {c.name}") for c, own, at in calls if own == (s.trace, s.own)]
         walk = [(s.start, "start"), *sorted(events), (s.end, "end")]
         for (_, a), (at, b) in pairwise(walk):
             for labels in ((("span.name", s.name), (STEP, a)), ((NEXT, b), ("span.name", s.name), (STEP, a))):
@@ -161,6 +162,20 @@ def expected(spans: Iterable[S], lines: Iterable[L]) -> tuple[Counter[Any], Coun
             total[key] += max(caller.end - caller.start - (s.end - s.start), 0)
             n[key] += 1
     return total, n
+
+
+def is_far(c: S, held: dict[Any, S]) -> bool:
+    """Whether another service called this."""
+    above = held.get((c.trace, c.parent))
+    return above is not None and above.service != c.service
+
+
+def busy(c: S, held: dict[Any, S]) -> tuple[tuple[int, int], int]:
+    """The span in whose course this was called, and when: that of the client's span, if another one is above it."""
+    caller = at = held[c.trace, c.parent]
+    while at.kind in (3, 4) and (up := held.get((at.trace, at.parent))) and up.service == at.service:
+        at = up
+    return ((at.trace, at.own), caller.start) if at.kind not in (3, 4) and at != caller else ((c.trace, c.parent), c.start)
 
 
 def step_of(line: L) -> str:

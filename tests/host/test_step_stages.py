@@ -3,18 +3,22 @@
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from tests.decode.test_steps import LINES, SPANS, T0, L, S, line_record, span_record
 from tests.host.test_span_stages import kept
 from tests.host.test_stages import KAFKA, NAMES, PARTITIONS, Kept, fetched
 
 from anomaly.config.load import load_specs
-from anomaly.config.settings import Settings, SourceSettings
+from anomaly.config.settings import Keyed, Settings, SourceSettings
+from anomaly.decode.records import Records
 from anomaly.decode.steps_series import NEXT, STEP, STEPS
 from anomaly.engine import Engine
 from anomaly.host import wire_points
 from anomaly.host.blocks import Place
+from anomaly.host.embedded import Rest, Together
 from anomaly.host.health import Health
+from anomaly.host.stages import FusedStage
 from anomaly.host.stages_spans import JoinStage, SpansStage, traced
 from anomaly.host.wiring import Wiring
 
@@ -24,12 +28,16 @@ SECONDS = 40
 
 @pytest.fixture(autouse=True)
 def _no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from anomaly.host import compacted
+    from anomaly.host import compacted, topics
 
     async def nothing(*_: Any) -> dict[int, dict[bytes, bytes]]:
         return {p: {} for p in range(PARTITIONS)}
 
+    async def none(*_: Any) -> dict[str, int]:
+        return {}
+
     monkeypatch.setattr(compacted, "read", nothing)
+    monkeypatch.setattr(topics, "counts", none)
 
 
 def wiring() -> Wiring:
@@ -113,3 +121,47 @@ def test_lines_go_where_spans_go_only_where_there_are_spans_or_sessions() -> Non
     session = SourceSettings(topic="text", encoding="text_logs", session_key="(blk_.)")
     assert traced([session, lines]) == [session, lines]
     assert traced([spans, SourceSettings(topic="m", encoding="otlp_proto")]) == [spans]
+
+
+async def test_where_decode_and_detect_are_one_stage_a_restart_in_the_midst_of_traces_changes_nothing() -> None:
+    """The state of detect is the same to the bit, what it learned of steps included."""
+    source = msgspec.structs.replace(SOURCES[0], keyed=Keyed.GROUP)
+    place, told = Place(SPANS, 0), [second(t)[0][1] for t in range(SECONDS)]
+    found = []
+    for cut in (0, SECONDS // 2):
+        before, after = wiring(), wiring()
+        stages = FusedStage(before, [source]), FusedStage(after, [source])
+        states = [stage.state(place) for stage in stages]
+        if cut:
+            await stages[0].take(fetched(SPANS, 0, 0, told[:cut], T0))
+            kept(states[0], states[1])
+        for i, text in enumerate(told[cut:], cut):
+            await stages[1].take(fetched(SPANS, 0, i, [text], T0 + 1000 * i))
+        found.append(states[1].digest())  # type: ignore[attr-defined]
+    assert found[0] == found[1]
+
+
+def test_the_embedded_host_keeps_open_traces_and_reads_what_was_kept_before_it_did() -> None:
+    """What was lost while it was away is not missed: the rest of the traces of then makes no steps."""
+    engine, other, older = (Engine(Settings(), load_specs()) for _ in range(3))
+    for t in range(5):
+        for (_, value), source in zip(second(t), SOURCES, strict=True):
+            engine.decode(source, Records.of([value], "otlp"))
+    state = Together(engine)
+    kept(state, Together(other))
+    assert other.open_traces() != older.open_traces()
+    rest = msgspec.msgpack.decode(state.gather(2).rest)
+    assert len(rest) == len(Rest.__struct_fields__)
+    Together(older).settle(msgspec.msgpack.encode(rest[:-1]))
+    for one in (other, older):
+        found = []
+        for t in range(4, 60):
+            for (_, value), source in zip(second(t), SOURCES, strict=True):
+                blocks, _ = one.decode(source, Records.of([value], "otlp"))
+                found += [
+                    int(start - T0)
+                    for _, block in blocks
+                    for start in block.points.start[block.points.time % 10_000 == 0].tolist()
+                ]
+        assert min(found) >= 0
+        assert one.counts["step_interrupted"] > 0

@@ -148,7 +148,7 @@ class Limits(Frozen, frozen=True):
     changes: Annotated[int, Meta(ge=1)] = 1_000  # kinds of changes that a partition remembers; those heard last
     facts: Annotated[int, Meta(ge=1)] = 50_000  # instances of a partition of which it is remembered where they run
     span_wait: Seconds = 30.0  # for so long, of the spans' own time
-    traced_events: Annotated[int, Meta(ge=1024)] = 1 << 13  # spans and lines of open traces; of more traces a share is taken
+    traced_events: Annotated[int, Meta(ge=0)] = 1 << 15  # spans and lines of open traces; of more a share is taken; 0: none
     river: Annotated[int, Meta(ge=0)] = 1_000  # judged rows of a partition by models of river's; further ones by the default
 
 

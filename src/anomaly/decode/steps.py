@@ -12,8 +12,10 @@ seen in traces stay what they are.
 
 Lines are heard where spans are not: a group's lines come by some place, and of a trace that is closed before that place was
 heard to its last event, this group makes no steps, which would else miss lines that were written.
-Weak where a group's lines come by several places: the last one that brought some counts. Weak, too, after a start without
-state: of the traces that were under way the first events are missing.
+After an interruption, in which records may have been lost, nothing is told of traces that touch it: what they lack would be
+missed. After a start without state of detect's either, nobody knows yet what to miss.
+Weak where a group's lines come by several places: the last one that brought some counts. Weak, too, where a span ends more
+than QUIET after all else in its trace: it comes late, counted, and of its own steps nothing is told.
 """
 
 from collections import Counter
@@ -26,6 +28,9 @@ from numpy.typing import NDArray
 
 from anomaly.decode.steps_close import Closed, closed
 from anomaly.decode.steps_events import EVENT, LINE, Events, Names, Whose, Words
+from anomaly.decode.steps_numbers import Numbers, numbered
+from anomaly.decode.steps_walk import take_out, times
+from anomaly.state import refuse_newer
 
 TURN, QUIET, LONGEST = 5_000, 10_000, 60_000  # ms
 AT_EASE = 60_000  # ms between two steps down of the level
@@ -36,6 +41,8 @@ GONE = np.dtype([("key", "u8"), ("time", "i8")])
 MOST_NAMES = 100_000  # that are known beside those in use
 
 LEFT_OUT, LATE, ORPHANS, DEAF = "step_left_out", "step_late", "step_orphan", "step_deaf"
+INTERRUPTED = "step_interrupted"
+VERSION = 2  # 1: without interruptions, which is still read
 Place = tuple[str, str, int]  # lines or spans, source, partition
 
 
@@ -60,9 +67,34 @@ class Memory(msgspec.Struct, kw_only=True):
     level: int
     eased: int
     since: int
+    gap: tuple[int, int] = (0, 0)
+    version: int = 1
 
 
 _to_memory, _from_memory = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Memory).decode
+
+
+class Traced(NamedTuple):
+    """The traces of rows by number: when the first event and the last one ended, and when it began, int64 ms."""
+
+    number: Numbers
+    key: NDArray[np.uint64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    begin: NDArray[np.int64]
+
+    @classmethod
+    def of_rows(cls, rows: NDArray[Any]) -> "Traced":
+        """Those that are here."""
+        number = numbered(rows["key"])
+        n, never = number.first.size, np.iinfo(np.int64).max
+        first, last, begin = np.full(n, never), np.zeros(n, np.int64), np.full(n, never)
+        times(rows, number.of, first, last, begin)
+        return cls(number, rows["key"][number.first], first, last, begin)
+
+    def over(self, now: int) -> NDArray[np.bool_]:
+        """Which are over by now."""
+        return (self.last + QUIET <= now) | (self.first + LONGEST <= now)
 
 
 class Steps:
@@ -72,20 +104,23 @@ class Steps:
         self.most, self.apart = most, SLACK
         self.counts: Counter[str] = Counter()
         self.names = Names()
-        self._rows: NDArray[Any] = np.zeros(0, EVENT)
-        self._new: list[NDArray[Any]] = []
+        self._room: NDArray[Any] = np.zeros(0, EVENT)
+        self.held = 0  # events: the first rows of the room
         self._gone: NDArray[Any] = np.zeros(0, GONE)  # traces that were closed lately
+        self._ended = numbered(self._gone["key"])  # their keys
         self._places: dict[Place, int] = {}  # -> its number
         self._heard: list[int] = []  # ms, by place
         self._of_lines: dict[int, int] = {}  # group -> the place that last brought lines of it
         self._newest = self._turn = self.level = 0
         self._eased = 0  # when the level was last lowered: traces of before it lack events
         self._since = 0  # events taken since the last look
+        self._gap = 0, 0  # ms between which records may have been lost
+        self._resumes = False  # nothing was heard since then
 
     @property
-    def held(self) -> int:
-        """Events held."""
-        return self._rows.size + sum(each.size for each in self._new)
+    def _rows(self) -> NDArray[Any]:
+        """The events that are held, in the order in which they came."""
+        return self._room[: self.held]
 
     def bear(self, lateness: float) -> None:
         """A source may be so late, in seconds."""
@@ -93,7 +128,10 @@ class Steps:
 
     def take(self, place: Place, events: Events) -> Iterator[Due]:
         """Hold what is of traces, and give what is over meanwhile, in order."""
+        if not self.most:
+            return iter(())
         self._forget_names()
+        self._resume(events)
         if place not in self._places and not events.key.any():
             return self.hear(int(events.heard[-1]) if events.heard.size else 0)
         return self._taken(self._number(place), events)
@@ -108,7 +146,6 @@ class Steps:
         """All that is held, as MessagePack; empty where no trace was met."""
         if not self._places:
             return b""
-        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
         used = set(np.unique(self._rows["what"]).tolist())
         words = {h: one for h, one in self.names.words.items() if h in used}
         places = [(*place, self._heard[number]) for place, number in self._places.items()]
@@ -116,7 +153,7 @@ class Steps:
             Memory(
                 rows=self._rows.tobytes(), places=places, of_lines=self._of_lines, groups=self.names.groups,
                 words=words, gone=self._gone.tobytes(), newest=self._newest, turn=self._turn, level=self.level,
-                eased=self._eased, since=self._since,
+                eased=self._eased, since=self._since, gap=self._gap, version=VERSION,
             )
         )  # fmt: skip
 
@@ -124,13 +161,23 @@ class Steps:
         """Go on with what `dump` gave; what was written before there were steps is empty."""
         if not data:
             return
+        refuse_newer(data, VERSION, "open traces")
         read = _from_memory(data)
-        self._rows, self._gone = np.frombuffer(read.rows, EVENT), np.frombuffer(read.gone, GONE)
+        self._room, self._gone = np.frombuffer(read.rows, EVENT).copy(), np.frombuffer(read.gone, GONE)
+        self.held, self._ended = self._room.size, numbered(self._gone["key"])
         self._places = {(kind, source, p): i for i, (kind, source, p, _) in enumerate(read.places)}
         self._heard = [heard for *_, heard in read.places]
         self._of_lines, self.names = read.of_lines, Names(read.groups, read.words)
         self._newest, self._turn, self.level = read.newest, read.turn, read.level
-        self._eased, self._since = read.eased, read.since
+        self._eased, self._since, self._gap = read.eased, read.since, read.gap
+
+    def interrupted(self) -> None:
+        """Records may have been lost since the state of now was written."""
+        self._gap, self._resumes = (self._newest - self.apart, 0), True
+
+    def _resume(self, events: Events) -> None:
+        if self._resumes and (heard := events.heard[events.heard > 0]).size:
+            self._gap, self._resumes = (self._gap[0], max(int(heard[0]), self._newest) + self.apart), False
 
     def drop(self, source: str, partition: int) -> None:
         """Another worker reads this: nobody waits for it here."""
@@ -147,27 +194,32 @@ class Steps:
     def _taken(self, place: int, events: Events) -> Iterator[Due]:
         begin, n = 0, events.heard.size
         while begin < n:
-            end, due = self._until(place, events, begin)
-            first, last = np.searchsorted(events.record, [begin, end]).tolist()
-            self._add(place, events, np.arange(first, last))
-            self._heard[place] = max(self._heard[place], int(events.heard[end - 1]))
+            first = int(np.searchsorted(events.record, begin))
+            wanted = first + np.flatnonzero(self._wanted(events.key[first:]))
+            record = events.record[wanted]
+            end, due = self._until(place, events.heard[begin:], record - begin)
+            wanted = wanted[: np.searchsorted(record, begin + end)]
+            last = int(np.searchsorted(events.record, begin + end))
+            self.counts[LEFT_OUT] += int(np.count_nonzero(events.key[first:last])) - wanted.size
+            self._add(place, events, wanted)
+            begin += end
+            self._heard[place] = max(self._heard[place], int(events.heard[begin - 1]))
             self._newest = max(self._newest, self._heard[place])
             if due:
-                yield from self._look(events.first + end - 1)
-            begin = end
+                yield from self._look(events.first + begin - 1)
 
-    def _until(self, place: int, events: Events, begin: int) -> tuple[int, bool]:
-        """The end of the records from `begin` on that may be taken before the next look, and whether that is due then."""
-        heard = np.maximum(events.heard[begin:], self._heard[place])
+    def _until(self, place: int, heard: NDArray[np.int64], wanted: NDArray[np.int32]) -> tuple[int, bool]:
+        """How many records may be taken before the next look, and whether that is due then.
+
+        heard int64 (records,); wanted: the record of each event that is wanted, rising
+        """
+        heard = np.maximum(heard, self._heard[place])
         newest = np.maximum(heard, self._newest)
         slowest = np.minimum(heard, self._slowest(place))
         over = np.maximum(slowest, newest - self.apart) // TURN > self._turn
-        first = int(np.searchsorted(events.record, begin))
-        wanted = events.record[first:][self._wanted(events.key[first:])]
-        taken = np.searchsorted(wanted, np.arange(begin, events.heard.size), side="right")
-        over |= self._since + taken >= self.most
+        over |= self._since + np.searchsorted(wanted, np.arange(heard.size), side="right") >= self.most
         first = int(np.argmax(over))
-        return (begin + first + 1, True) if over[first] else (events.heard.size, False)
+        return (first + 1, True) if over[first] else (heard.size, False)
 
     def _slowest(self, but: int) -> int:
         """How far the slowest other place was heard, ms."""
@@ -184,83 +236,91 @@ class Steps:
         return wanted & (key >> np.uint64(64 - self.level) == 0) if self.level else wanted
 
     def _add(self, place: int, events: Events, index: NDArray[np.intp]) -> None:
-        some = events.key[index]
-        chosen = self._wanted(some)
-        self.counts[LEFT_OUT] += int(np.count_nonzero(some) - np.count_nonzero(chosen))
-        index = index[chosen]
         if not index.size:
             return
-        rows, names = events.rows(index), events.names(index)
-        rows["key"], rows["place"], rows["type"] = events.key[index], place, events.type
-        self._new.append(rows)
-        self._since += rows.size
+        names = events.names(index)
+        self._since += index.size
         self.names.learn(names)
+        late = self._ended.find(events.key[index]) >= 0
+        if late.any():
+            self.counts[LATE] += int(np.count_nonzero(late))
+            index = index[~late]
+        self._hold(place, events, index)
         if events.type == LINE:
             self._of_lines.update(dict.fromkeys(names.groups, place))
+
+    def _hold(self, place: int, events: Events, index: NDArray[np.intp]) -> None:
+        if self._room.size < (needed := self.held + index.size):
+            room = np.zeros(2 * needed, EVENT)
+            room[: self.held] = self._rows
+            self._room = room
+        rows = self._room[self.held : needed]
+        rows[:] = events.rows(index)
+        rows["key"], rows["place"], rows["type"] = events.key[index], place, events.type
+        self.held = needed
 
     def _look(self, record: int) -> Iterator[Due]:
         """Close what is over, and bear what is held."""
         now, self._since = self._now(), 0
-        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
-        self._forget_late(now)
         if now // TURN > self._turn:
             self._turn = now // TURN
-            over = self._over(self._turn * TURN)
+            traces = Traced.of_rows(self._rows)
+            over = traces.over(self._turn * TURN)
+            self._remember(traces.key[over], now)
             if over.any():
-                yield Due(record, self._close(self._rows[over]))
-                self._rows = self._rows[~over]
+                yield Due(record, self._close(*self._taken_out(traces, over), traces))
             self._ease()
         while self.held > self.most:
             self.level += 1
-            kept = self._wanted(self._rows["key"])
-            self.counts[LEFT_OUT] += int(kept.size - np.count_nonzero(kept))
-            self._rows = self._rows[kept]
+            self._leave_out()
 
-    def _forget_late(self, now: int) -> None:
-        """What came after its trace was closed."""
-        self._gone = self._gone[self._gone["time"] > now - LONGEST]
-        late = np.isin(self._rows["key"], self._gone["key"])
-        if late.any():
-            self.counts[LATE] += int(np.count_nonzero(late))
-            self._rows = self._rows[~late]
+    def _leave_out(self) -> None:
+        """Hold no more what is not wanted now."""
+        rows = self._rows
+        kept = rows[self._wanted(rows["key"])]
+        self.counts[LEFT_OUT] += rows.size - kept.size
+        self._room[: kept.size], self.held = kept, kept.size
 
-    def _over(self, now: int) -> NDArray[np.bool_]:
-        """Whether the trace of each row is over."""
-        key, inverse = np.unique(self._rows["key"], return_inverse=True)
-        last, first = np.zeros(key.size, np.int64), np.full(key.size, np.iinfo(np.int64).max)
-        np.maximum.at(last, inverse, self._rows["end"])
-        np.minimum.at(first, inverse, self._rows["end"])
-        over = (last + QUIET <= now) | (first + LONGEST <= now)
-        gone = np.zeros(int(np.count_nonzero(over)), GONE)
-        gone["key"], gone["time"] = key[over], now
-        self._gone = np.concatenate([self._gone, gone])
-        return over[inverse]
+    def _taken_out(self, traces: "Traced", over: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """The rows of what is over, held no more, and the number of the trace of each."""
+        n = int(np.count_nonzero(over[traces.number.of]))
+        ended, of = np.empty(n, EVENT), np.empty(n, np.int32)
+        take_out(self._rows, traces.number.of, over, ended, of)
+        self.held -= n
+        return ended, of
 
-    def _close(self, rows: NDArray[Any]) -> Closed:
-        rows = self._whole(rows)
+    def _remember(self, key: NDArray[np.uint64], now: int) -> None:
+        """That these traces were closed."""
+        gone = np.zeros(key.size, GONE)
+        gone["key"], gone["time"] = key, now
+        self._gone = np.concatenate([self._gone[self._gone["time"] > now - LONGEST], gone])
+        self._ended = numbered(self._gone["key"])
+
+    def _close(self, rows: NDArray[Any], of: NDArray[np.int32], traces: "Traced") -> Closed:
+        rows = self._whole(rows, of, traces)
         spanned = np.array([h for h, group in self.names.groups.items() if group.spans], np.uint64)
         found = closed(rows, spanned)
         self.counts[ORPHANS] += found.orphans
         return found
 
-    def _whole(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def _whole(self, rows: NDArray[Any], of: NDArray[np.int32], traces: "Traced") -> NDArray[Any]:
         """Without traces of which events are missing, and without what groups say whose lines were not heard so far."""
-        key, inverse = np.unique(rows["key"], return_inverse=True)
-        last, first = np.zeros(key.size, np.int64), np.full(key.size, np.iinfo(np.int64).max)
-        np.maximum.at(last, inverse, rows["end"])
-        np.minimum.at(first, inverse, rows["start"] // 1_000_000)
-        good = np.ones(rows.size, bool)
-        if first.size and first.min() < self._eased:
-            newly = key >> np.uint64(63 - self.level) != 0
-            good &= ~(newly & (first < self._eased))[inverse]
+        lacking = np.zeros(traces.begin.size, bool)
+        if self._eased:
+            newly = traces.key >> np.uint64(63 - self.level) != 0
+            lacking = newly & (traces.begin < self._eased)
+        torn = (traces.begin < self._gap[1]) & (traces.last >= self._gap[0])
+        self.counts[INTERRUPTED] += int(np.count_nonzero((torn & ~lacking)[of]))
+        lacking |= torn
         heard = np.array([*self._heard, 0])
-        group, of = np.unique(rows["group"], return_inverse=True)
-        place = [self._of_lines.get(g, -1) for g in group.tolist()]
+        groups = numbered(rows["group"])
+        place = [self._of_lines.get(g, -1) for g in rows["group"][groups.first].tolist()]
         is_late = np.array([p >= 0 and heard[p] > self._newest - FORGOTTEN for p in place], bool)
-        deaf = good & is_late[of] & (heard[place][of] < last[inverse])
+        good = ~lacking[of]
+        deaf = good & is_late[groups.of] & (heard[place][groups.of] < traces.last[of])
         self.counts[DEAF] += int(np.count_nonzero(deaf))
         rows["mute"] = deaf
-        return rows[good]
+        return rows if good.all() else rows[good]
 
     def _ease(self) -> None:
         """Take more traces again, where there is much room."""
@@ -271,7 +331,6 @@ class Steps:
         """Know no more names than so many, and those in use."""
         if len(self.names.words) <= MOST_NAMES:
             return
-        self._rows, self._new = np.concatenate([self._rows, *self._new]), []
         used = {*np.unique(self._rows["what"]).tolist()}
         self.names.words = {h: words for h, words in self.names.words.items() if h in used}
         groups = {*np.unique(self._rows["group"]).tolist(), *self._of_lines}

@@ -10,7 +10,7 @@ from anomaly.decode.index import MISSING
 from anomaly.decode.points import Flag, Kind, Points
 from anomaly.decode.spans_series import BOUNDS
 from anomaly.decode.steps import Due
-from anomaly.decode.steps_close import BEGIN, FINISH, NOTHING, Closed, Found
+from anomaly.decode.steps_close import Closed, Found
 from anomaly.decode.steps_events import Names, Words, mix_of
 from anomaly.decode.steps_series import (
     BETWEEN,
@@ -27,6 +27,7 @@ from anomaly.decode.steps_series import (
     STEPS,
     WORDS,
 )
+from anomaly.decode.steps_walk import BEGIN, FINISH, NOTHING
 
 
 def points_of(due: Sequence[Due], names: Names, catalog: Catalog) -> tuple[Points, int]:

@@ -159,6 +159,8 @@ class Detector:
         self.calls.load(read.calls, read.seed == self.settings.identity.seed)
         self.context.load(read.context)
         traced_keep.load(self.traced, read.traced)
+        if self.beside:
+            self.beside.load(read.fed)
         self.windows.load(read.windows, self.judge)
         own = [(spec.name, keep.spec_hash(spec)) for spec in self.specs]
         if read.specs != own or read.seed != self.register.seed or self._renamed(read, self.register):
@@ -210,7 +212,7 @@ class Detector:
         return msgspec.structs.replace(
             rest, aliases=self.settings.identity.aliases, local=clocks.keys, seasons=said, windows=self.windows.dump(),
             logs=self.logs.dump(), calls=self.calls.dump(), context=self.context.dump(),
-            traced=traced_keep.dump(self.traced),
+            traced=traced_keep.dump(self.traced), fed=self.beside.dump() if self.beside else b"",
         )  # fmt: skip
 
     def _parts(self) -> keep.Parts:

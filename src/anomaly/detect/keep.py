@@ -58,6 +58,7 @@ class Rest(msgspec.Struct, kw_only=True):
     calls: bytes = b""  # `detect.calls`
     context: bytes = b""  # `detect.context`
     traced: bytes = b""  # `detect.traced`, what is no row of it
+    fed: bytes = b""  # what is small of what is kept beside
     aliases: dict[str, str] = {}  # under which the labels have their names
     local: list[tuple[str, tuple[str, ...]]] = []  # zone and calendars of each clock, by number
     seasons: list[str] = []  # what each makes of day and week, as `Clocks.seasons` says
@@ -74,7 +75,7 @@ def spec_hash(spec: ModelSpec) -> str:
 
 
 class Beside(Protocol):
-    """A table that goes along with a detector's, though it is no state of it: a memory of who feeds it.
+    """What goes along with a detector's state, though it is none of it: the memory of who feeds it, a table and a rest.
 
     What was kept under another key is forgotten, and the digest does not see it.
     """
@@ -92,6 +93,12 @@ class Beside(Protocol):
 
     def clear(self) -> None:
         """Know nothing."""
+
+    def dump(self) -> bytes:
+        """What is small."""
+
+    def load(self, data: bytes) -> None:
+        """Go on with that; empty where none was written."""
 
 
 class Keep:
@@ -245,4 +252,4 @@ def digest(rest: Rest, kept: Keep) -> int:
     """CRC-32 of the rest and of all rows; cursors are no state, nor is what is kept beside."""
     beside = kept.beside.table.name if kept.beside else ""
     tables = {name: numbers[:2] for name, numbers in rest.tables.items() if name != beside}
-    return zlib.crc32(write(msgspec.structs.replace(rest, tables=tables, beside="")), kept.digest())
+    return zlib.crc32(write(msgspec.structs.replace(rest, tables=tables, beside="", fed=b"")), kept.digest())

@@ -75,6 +75,7 @@ class Rest(Struct, frozen=True, array_like=True):
     firing: list[Alert]
     budgets: bytes = b""
     commands: bytes = b""
+    traces: bytes = b""  # that were open
 
 
 class Together:
@@ -82,6 +83,7 @@ class Together:
     alert about each open incident, which receivers know of."""
 
     def __init__(self, engine: Engine) -> None:
+        self.engine = engine
         self.detector, self.correlator, self.budgets = engine.detector(0), engine.correlator(0), engine.budgets(0)
         self.commands = engine.commands(0)
         self.firing: dict[str, Alert] = {}
@@ -106,7 +108,8 @@ class Together:
         """The detector's rows; incidents are few."""
         snapshot = self.detector.gather(generation)
         firing = list(self.firing.values())
-        rest = Rest(snapshot.rest, self.correlator.memory(), firing, self.budgets.dump(), self.commands.dump())
+        memory, budgets, commands = self.correlator.memory(), self.budgets.dump(), self.commands.dump()
+        rest = Rest(snapshot.rest, memory, firing, budgets, commands, self.engine.open_traces())
         return snapshot._replace(rest=_to_rest(rest))
 
     def put(self, generation: int, parts: Iterable[Part], layouts: Mapping[str, Layout]) -> None:
@@ -120,6 +123,7 @@ class Together:
         self.correlator.remember(read.memory)
         self.budgets.load(read.budgets)
         self.commands.load(read.commands)
+        self.engine.go_on(read.traces)
         self.firing = {alert.dedup_key: alert for alert in read.firing}
 
 

@@ -15,6 +15,7 @@ from anomaly.config.settings import SourceSettings
 from anomaly.decode.block import Block
 from anomaly.decode.records import BadRecord
 from anomaly.decode.stage import Decode, Knows
+from anomaly.decode.steps_keep import KeptBeside
 from anomaly.detect.absence import CHECK
 from anomaly.host import stages_commands, wire_commands, wire_points
 from anomaly.host.blocks import Fetched, Place
@@ -187,8 +188,8 @@ class FusedStage:
         self.growth.watch()
         self._held.add(place)
         self._decoders.pop(place, None)
-        catalog = self._decoder(place).catalog  # else a million series would be described again, in half a minute
-        return self.wiring.engine.detector(Of(place.partition, place.topic).number, catalog)
+        beside = KeptBeside(self._decoder(place))  # else a million series would be described again, in half a minute
+        return self.wiring.engine.detector(Of(place.partition, place.topic).number, beside)
 
     async def restore(self, places: Sequence[Place]) -> None:
         """Without their checkpoints at least what was open is known."""
