@@ -76,9 +76,9 @@ def test_deltas_off_the_edges_are_in_time():
 
 @pytest.mark.parametrize("phase", [0.0, 4.0])
 def test_what_seldom_speaks_is_neither_lost_nor_waited_for_longer_than_a_cell(phase: float):
-    """A sender of deltas leaves out what is zero: its silence is read as that, and what comes after its cell goes to the next."""
+    """A sender of deltas leaves out what is zero: silence is that, and what comes after its cell goes to the next."""
     said = np.where(np.random.default_rng(6).random(N.shape) < 0.4, N, -1)
-    said[:, :4], said[:, 4:6], said[:, -6:], said[0] = N[:, :4], -1, -1, 0
+    said[:, :4], said[:, 4:6], said[:, -6:], said[0] = N[:, :4], -1.0, -1.0, 0.0
     feed = Feed((RATE,))
     for p in exports(np.linspace(0.0, phase, PODS).round(3), said):
         feed.send(p)

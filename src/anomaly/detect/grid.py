@@ -250,11 +250,13 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
 
 @bare
 def show(state, a, cells, index):  # type: ignore[no-untyped-def]
-    """Hand out what each member last said, so that its instance can be compared with its peers."""
+    """Hand out what each member said, so that its instance can be compared with its peers: of what counts all of it, because
+    a sample that stands for the rest would make many of one; of a value the last.
+    """
     agg = state.aggregates[a]
     end, m, left, n = agg.first * agg.step, agg.head, MOST_SHOWN, cells.used[2]
     seconds = min((end - agg.compared) / 1000.0, MISSING * max(agg.step, COMPARED) / 1000.0)
-    agg.compared = end
+    agg.compared, is_counted = end, agg.reading in (DISTRIBUTION, RATIO)
     while m >= 0 and left > 0:
         member, row = state.members[m], state.rows[state.members[m].row]
         heard = row.last > 0 and row.stale == 0 and end - row.last <= MISSING * pace(agg, row)
@@ -262,7 +264,10 @@ def show(state, a, cells, index):  # type: ignore[no-untyped-def]
             one = cells.shown[n]
             one.end, one.point, one.agg, one.member = end, index, a, m
             one.gained, one.summed, one.seconds = member.gained, member.summed, seconds
+            if is_counted:
+                one.gained, one.summed = member.counts / seconds, member.sums / seconds
             n, left = n + 1, left - 1
+        member.counts, member.sums, state.touched_members[m] = 0.0, 0.0, 1
         m = member.next_of_agg
     cells.used[2] = n
 
@@ -288,6 +293,8 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
         buckets = 0  # other bounds than the aggregate's: count and sum only
     if 0 < base < time:
         member.gained, member.summed = gained * 1000.0 / (time - base), summed * 1000.0 / (time - base)
+        if agg.fleet != 0:
+            member.counts, member.sums = member.counts + gained, member.sums + summed
         if agg.reading == RATIO:
             c = max((time - 1) // agg.step, agg.first)
             if c >= agg.first + CELLS:
