@@ -62,6 +62,11 @@ def test_delta_histograms_on_the_edges_of_cells_have_the_mean_of_all_instances(s
         assert mean[end] == pytest.approx(TOOK[:, k].sum() / N[:, k].sum())
 
 
+def test_the_state_is_the_same_however_records_are_cut():
+    points = list(exports(ON, kind=Kind.HISTOGRAM_DELTA))
+    assert len({play(LATENCY, points, size).detector.digest() for size in (len(points), PODS, 7)}) == 1
+
+
 def test_deltas_off_the_edges_are_in_time():
     """A cell is what was gained between its edges, as numpy interpolates between the exports."""
     phase = np.round(np.random.default_rng(5).uniform(0.0, EVERY, PODS), 3)
