@@ -90,3 +90,15 @@ def test_what_seldom_speaks_is_neither_lost_nor_waited_for_longer_than_a_cell(ph
         found = feed.values("m", "rate")
         assert not found or p.at - max(found) <= 2 * EVERY
     assert sum(v for t, v in found.items() if t > 30.0) * EVERY == pytest.approx(said[:, 6:][said[:, 6:] > 0].sum())
+
+
+def test_what_a_new_instance_says_in_deltas_while_it_is_cold_is_no_latency():
+    """As of counters: for WARM_UP its requests take three times as long, and the group's mean is that of the others."""
+    feed = Feed((LATENCY,))
+    pods = [series(kind=Kind.HISTOGRAM_DELTA, bounds=BOUNDS, service__instance__id=str(i)) for i in range(4)]
+    for t in range(EVERY, 300, EVERY):
+        there = pods if t > 150 else pods[:3]
+        feed.send(*[P(s, t, 6.0 if s is pods[3] else 2.0, t - EVERY, 10.0, (0.0, 10.0, 0.0)) for s in there])
+    mean = feed.values("m", "mean")
+    assert {round(v, 6) for t, v in mean.items() if t <= 240} == {0.2}
+    assert {round(v, 6) for t, v in mean.items() if t > 255} == {0.3}

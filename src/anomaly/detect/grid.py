@@ -259,7 +259,8 @@ def show(state, a, cells, index):  # type: ignore[no-untyped-def]
     agg.compared, is_counted = end, agg.reading in (DISTRIBUTION, RATIO)
     while m >= 0 and left > 0:
         member, row = state.members[m], state.rows[state.members[m].row]
-        heard = row.last > 0 and row.stale == 0 and end - row.last <= MISSING * pace(agg, row)
+        patience = seconds * 1000.0 if row.delta != 0 else MISSING * pace(agg, row)  # who is seldom may be gone
+        heard = row.last > 0 and row.stale == 0 and end - row.last <= patience
         if heard and 0 < member.lane < LANES and not is_warming(state, row, row.last):
             one = cells.shown[n]
             one.end, one.point, one.agg, one.member = end, index, a, m

@@ -3,7 +3,7 @@
 row        a series as it was sent: what the next point is converted against. `last` ms of its newest point, 0 before the
            first; `interval` ms, a running average of its spacing; `judged` the judged row it feeds itself, -1: none;
            `members` heads the chain of its memberships. One line of memory. `family` and `histogram` are -1 where a
-           series has none: the one is for what is cumulative, the other for histograms. `writer` is the elected one of
+           series has none: the one is for what counts, the other for histograms. `writer` is the elected one of
            several senders (`writer.code`), 0: not named.
 label      who a row is: its text (what `decode.identity.pack` wrote, without environment and group, which the row's group
            has), `kin` the key of the series that differ by instance alone, `sibling` the one of those announced before;
