@@ -8,6 +8,7 @@ all thirty pods, one each MOVES; new ones are slow for 90 s (as in `services_fle
 `Engine.process`: bytes in, alerts out, as shipped.
 
     python benchmarks/rollout.py --good 20 --json
+    python benchmarks/rollout.py --good 20 --temporality delta
 
 Triggers are those after the first pod of v2. `named_service`, `named_version`, `victims`: what they and their updates within
 WITHIN say, in title, causes, changes or impact. `resolved_after_s`: from the rollback until all of them are resolved.
@@ -60,9 +61,10 @@ class Pod:
     ill: bool = False
     totals: dict[str, tuple[Any, float]] = field(default_factory=dict)
 
-    def total(self, code: str, took: Any) -> tuple[Any, float]:
-        """Bucket counts and sum of all requests with this status, these included."""
-        counts, whole = self.totals.get(code, (np.zeros(len(BOUNDS) + 1, np.int64), 0.0))
+    def total(self, code: str, took: Any, delta: bool) -> tuple[Any, float]:
+        """Bucket counts and sum of all requests with this status, these included, or of these alone."""
+        none = np.zeros(len(BOUNDS) + 1, np.int64), 0.0
+        counts, whole = none if delta else self.totals.get(code, none)
         more = np.bincount(np.searchsorted(BOUNDS, took), minlength=len(BOUNDS) + 1)
         self.totals[code] = counts + more, whole + float(took.sum())
         return self.totals[code]
@@ -73,6 +75,7 @@ class Shop:
     """The instances of all services, and what was sent."""
 
     seed: int
+    delta: bool = False  # temporality of its metrics
     pods: dict[str, list[Pod]] = field(default_factory=dict)
     born: int = 0
 
@@ -108,20 +111,20 @@ class Shop:
         return metrics, self.spans(t, at, took, failed)
 
     def metric(self, service: str, t: int, at: Any, took: Any, failed: Any) -> bytes:
-        """http.server.request.duration of every instance by status, cumulative, as SDKs write it by default."""
+        """http.server.request.duration of every instance by status, as SDKs write it; a delta of nothing is not said."""
         request = ExportMetricsServiceRequest()
         for i, pod in enumerate(self.pods[service]):
             made = request.resource_metrics.add()
             describe(made.resource, service, pod)
             data = made.scope_metrics.add().metrics.add(name="http.server.request.duration", unit="s").histogram
-            data.aggregation_temporality = 2
+            data.aggregation_temporality = 1 if self.delta else 2
             for bad, code in ((False, "200"), (True, "500")):
-                total = pod.total(code, took[(at == i) & (failed == bad)])
+                total = pod.total(code, took[(at == i) & (failed == bad)], self.delta)
                 if not total[0].any():
                     continue
                 point = data.data_points.add(
                     count=int(total[0].sum()), sum=total[1], bucket_counts=total[0].tolist(), explicit_bounds=BOUNDS,
-                    start_time_unix_nano=nanos(pod.since), time_unix_nano=nanos(t),
+                    start_time_unix_nano=nanos(t - CELL if self.delta else pod.since), time_unix_nano=nanos(t),
                 )  # fmt: skip
                 point.attributes.add(key="http.response.status_code").value.string_value = code
         return request.SerializeToString()
@@ -184,8 +187,8 @@ class Said(NamedTuple):
 class Live:
     """A shop that an engine watches."""
 
-    def __init__(self, seed: int) -> None:
-        self.shop, self.engine = Shop(seed), Engine(Settings(), load_specs())
+    def __init__(self, seed: int, delta: bool) -> None:
+        self.shop, self.engine = Shop(seed, delta), Engine(Settings(), load_specs())
         self.now, self.offset, self.said = 0, 0, list[Said]()
 
     def run(self, seconds: int) -> None:
@@ -205,9 +208,9 @@ class Live:
         return [s for s in self.said if s.at >= t and s.alert.severity is not Severity.INFO]
 
 
-def bad(seed: int, verbose: bool) -> dict[str, object]:
+def bad(seed: int, delta: bool, verbose: bool) -> dict[str, object]:
     """One bad rollout and its rollback."""
-    live = Live(seed)
+    live = Live(seed, delta)
     live.run(LEARN)
     live.shop.replace(ILL, range(BAD_PODS), "2.3.1", live.now, ill=True)
     onset = live.now
@@ -244,9 +247,9 @@ def bad(seed: int, verbose: bool) -> dict[str, object]:
     }
 
 
-def good(seed: int, many: int, verbose: bool) -> dict[str, int]:
+def good(seed: int, many: int, delta: bool, verbose: bool) -> dict[str, int]:
     """Good rollouts one after the other."""
-    live = Live(seed)
+    live = Live(seed, delta)
     live.run(LEARN)
     for k in range(many):
         begin, version = live.now, f"2.4.{k}"
@@ -271,11 +274,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--good", type=int, default=20, help="good rollouts")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--temporality", choices=("cumulative", "delta"), default="cumulative", help="of the metrics")
     parser.add_argument("--json", action="store_true", help="one JSON line, last")
     args = parser.parse_args()
     began = time.perf_counter()
-    found = bad(args.seed, True)
-    well = good(args.seed + 1, args.good, True)
+    delta = args.temporality == "delta"
+    found = bad(args.seed, delta, True)
+    well = good(args.seed + 1, args.good, delta, True)
     found |= {"good_rollouts": well["good_rollouts"], "false": well["false"] + int(str(found.pop("before")))}
     print(*lines(found), f"{'took':18s} {time.perf_counter() - began:.0f} s", sep="\n")
     if args.json:

@@ -257,6 +257,13 @@ def test_a_change_raises_the_suspicion_of_what_was_changed():
     assert first(Change(id="1", environment="prod", group="stock", kind="flag", what="", labels=(), time=at(-60))) == "stock"
 
 
+def test_a_change_of_what_a_service_calls_is_not_said_to_be_its_own():
+    ill = opened("c", 4, group="checkout", kind=ERRORS)
+    told = alerts([*calls(), rollout, ill, *ticks(60, since=5)])[-1]
+    assert told.causes[0]["what"] == "checkout: requests fail, rollout of payment at 08:58 UTC: payment 2.3.0 → 2.3.1"
+    assert "(rollout of payment)" in told.title
+
+
 def test_a_message_says_what_is_wrong_the_likely_cause_and_who_suffers():
     pay = steps("s", 1, "payment", range(8), 9.0, signal=Signal.ERRORS)
     shown = opened("c", 4, group="checkout", kind=ERRORS | {"traces": tuple((f"{i:032x}", at(2)) for i in range(4))})

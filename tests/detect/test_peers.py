@@ -154,6 +154,22 @@ def test_one_that_fails_more_often_is_found_by_k_of_n():
     assert 0.03 < one.observed < 0.15
 
 
+def test_the_evidence_of_k_of_n_is_what_was_counted_and_not_a_sample_that_stands_for_the_rest():
+    """A burst within one export of three is that many failures, whenever instances are compared."""
+    feed, burst = Feed([RATIO]), 10.0
+    asked, failed = (
+        [series("asked", Kind.COUNTER, "", code=code, k8s__pod__name=f"pod-{i}") for i in range(8)]
+        for code in ("200", "500")
+    )
+    most = 0.0
+    for second in range(0, 600, 10):
+        bad = [burst if second >= 300 + 10 * i else 0.0 for i in range(8)]
+        good = [P(s, second, 5.0 * second, start=0.0) for s in asked]
+        feed.send(*good, *[P(s, second, k, start=0.0) for s, k in zip(failed, bad, strict=True)])
+        most = max(most, feed.detector.register.tables.peers["peer"]["b"].max(initial=0.0))
+    assert 0.9 * burst < most <= burst
+
+
 def test_an_instance_that_ends_while_odd_is_over_once_its_group_was_heard_for_long_without_it():
     feed = Feed([msgspec.structs.replace(SPEC, absence=True)])  # then ends are looked for
     points = story(8, 2400, lambda second, i: odd(min(second, 600), i))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from anomaly.compiled import bare, fetch, inlined
 from anomaly.decode.points import Flag
-from anomaly.detect.grid import MOST_CLOSED, MOST_SHOWN, PARTS, contribute
+from anomaly.detect.grid import MOST_CLOSED, MOST_SHOWN, ONCE, PARTS, contribute
 from anomaly.detect.writer import of_another
 
 # What became of a point: exactly one of these.
@@ -212,7 +212,7 @@ def counted(state, r, i, points, delta):  # type: ignore[no-untyped-def]
     row, time, kind = state.rows[r], points.time[i], points.kind[i]
     if kind in (DELTA, COUNTS_DELTA):
         base = points.start[i] if 0 < points.start[i] < time else row.last
-        row.delta = PARTS if points.flags[i] & PART else 1
+        row.delta = PARTS if points.flags[i] & PART else ONCE
         if kind == DELTA:
             return base, points.value[i], 0.0, 0
         bucket_gains(state, r, i, points, True, delta)
@@ -304,7 +304,7 @@ def convert(begin, points, state, through, outcome, values, used, closed, delta,
         if cumulative and row.primed != 0 and time - row.last < TOO_CLOSE * row.interval:
             continue
         base, gained, summed, buckets = gains(state, r, i, points, delta)
-        if cumulative:
+        if cumulative or row.delta == ONCE:
             export(state, row.family, time)
         pace(row, time)
         if row.delta == PARTS and row.members >= 0 and is_closed(state, row, time):

@@ -61,7 +61,7 @@ from anomaly.detect.text import (
     unnamed,
 )
 
-GAUGE, COUNTER, COUNTS = 0, 1, 3
+GAUGE = 0
 LONG_LABELS = np.frombuffer(to_text([LONG_LABEL]), np.uint8)  # as `pack` writes labels
 INSTANCES, WHOLE, NONE = 0, 1, 2  # over what values are put together: models.Sum
 
@@ -311,7 +311,7 @@ def enter(begin, new, source, lateness, limits, refusing, seed, names, plans, pl
         row.group = group_of(new, parts, state, book)
         label.text_at = copied(new.text, parts[METRIC], parts[PLACE], book.label_text, book.used[LABEL_TEXT])
         label.text_len, label.kin, label.sibling = parts[PLACE] - parts[METRIC], 0, -1
-        if new.text[parts[KIND]] in (COUNTER, COUNTS):
+        if new.text[parts[KIND]] != GAUGE:
             row.family = family_of(row.group, new, parts, seed, state, book)
         group = state.groups[row.group]
         group.source, group.rows = source, group.rows + 1

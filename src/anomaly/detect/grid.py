@@ -16,8 +16,11 @@ What it gained before it was first heard may not be known (a counter without a s
 of the members, a sum would be one of the others only, and its cell is not handed out: two pods that become twenty have not
 lost nine tenths of their traffic.
 An aggregate may have cells of a length of its own (`least`), for what is too seldom to be judged more often.
+A delta is said once, so it is never filled and never dropped: one that comes after its cell was closed, by no more than a
+lateness, goes whole into what is still open. A sender of deltas may leave out what is zero: who does is not waited for, and
+who always spoke is, for a step.
 A delta may be said in parts, by several senders and in any order: cells that take parts stay open for a lateness.
-Weak where a sender leaves out what is zero (delta temporality): silence of such a member is read as zero, one step later.
+Weak where all leave out what is zero: a cell then closes with the first who passes it, and the others are a cell late.
 """
 
 import numpy as np
@@ -31,7 +34,8 @@ HEARD = 1e-300  # in the first lane of a distribution: something was heard, and 
 KNOWN = 10  # members of which one may have gained what is not known
 SHORT = 60_000  # ms that a cell of a length of its own waits for a member that is late
 
-PARTS = 2  # `delta` of a row whose deltas come in parts; of an aggregate that has such members
+# `delta` of a row whose deltas are said once, or come in parts; of an aggregate that has such members
+ONCE, PARTS = 1, 2
 
 # Intervals after which a silent member no longer counts as one.
 MISSING = 3.0
@@ -65,8 +69,10 @@ def pace(agg, row):  # type: ignore[no-untyped-def]
 def is_heard(state, m, end):  # type: ignore[no-untyped-def]
     """Whether a member counts for a cell that ends at `end`: seen, not stale, and not silent for too long."""
     row, agg = state.rows[state.members[m].row], state.aggregates[state.members[m].agg]
-    if row.last == 0 or row.stale != 0 or row.delta != 0:
+    if row.last == 0 or row.stale != 0 or row.delta == PARTS:
         return False
+    if row.delta == ONCE and row.interval > SLACK * agg.step:
+        return False  # it leaves out what is zero
     return end - row.last <= MISSING * pace(agg, row)
 
 
@@ -103,7 +109,7 @@ def fill(state, a, slot):  # type: ignore[no-untyped-def]
     while m >= 0:
         member = state.members[m]
         last = state.rows[member.row].last
-        if last < end and is_heard(state, m, end):
+        if last < end and state.rows[member.row].delta == 0 and is_heard(state, m, end):
             missing = (end - max(last, begin)) / 1000.0
             if agg.reading == DISTRIBUTION and is_warming(state, state.rows[member.row], last):
                 state.lanes[slot] += member.gained * missing if member.lane == 1 else 0.0
@@ -156,10 +162,16 @@ def reach(state, a, cell, cells, index):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def leeway(agg):  # type: ignore[no-untyped-def]
+    """How much longer than a step a cell waits for members that are late, ms: no delta is lost by being late."""
+    return np.int64(0) if agg.delta == ONCE else agg.lateness
+
+
+@inlined
 def may_settle(agg):  # type: ignore[no-untyped-def]
     """Whether the oldest open cell may be complete or overdue: nearly always not, and that is quickly said."""
     return agg.newest >= (agg.first + 1) * agg.step and (
-        agg.pending == 0 or agg.newest >= (agg.first + 2) * agg.step + agg.lateness
+        agg.pending == 0 or agg.newest >= (agg.first + 2) * agg.step + leeway(agg)
     )
 
 
@@ -167,10 +179,10 @@ def may_settle(agg):  # type: ignore[no-untyped-def]
 def settle(state, a, cells, index):  # type: ignore[no-untyped-def]
     """Close every cell that is complete or overdue."""
     agg = state.aggregates[a]
-    patience = (agg.step if agg.least == 0 else SHORT) + agg.lateness
+    patience = (agg.step if agg.least == 0 else SHORT) + leeway(agg)
     while True:
         end = (agg.first + 1) * agg.step
-        grace = max(agg.step, agg.lateness) if agg.delta != 0 else 0
+        grace = max(agg.step, agg.lateness) if agg.delta == PARTS else 0
         complete = agg.pending == 0 and agg.newest >= end + grace
         if not (complete or agg.newest >= end + patience):
             return
@@ -221,8 +233,10 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
     span, of_times = time - base, agg.reading == DISTRIBUTION
     warming = of_times and is_warming(state, row, base)
     begin = max(base, time - int(MISSING * pace(agg, row)), time - REACH * agg.step)
-    if row.delta != 0 and begin < agg.first * agg.step and time > agg.first * agg.step:
-        begin = agg.first * agg.step  # a delta is said once: it goes into what is still open, whole
+    opened = agg.first * agg.step
+    late = agg.lateness if row.delta == ONCE else -1
+    if row.delta != 0 and begin < opened and time >= opened - late:
+        begin, time = opened, max(time, opened + 1)  # a delta is said once: it goes into what is still open, whole
         span = time - begin
     for c in range(max(begin // agg.step, agg.first), (time - 1) // agg.step + 1):
         if c >= agg.first + CELLS:
@@ -236,19 +250,25 @@ def spread(state, m, base, time, gained, summed, delta, buckets, cells, index): 
 
 @bare
 def show(state, a, cells, index):  # type: ignore[no-untyped-def]
-    """Hand out what each member last said, so that its instance can be compared with its peers."""
+    """Hand out what each member said, so that its instance can be compared with its peers: of what counts all of it, because
+    a sample that stands for the rest would make many of one; of a value the last.
+    """
     agg = state.aggregates[a]
     end, m, left, n = agg.first * agg.step, agg.head, MOST_SHOWN, cells.used[2]
     seconds = min((end - agg.compared) / 1000.0, MISSING * max(agg.step, COMPARED) / 1000.0)
-    agg.compared = end
+    agg.compared, is_counted = end, agg.reading in (DISTRIBUTION, RATIO)
     while m >= 0 and left > 0:
         member, row = state.members[m], state.rows[state.members[m].row]
-        heard = row.last > 0 and row.stale == 0 and end - row.last <= MISSING * pace(agg, row)
+        patience = seconds * 1000.0 if row.delta != 0 else MISSING * pace(agg, row)  # who is seldom may be gone
+        heard = row.last > 0 and row.stale == 0 and end - row.last <= patience
         if heard and 0 < member.lane < LANES and not is_warming(state, row, row.last):
             one = cells.shown[n]
             one.end, one.point, one.agg, one.member = end, index, a, m
             one.gained, one.summed, one.seconds = member.gained, member.summed, seconds
+            if is_counted:
+                one.gained, one.summed = member.counts / seconds, member.sums / seconds
             n, left = n + 1, left - 1
+        member.counts, member.sums, state.touched_members[m] = 0.0, 0.0, 1
         m = member.next_of_agg
     cells.used[2] = n
 
@@ -264,15 +284,18 @@ def contribute(state, m, base, time, gained, summed, delta, buckets, cells, inde
             return
         agg.step = max(step_for(row.interval), agg.least)
         agg.first = time // agg.step + 1  # the cell under way has begun without us
+        if row.delta == ONCE and agg.least == 0:  # what is said of it goes into the next
+            state.lanes[agg.lanes_at + (agg.first % CELLS) * agg.width] = -np.inf
         recount(state, a)
     agg.newest = max(agg.newest, time)
-    if row.delta == PARTS:
-        agg.delta = PARTS
+    agg.delta = max(agg.delta, row.delta)
     state.touched_members[m], state.touched_aggregates[a] = 1, 1
     if buckets != agg.width - LANES or member.resolved == 0:
         buckets = 0  # other bounds than the aggregate's: count and sum only
     if 0 < base < time:
         member.gained, member.summed = gained * 1000.0 / (time - base), summed * 1000.0 / (time - base)
+        if agg.fleet != 0:
+            member.counts, member.sums = member.counts + gained, member.sums + summed
         if agg.reading == RATIO:
             c = max((time - 1) // agg.step, agg.first)
             if c >= agg.first + CELLS:

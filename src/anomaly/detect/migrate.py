@@ -32,7 +32,7 @@ OF_SERIES = ("last", "start", "value", "interval", "intervals", "primed", "stale
 OF_GROUP = ("last", "since", "back", "usual", "seen", "active", "arrivals", "alive", "source", "through", "open",
             "spread", "asleep", "naps", "busy", "nap", "woke")  # fmt: skip
 OF_AGGREGATE = ("step", "first", "newest", "lateness", "pending", "delta")
-OF_MEMBER = ("gained", "summed", "counted")
+OF_MEMBER = ("gained", "summed", "counted", "counts", "sums")
 
 
 class Side(NamedTuple):

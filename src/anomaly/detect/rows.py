@@ -3,7 +3,7 @@
 row        a series as it was sent: what the next point is converted against. `last` ms of its newest point, 0 before the
            first; `interval` ms, a running average of its spacing; `judged` the judged row it feeds itself, -1: none;
            `members` heads the chain of its memberships. One line of memory. `family` and `histogram` are -1 where a
-           series has none: the one is for what is cumulative, the other for histograms. `writer` is the elected one of
+           series has none: the one is for what counts, the other for histograms. `writer` is the elected one of
            several senders (`writer.code`), 0: not named.
 label      who a row is: its text (what `decode.identity.pack` wrote, without environment and group, which the row's group
            has), `kin` the key of the series that differ by instance alone, `sibling` the one of those announced before;
@@ -11,7 +11,8 @@ label      who a row is: its text (what `decode.identity.pack` wrote, without en
 histogram  `count` and the first `used` buckets of a histogram's last point; `row` whose it is.
 member     a row's part in an aggregate: `next_of_row` and `next_of_agg` chain them, -1 ends. `gained` and `summed` are its
            last contributions per second, which stand in for it while it is late. `role` says what it adds and where.
-           `peer` is 1 + the row of its instance among `peers.PEER`, 0: not looked up.
+           `peer` is 1 + the row of its instance among `peers.PEER`, 0: not looked up; `counts` and `sums` are what it
+           contributed since that was last compared.
 aggregate  a group's sum on a time grid: `step` ms, 0 until the members' interval is known; `first` the number of the oldest
            open cell (cell c covers the milliseconds (c * step, (c + 1) * step]); `pending` members have not passed it yet.
            CELLS cells of `width` lanes are open at a time: seconds covered (of a distribution: observations that count in
@@ -90,6 +91,7 @@ MEMBER = np.dtype(
     [
         ("gained", "f8"), ("summed", "f8"), ("row", "i4"), ("agg", "i4"), ("next_of_row", "i4"), ("next_of_agg", "i4"),
         ("lane", "i4"), ("role", "u1"), ("counted", "u1"), ("resolved", "u1"), ("spare", "u1"), ("peer", "i4"),
+        ("counts", "f4"), ("sums", "f4"),
     ]
 )  # fmt: skip
 AGGREGATE = np.dtype(

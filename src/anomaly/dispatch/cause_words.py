@@ -47,7 +47,7 @@ def what(incident: Incident, cause: Cause) -> str:
         said = f"{place(cause.fact)}, where {plain(cause.service, NAME)} and others run"
     elif cause.fact:
         said += f", in {place(cause.fact)}"
-    return said + (f", {changed(cause.change)}" if cause.change else "")
+    return said + (f", {changed(cause.change, of_another(cause))}" if cause.change else "")
 
 
 def kind(cause: Cause, leading: Anomaly | None) -> str:
@@ -98,7 +98,7 @@ def evidence(incident: Incident, cause: Cause, finding: Finding) -> list[str]:
         before = incident.groups[cause.service].first if cause.service in incident.groups else incident.started
         minutes = (before - cause.change.time) / 1000
         when = f"{span(minutes)} before" if minutes >= 0 else f"{span(-minutes)} after"
-        said.append(f"{changed(cause.change)}, {when} it began")
+        said.append(f"{changed(cause.change, of_another(cause))}, {when} it began")
     return said
 
 
@@ -113,11 +113,19 @@ def against(cause: Cause) -> list[str]:
     return said
 
 
-def changed(change: Change) -> str:
+def of_another(cause: Cause) -> str:
+    """` of payment`, where that was changed, on which the cause depends, and not the cause itself."""
+    group = cause.change.group if cause.change else ""
+    return "" if group in ("", cause.service) else f" of {plain(group, SHORT)}"
+
+
+def changed(change: Change, whose: str = "") -> str:
     """A change with its time: `deployment at 08:58 UTC: payment 2.3.0 → 2.3.1`."""
     minute = change.time // 60_000
     what = plain(change.what, NAME)
-    return f"{plain(change.kind, NAME)} at {minute // 60 % 24:02d}:{minute % 60:02d} UTC" + (f": {what}" if what else "")
+    return f"{plain(change.kind, NAME)}{whose} at {minute // 60 % 24:02d}:{minute % 60:02d} UTC" + (
+        f": {what}" if what else ""
+    )
 
 
 def place(fact: tuple[str, str, int, int, int, int]) -> str:
@@ -147,7 +155,7 @@ def briefly(incident: Incident, leading: Anomaly) -> str:
     short = {EDGE: "the way to it", NETWORK: "network"}.get(cause.kind, "")
     more = [short] if short else [step_words.briefly(about)] if about and step_words.is_steps(about) else []
     more += [place(cause.fact)] if cause.fact else []
-    more += [plain(cause.change.kind, SHORT)] if cause.change else []
+    more += [plain(cause.change.kind, SHORT) + of_another(cause)] if cause.change else []
     return plain(cause.service, SHORT) + (f" ({', '.join(more)})" if more else "")
 
 
