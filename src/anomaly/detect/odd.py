@@ -2,7 +2,10 @@
 
 An episode opens at a score of LEAST and is told again at new peaks, or when it comes to what people are told at. It ends
 when CALM judged cells in a row, or as long as the spec's `close_after`, have nothing of half of LEAST; cells without data
-are no calm, but IDLE of them end it too. After `new_normal_after` what is there now is the new normal: `accept` says so to
+are no calm, but IDLE of them end it too. One that was judged on the traces of a minute cannot go on when its context has
+none for SILENT cells while others have: it ends as UNSEEN, which is no word on health (an incident that ends so is told as
+not seen any more, never as back to normal), and a service that is called no more is missed by its traffic. While no traces
+are heard at all nothing ends so. After `new_normal_after` what is there now is the new normal: `accept` says so to
 whoever learned.
 A disturbance that comes again and again is no news: up to the greatest score that it ever had, its evidence is divided by
 1 + half the number of its episodes, of which one counts for less the longer it is past, and nothing after FORGOTTEN.
@@ -27,10 +30,10 @@ from anomaly.detect.trace_rows import AHEAD, TraceRows, shown
 
 LEAST = 4.0
 SURE = 30.0  # beyond this nothing is surer, and no draws are that independent
-CALM, IDLE = 3, 360  # cells
+CALM, SILENT, IDLE = 3, 18, 360  # cells
 FORGOTTEN = 7 * 8_640  # cells
 MOST, TRACES = 8, 8
-NEW_NORMAL = "new normal"
+NEW_NORMAL, UNSEEN = "new normal", "no traces any more"
 GREATER, MORE = 1.25, 1.0  # a new peak: by a quarter or by one decade
 
 
@@ -130,8 +133,10 @@ class Episodes:
             self.owner.accept(row)
             return [self._close(row, cell, NEW_NORMAL)]
         if score is None:
-            idle = cell - max(int(r["seen"][int(r["of"][row])]), a.time // CELL) > IDLE
-            return [self._close(row, cell, "series ended")] if idle else []
+            missing = cell - max(int(r["seen"][int(r["of"][row])]), a.time // CELL)
+            if evidence.row.size and missing > SILENT:
+                return [self._close(row, cell, UNSEEN)]
+            return [self._close(row, cell, "series ended")] if missing > IDLE else []
         r["calm"][row] = int(r["calm"][row]) + 1 if score < LEAST / 2.0 else 0
         rows.table.touched[row] = 1
         if r["calm"][row] >= max(CALM, -(-spec.close_after * 1000.0 // CELL)):
