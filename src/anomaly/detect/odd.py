@@ -65,6 +65,7 @@ class Told(NamedTuple):
     example: str
     code: str
     traces: list[tuple[str, int]]
+    usual: str = ""
 
 
 class Judged(Protocol):
@@ -196,6 +197,7 @@ class Episodes:
                 started=started, ended=None, score=score, observed=share, current=share, expected=(usual, usual),
                 events=None, bad=False, learned=float(cell - r["born"][int(r["of"][row])]) * CELL / 1000.0, points=points,
                 breadth=breadth if breadth and breadth[0] > 1 else None, example=told.example, code=told.code,
+                usual=told.usual,
                 reduced_by=self._reduced(row, cell),
             )  # fmt: skip
             r["calm"][row] = 0
