@@ -5,7 +5,8 @@ when CALM judged cells in a row, or as long as the spec's `close_after`, have no
 are no calm, but IDLE of them end it too. One that was judged on the traces of a minute cannot go on when its context has
 none for SILENT cells while others have: it ends as UNSEEN, which is no word on health (an incident that ends so is told as
 not seen any more, never as back to normal), and a service that is called no more is missed by its traffic. While no traces
-are heard at all nothing ends so. After `new_normal_after` what is there now is the new normal: `accept` says so to
+are heard at all nothing ends so; when they are heard again after SILENT cells, what is odd then is an episode of its own,
+which goes on with the incident that is still open. After `new_normal_after` what is there now is the new normal: `accept` says so to
 whoever learned.
 A disturbance that comes again and again is no news: up to the greatest score that it ever had, its evidence is divided by
 1 + half the number of its episodes, of which one counts for less the longer it is past, and nothing after FORGOTTEN.
@@ -110,12 +111,14 @@ class Episodes:
         self.owner, self.spec_of, self.told_at = owner, spec_of, told_at
         self.open: dict[int, Anomaly] = {}
         self.known: dict[tuple[object, ...], Anomaly] = {}
+        self.heard = 0  # the last cell in which anything was judged
 
     def look(self, cell: int, evidence: Evidence) -> list[Anomaly]:
         """What a cell changed."""
         rows = self.owner.rows
         score = discounted(rows.row, evidence, cell)
-        found, at = [], dict(zip(evidence.row.tolist(), range(evidence.row.size), strict=True)) if self.open else {}
+        found = self._heard(cell) if evidence.row.size else []
+        at = dict(zip(evidence.row.tolist(), range(evidence.row.size), strict=True)) if self.open else {}
         accepted = set[int]()
         for row in sorted(self.open):
             found += self._goes_on(cell, row, evidence, float(score[at[row]]) if row in at else None, at.get(row, 0))
@@ -124,6 +127,12 @@ class Episodes:
         if accepted:
             score = np.where(np.isin(rows.row["of"][evidence.row], list(accepted)), 0.0, score)
         return found + self._new(cell, evidence, score)
+
+    def _heard(self, cell: int) -> list[Anomaly]:
+        """Traces are heard: what ends because none were for long."""
+        was_silent = 0 < self.heard < cell - SILENT
+        self.heard = cell
+        return [self._close(row, cell, UNSEEN) for row in sorted(self.open)] if was_silent else []
 
     def _goes_on(self, cell: int, row: int, evidence: Evidence, score: float | None, i: int) -> list[Anomaly]:
         """An open one, judged in this cell where `score` is given, as number i of the evidence."""
