@@ -6,8 +6,8 @@ are no calm, but IDLE of them end it too. One that was judged on the traces of a
 none for SILENT cells while others have: it ends as UNSEEN, which is no word on health (an incident that ends so is told as
 not seen any more, never as back to normal), and a service that is called no more is missed by its traffic. While no traces
 are heard at all nothing ends so; when they are heard again after SILENT cells, what is odd then is an episode of its own,
-which goes on with the incident that is still open. After `new_normal_after` what is there now is the new normal: `accept` says so to
-whoever learned.
+which goes on with the incident that is still open. After `new_normal_after` what is there now is the new normal: `accept`
+says so to whoever learned.
 A disturbance that comes again and again is no news: up to the greatest score that it ever had, its evidence is divided by
 1 + half the number of its episodes, of which one counts for less the longer it is past, and nothing after FORGOTTEN.
 A storm is bounded: of a group MOST are open at a time, the strongest first; `breadth` says how many were odd in the cell.
