@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anomaly.config.load import load_specs, shipped_models
-from anomaly.config.models import DEFAULT, Model, Signal, specs_for
+from anomaly.config.models import DEFAULT, Announces, Model, Signal, specs_for
 from anomaly.config.settings import IdentitySettings
 from anomaly.decode.identity import Identity, Series
 from anomaly.decode.points import Kind
@@ -272,6 +272,8 @@ def test_there_is_one_default_and_it_has_no_opinion():
     (default,) = (s for s in SPECS if s.name == DEFAULT)
     assert default.model is Model.ADAPTIVE
     assert (default.min_deviation, default.min_relative, default.pages) == (0.0, 0.0, False)
+    assert default.announces is Announces.SHARED
+    assert {s.name for s in SPECS if s.announces is not Announces.ALL} == {DEFAULT, "quantiles"}
 
 
 def test_own_specs_come_first_even_before_what_is_ignored(tmp_path: Path):

@@ -115,7 +115,7 @@ class Engine:
     def correlator(self, partition: int) -> Correlator:
         """The correlator of a partition of anomaly.anomalies; made at first use."""
         if partition not in self._correlators:
-            self._correlators[partition] = Correlator(self.settings.correlation, self.dispatcher.matters)
+            self._correlators[partition] = Correlator(self.settings.correlation, self.dispatcher.holds)
         return self._correlators[partition]
 
     def budgets(self, partition: int) -> Budgets:

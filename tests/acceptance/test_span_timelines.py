@@ -138,7 +138,10 @@ def test_a_slow_way_is_no_fault_of_the_callees_work():
     assert trigger.group == "web"
     assert of(alerts, "web", lambda a: a.severity is Severity.CRITICAL and "/pay" in a.title)
     cause = alerts[-1].causes[0]
-    assert (cause["service"], cause["what"]) == ("shop", "shop: calls of /pay by web are slow on the way")
+    assert (cause["service"], cause["what"]) == (
+        "shop",
+        "shop: calls of /pay by web are slow on the way (network, or waiting)",
+    )
     assert (alerts[-1].impact["groups"], alerts[-1].impact["victims"]) == (["web", "shop"], ["web"])
 
 

@@ -80,6 +80,20 @@ def test_an_exception_is_an_unusual_step_and_what_it_leaves_out_a_missing_one():
     assert 8 >= len(calm[0].traces) > 4
 
 
+def test_an_operation_that_nobody_calls_any_more_is_not_seen_and_no_traces_at_all_end_nothing():
+    """Missing data is no word on health: the reason says so; and what is still odd when traces come again is told anew."""
+    shop = warm()
+    opened(shop.play(USUAL, USUAL + 10, partial(some, FAILS)))
+    silent = shop.play(USUAL + 10, USUAL + 60, lambda cell: [])
+    again = shop.play(USUAL + 60, USUAL + 75, partial(some, FAILS))
+    others = shop.play(USUAL + 75, USUAL + 100, lambda cell: [GOOD[:1]] * 20)
+
+    assert not silent
+    assert {a.reason for a in again if a.event is Event.CLOSE} == {"no traces any more"}
+    assert {(a.group, a.quantity) for a in opened(again)} >= {("pay", "unusual step")}
+    assert {a.reason for a in others if a.event is Event.CLOSE and a.group == "pay"} == {"no traces any more"}
+
+
 def test_a_slow_dependency_is_slow_itself():
     shop = warm()
     said = shop.play(USUAL, USUAL + 12, partial(some, HANGS))

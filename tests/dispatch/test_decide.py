@@ -42,6 +42,9 @@ def said(alerts: list[Alert]) -> list[tuple[str, str]]:
         (RISE, "warning", "a rise of traffic above the threshold (evidence 9.0, threshold 6), not service-level"),
         (QUEUE, "warning", "saturation above the threshold (evidence 8.0, threshold 6), not service-level"),
         (OTHER, "warning", "a change above the threshold (evidence 7.0, threshold 6), not service-level"),
+        (OTHER | {"supports": True}, "info",
+         "a change above the threshold (evidence 7.0, threshold 6), not service-level, and by a spec that does not announce"
+         " it: it supports what else is wrong"),
         (SILENCE, "critical", "the whole group has fallen silent while its source is heard"),
         (SILENCE | {"score": 1.0}, "critical", "the whole group has fallen silent while its source is heard"),
         (LATENCY | {"aggregate": False}, "warning",

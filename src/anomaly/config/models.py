@@ -60,6 +60,15 @@ class Peers(StrEnum):
     PAGES = "pages"  # as what the spec's other anomalies come to
 
 
+class Announces(StrEnum):
+    """What of a spec's anomalies people are told of by themselves. The others support what else is wrong: they are shown
+    with it, and neither hold an incident open nor connect it with another one."""
+
+    ALL = "all"
+    SHARED = "shared"  # what is of several instances together, or of nobody that is called an instance
+    NONE = "none"
+
+
 class Match(Frozen, frozen=True):
     """All of these hold: the metric's name fits one of `metric`, in upper or lower case; its unit is one of `unit`; each
     label fits its pattern."""
@@ -98,6 +107,7 @@ class ModelSpec(Frozen, frozen=True):
     direction: Direction = Direction.EITHER
     sum: Sum = Sum.INSTANCES
     members: bool = True  # are the single series judged too, beside the aggregate
+    announces: Announces = Announces.ALL
     pages: bool = False  # service-level: may be critical
     frozen: bool = False  # compare its days with those of weeks ago, as of what pages
     season: bool = True

@@ -2,7 +2,8 @@
 
 An anomaly belongs to the incident that
 - shows in the same traces,
-- is of its group and kind; not where its group only suffers there, and the traces speak against it,
+- is of its group and kind; not where its group only suffers there, or came there without traces, and the traces speak
+  against it,
 - has a group within HOPS calls of its own, where a strong anomaly opened or grew within WITHIN ms, unless the traces speak
   against it,
 - has anomalies at the same place (node, zone, version), where those that are ill are more than chance puts there.
@@ -19,7 +20,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from anomaly.correlate.evidence import VOTING
+from anomaly.correlate.evidence import STEPS, VOTING
 from anomaly.correlate.graph import ServiceGraph
 from anomaly.correlate.incident import GROUPS, Group, Incident, is_strong
 from anomaly.correlate.places import Places
@@ -27,7 +28,9 @@ from anomaly.decode.identity import Labels
 from anomaly.detect.anomaly import Anomaly
 
 HOPS, WITHIN = 2, 120_000
-AROUND = 5_000  # ms around the traces of an anomaly, in which an incident would show in the same ones
+# ms around the traces of an anomaly, in which an incident would show in the same ones: those of a sequence are the failing
+# ones of its look-back; of a duration they are the slowest of many.
+FAILING, AROUND = 60_000, 5_000
 UNLIKELY, RARE = 0.2, 0.01  # chances: of no trace in common; of so many ill ones at a place
 SHARED = 2  # traces in common that make two incidents one; of less, all
 ILL = 256  # that are remembered of a kind of place
@@ -110,7 +113,7 @@ class Belongs:
         if anomaly.kind:
             return own[:1]
         shared = self._sharing(anomaly, open_)
-        own = [i for i in own if i is holder or not (anomaly.group in i.victims and contradicts(anomaly, i))]
+        own = [i for i in own if i is holder or not (is_guest(anomaly.group, i) and contradicts(anomaly, i))]
         if not is_strong(anomaly):
             return (own if holder else shared + own)[:1]
         found: list[Incident] = [holder] if holder else []
@@ -177,13 +180,21 @@ class Belongs:
         return sorted(found.values(), key=lambda i: (i.started, i.dedup_key))
 
 
+def is_guest(group: str, incident: Incident) -> bool:
+    """Whether a group only suffers in an incident of another one, or came to it by nothing but being near."""
+    return incident.group != group and (
+        group in incident.victims or not any(a.traces for a in incident.anomalies.values() if a.group == group)
+    )
+
+
 def contradicts(anomaly: Anomaly, incident: Incident) -> bool:
     """Whether the traces of an anomaly say that it is another problem: none in common, where some would be expected."""
     names = [trace for trace, _ in anomaly.traces]
     if not names or not incident.traces or any(name in incident.traces for name in names):
         return False
     times = [time for _, time in anomaly.traces]
-    known = _within(incident, min(times) - AROUND, max(times) + AROUND)
+    around = FAILING if anomaly.metric == STEPS else AROUND
+    known = _within(incident, min(times) - around, max(times) + around)
     odd = max(int(anomaly.events[0]) if anomaly.events else 0, known, len(names))
     chance = 1.0
     for _ in names:

@@ -162,7 +162,8 @@ class Causes:
 def cause(suspect: Suspect, fact: Fact | None) -> Cause:
     """A suspect as a cause."""
     families = suspect.families
-    kind = max(families, key=lambda f: (families[f][0], f))
+    full = any(a.ended is None and is_strong(a) for a in families.get(FULL, (0.0, []))[1])
+    kind = FULL if full else max(families, key=lambda f: (families[f][0], f))  # what is full is slow, never the reverse
     about = sorted({a.id: a for _, of in families.values() for a in of}.values(), key=lambda a: (-a.score, a.id))
     leading = max(families[kind][1], key=lambda a: (weight(a, kind), a.score, a.id))
     names = [leading.id, *(a.id for a in about if a is not leading)][:SHOWN]

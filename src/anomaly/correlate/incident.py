@@ -184,8 +184,9 @@ def see(incident: Incident, anomaly: Anomaly) -> None:
 
 
 def is_strong(anomaly: Anomaly) -> bool:
-    """Whether it is enough to connect its group with others. What is bad, or silent, has no need of a score."""
-    return anomaly.score >= STRONG or anomaly.bad or anomaly.quantity == HEARD
+    """Whether it is enough to connect its group with others. What is bad, or silent, has no need of a score; what only
+    supports never is."""
+    return (anomaly.score >= STRONG and not anomaly.supports) or anomaly.bad or anomaly.quantity == HEARD
 
 
 def snapshot(incident: Incident) -> Incident:

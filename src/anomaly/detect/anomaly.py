@@ -67,6 +67,8 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     # Traces in which it showed: id in hex, and the time (ms) of the step of that trace that is odd; a few of many.
     traces: tuple[tuple[str, int], ...] = ()
     code: str = ""  # where in the program, as a log line or an attribute says it: "OrderService.java:71", "charge"
+    supports: bool = False  # its spec does not announce it: it only supports what else is wrong
+    usual: str = ""  # of an unusual step: the one that usually comes there
     kind: str = ""  # REGRESSION: a slow change against weeks ago; `points` are then the level of that week and of the last
 
     @property

@@ -2,8 +2,12 @@
 
 An episode opens at a score of LEAST and is told again at new peaks, or when it comes to what people are told at. It ends
 when CALM judged cells in a row, or as long as the spec's `close_after`, have nothing of half of LEAST; cells without data
-are no calm, but IDLE of them end it too. After `new_normal_after` what is there now is the new normal: `accept` says so to
-whoever learned.
+are no calm, but IDLE of them end it too. One that was judged on the traces of a minute cannot go on when its context has
+none for SILENT cells while others have: it ends as UNSEEN, which is no word on health (an incident that ends so is told as
+not seen any more, never as back to normal), and a service that is called no more is missed by its traffic. While no traces
+are heard at all nothing ends so; when they are heard again after SILENT cells, what is odd then is an episode of its own,
+which goes on with the incident that is still open. After `new_normal_after` what is there now is the new normal: `accept`
+says so to whoever learned.
 A disturbance that comes again and again is no news: up to the greatest score that it ever had, its evidence is divided by
 1 + half the number of its episodes, of which one counts for less the longer it is past, and nothing after FORGOTTEN.
 A storm is bounded: of a group MOST are open at a time, the strongest first; `breadth` says how many were odd in the cell.
@@ -27,10 +31,10 @@ from anomaly.detect.trace_rows import AHEAD, TraceRows, shown
 
 LEAST = 4.0
 SURE = 30.0  # beyond this nothing is surer, and no draws are that independent
-CALM, IDLE = 3, 360  # cells
+CALM, SILENT, IDLE = 3, 18, 360  # cells
 FORGOTTEN = 7 * 8_640  # cells
 MOST, TRACES = 8, 8
-NEW_NORMAL = "new normal"
+NEW_NORMAL, UNSEEN = "new normal", "no traces any more"
 GREATER, MORE = 1.25, 1.0  # a new peak: by a quarter or by one decade
 
 
@@ -62,6 +66,7 @@ class Told(NamedTuple):
     example: str
     code: str
     traces: list[tuple[str, int]]
+    usual: str = ""
 
 
 class Judged(Protocol):
@@ -106,12 +111,14 @@ class Episodes:
         self.owner, self.spec_of, self.told_at = owner, spec_of, told_at
         self.open: dict[int, Anomaly] = {}
         self.known: dict[tuple[object, ...], Anomaly] = {}
+        self.heard = 0  # the last cell in which anything was judged
 
     def look(self, cell: int, evidence: Evidence) -> list[Anomaly]:
         """What a cell changed."""
         rows = self.owner.rows
         score = discounted(rows.row, evidence, cell)
-        found, at = [], dict(zip(evidence.row.tolist(), range(evidence.row.size), strict=True)) if self.open else {}
+        found = self._heard(cell) if evidence.row.size else []
+        at = dict(zip(evidence.row.tolist(), range(evidence.row.size), strict=True)) if self.open else {}
         accepted = set[int]()
         for row in sorted(self.open):
             found += self._goes_on(cell, row, evidence, float(score[at[row]]) if row in at else None, at.get(row, 0))
@@ -120,6 +127,12 @@ class Episodes:
         if accepted:
             score = np.where(np.isin(rows.row["of"][evidence.row], list(accepted)), 0.0, score)
         return found + self._new(cell, evidence, score)
+
+    def _heard(self, cell: int) -> list[Anomaly]:
+        """Traces are heard: what ends because none were for long."""
+        was_silent = 0 < self.heard < cell - SILENT
+        self.heard = cell
+        return [self._close(row, cell, UNSEEN) for row in sorted(self.open)] if was_silent else []
 
     def _goes_on(self, cell: int, row: int, evidence: Evidence, score: float | None, i: int) -> list[Anomaly]:
         """An open one, judged in this cell where `score` is given, as number i of the evidence."""
@@ -130,8 +143,10 @@ class Episodes:
             self.owner.accept(row)
             return [self._close(row, cell, NEW_NORMAL)]
         if score is None:
-            idle = cell - max(int(r["seen"][int(r["of"][row])]), a.time // CELL) > IDLE
-            return [self._close(row, cell, "series ended")] if idle else []
+            missing = cell - max(int(r["seen"][int(r["of"][row])]), a.time // CELL)
+            if evidence.row.size and missing > SILENT:
+                return [self._close(row, cell, UNSEEN)]
+            return [self._close(row, cell, "series ended")] if missing > IDLE else []
         r["calm"][row] = int(r["calm"][row]) + 1 if score < LEAST / 2.0 else 0
         rows.table.touched[row] = 1
         if r["calm"][row] >= max(CALM, -(-spec.close_after * 1000.0 // CELL)):
@@ -191,6 +206,7 @@ class Episodes:
                 started=started, ended=None, score=score, observed=share, current=share, expected=(usual, usual),
                 events=None, bad=False, learned=float(cell - r["born"][int(r["of"][row])]) * CELL / 1000.0, points=points,
                 breadth=breadth if breadth and breadth[0] > 1 else None, example=told.example, code=told.code,
+                usual=told.usual,
                 reduced_by=self._reduced(row, cell),
             )  # fmt: skip
             r["calm"][row] = 0

@@ -17,7 +17,7 @@ from anomaly.detect.episodes import OPENED, REASONS, RECORD
 from anomaly.detect.identity import identity
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
 from anomaly.detect.recent import pairs
-from anomaly.detect.subject import Subject
+from anomaly.detect.subject import Subjects
 
 SILENCE, HEARD = "group", "heard"  # metric and quantity of a silent group
 SURE, SUREST = 8.0, 30.0  # bounds of the score of a silence
@@ -26,7 +26,7 @@ SURE, SUREST = 8.0, 30.0  # bounds of the score of a silence
 class Report:
     """Open anomalies by judged row, and silent groups by their name."""
 
-    def __init__(self, specs: Sequence[ModelSpec], subjects: Sequence[Subject], judge: Judge) -> None:
+    def __init__(self, specs: Sequence[ModelSpec], subjects: Subjects, judge: Judge) -> None:
         self.specs, self.subjects, self.judge = specs, subjects, judge
         self.open: dict[int, Anomaly] = {}
         self.silent: dict[tuple[str, str], Anomaly] = {}
@@ -141,8 +141,8 @@ class Report:
         )
 
     def _opened(self, batch: Batch, verdicts: Verdicts, e: np.record) -> Anomaly:
-        at, started = int(e.index), int(e.started)
-        subject = self.subjects[int(e.row)]
+        at, row, started = int(e.index), int(e.row), int(e.started)
+        subject = self.subjects[row]
         spec = self.specs[subject.spec]
         low, high = (float(x) if math.isfinite(x) else float(verdicts.value[at]) for x in (e.low, e.high))
         return Anomaly(
@@ -153,4 +153,5 @@ class Report:
             direction=Direction.ABOVE if e.side > 0 else Direction.BELOW,
             started=started, ended=None, score=0.0, observed=0.0, current=0.0, expected=(low, high), events=None, bad=False,
             learned=float(verdicts.judged[at, LEARNED]), points=(),
+            supports=self.subjects.supports(row, spec, started),
         )  # fmt: skip

@@ -192,12 +192,21 @@ class Sequences:
         """As `Judged.tell`: where a step is missing, the traces are those in which another one is in its place."""
         series, r = self.rows.series(row), self.rows.row
         labels, error = dict(series.labels), bool(r["is_error"][row]) and not below
-        shown_in = self._others(row) if below else [row]
+        others = self._others(row)
+        shown_in = others if below else [row]
         traces = sorted({trace for one in shown_in for trace in self.rows.traces(one, since)}, key=lambda t: (t[1], t[0]))
         return Told(
             ABSENT if below else UNUSUAL, shown(series.labels), Signal.ERRORS if error else Signal.OTHER,
             labels.get(EXAMPLE, ""), labels.get(CODE, ""), traces,
+            "" if below else self._usual(row, others),
         )  # fmt: skip
+
+    def _usual(self, row: int, others: list[int]) -> str:
+        """The successor of its context that half of the traces have, if it is another one."""
+        learned = self.rows.table["learned"]
+        most = max(others, key=lambda one: (float(learned[one]), -one), default=row)
+        is_usual = most != row and 2.0 * learned[most] >= learned[int(self.rows.row["of"][row])] > 0.0
+        return dict(self.rows.series(most).labels).get(NEXT, "") if is_usual else ""
 
     def _others(self, row: int) -> list[int]:
         """The other successors of its context."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
+from anomaly.config.models import Announces, ModelSpec
 from anomaly.decode.identity import Labels, Series, unpack
 from anomaly.detect.judge import Judge
 from anomaly.detect.rows import DISTRIBUTION, QUANTITIES, Tables
@@ -41,6 +42,9 @@ def unit_of(quantity: str, unit: str) -> str:
     return {"rate": per_second(unit), "error ratio": "1"}.get(quantity, unit)
 
 
+GONE = 600_000  # ms of silence after which an instance does not count any more
+
+
 class Subjects(Sequence[Subject]):
     """By judged row. One that was set free is not asked for."""
 
@@ -73,6 +77,26 @@ class Subjects(Sequence[Subject]):
     def _subject(self, s: Series, quantity: str, labels: Labels, instance: Labels | None, unit: str, row: int) -> Subject:
         spec = int(self.judge.table["spec"][row])
         return Subject(s.environment, s.group, s.metric, quantity, labels, instance, unit_of(quantity, unit), spec)
+
+    def supports(self, row: int, spec: ModelSpec, time: int) -> bool:
+        """Whether the spec does not announce what a judged row says."""
+        if spec.announces is not Announces.SHARED:
+            return spec.announces is Announces.NONE
+        heard = self._heard(row, time)
+        return len(heard) == 1 and bool(self.series(heard[0]).instance)
+
+    def _heard(self, row: int, time: int) -> list[int]:
+        """The series that a judged row is about, those that are still heard."""
+        one, t = self.tables.subjects["subject"][row], self.tables
+        if not one["whole"]:
+            return [int(one["of"])]
+        found, m = list[int](), int(t.aggregates["aggregate"]["head"][one["of"]])
+        while m >= 0:
+            of = int(t.members["member"]["row"][m])
+            if t.rows["row"]["last"][of] > time - GONE and not t.rows["row"]["stale"][of]:
+                found.append(of)
+            m = int(t.members["member"]["next_of_agg"][m])
+        return found
 
     def text(self, row: int) -> bytes:
         """The text of a series, as it was announced."""

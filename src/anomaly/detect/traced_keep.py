@@ -28,6 +28,7 @@ class Kept(msgspec.Struct, kw_only=True):
     filled: list[float]
     lines: list[float]
     usual: tuple[float, float]
+    heard: tuple[int, int] = (0, 0)  # in what was kept before it was known: nobody knows
     version: int = VERSION
 
 
@@ -46,6 +47,7 @@ def dump(traced: Traced) -> bytes:
             open=[sorted(e.open.items()) for e in episodes],
             known=[sorted(e.known.values(), key=lambda a: a.id) for e in episodes],
             filled=traced.filled.tolist(), lines=traced.lines.tolist(), usual=traced.usual,
+            heard=(episodes[0].heard, episodes[1].heard),
         )
     )  # fmt: skip
 
@@ -60,7 +62,7 @@ def load(traced: Traced, data: bytes) -> None:
     traced.filled, traced.lines, traced.usual = np.array(kept.filled), np.array(kept.lines), kept.usual
     for i, (part, episodes) in enumerate(zip(traced.parts, traced.episodes, strict=True)):
         part.rows.load(kept.groups[i], Counter(kept.over[i]), kept.seed)
-        episodes.open = dict(kept.open[i])
+        episodes.open, episodes.heard = dict(kept.open[i]), kept.heard[i]
         episodes.known = {a.key: a for a in kept.known[i]}
 
 
@@ -76,5 +78,6 @@ def hand_over(donor: Traced, to: Traced, groups: NDArray[np.uint64]) -> list[Ano
         rows = part.rows.hand_over(its.rows, groups, with_cells=to.closed == donor.closed)
         moved = {rows[row]: a for row, a in episodes.open.items() if row in rows}
         others.open |= moved
+        others.heard = others.heard or episodes.heard
         found += moved.values()
     return found

@@ -17,6 +17,7 @@ from anomaly.command.commands import Commands
 from anomaly.config.settings import Settings
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.odd import UNSEEN
 from anomaly.dispatch import together
 from anomaly.dispatch.alert import Alert, Severity, What
 from anomaly.dispatch.budget import HELD, UNDER, UNLIMITED, Budget
@@ -55,8 +56,12 @@ class Dispatcher:
         self._links, self._teams = settings.links, Teams(settings.shadow)
 
     def matters(self, anomaly: Anomaly) -> bool:
-        """Whether the anomaly is enough for an alert, and so keeps its incident open."""
+        """Whether the anomaly is enough for an alert."""
         return matters(anomaly, self.threshold)
+
+    def holds(self, anomaly: Anomaly) -> bool:
+        """Whether it keeps its incident open."""
+        return self.matters(anomaly) and not anomaly.supports
 
     def decide(self, incident: Incident, budgets: Budgets, commands: Commands = NOTHING_SAID) -> Alert | None:
         """The alert that the incident's change calls for, if any. Called once for each snapshot, in order.
@@ -179,6 +184,8 @@ class Dispatcher:
         mattered = [a for a in incident.anomalies.values() if self.matters(a)]
         if mattered and all(a.reason == REMOVED for a in mattered):
             return "the series were removed, and nothing else of the group is wrong"
+        if any(a.reason == UNSEEN for a in mattered):
+            return "no traces come by any more that could show it; whether it is over is not known"
         if len(mattered) == 1:
             return "the anomaly has ended and did not come back"
         all_of_them = "both" if len(mattered) == 2 else f"all {len(mattered)}"

@@ -48,11 +48,6 @@ def is_regression(anomaly: Anomaly) -> bool:
     return anomaly.kind == REGRESSION
 
 
-def is_known(anomaly: Anomaly) -> bool:
-    """Whether it is of a group, or its signal is known. Other numbers of instances leap now and then: they only support."""
-    return anomaly.aggregate or not anomaly.instance or anomaly.signal is not Signal.OTHER or anomaly.peers > 0
-
-
 def is_loss(anomaly: Anomaly) -> bool:
     """Traffic that stays away. More of it is no harm by itself."""
     return anomaly.signal is Signal.TRAFFIC and anomaly.direction is Direction.BELOW
@@ -83,7 +78,7 @@ SPENT = SERVICE + ", held: the alert budget is spent"
 USUAL = SERVICE + ", but below what the alert budget pages for: this series, or this fleet, does such things too often"
 SLOW = "{what} changed slowly, against the same weekdays of weeks ago ({score}, threshold {threshold})"
 ANYTHING = "{what} above the threshold ({score}, threshold {threshold}), not service-level"
-UNKNOWN = ANYTHING + ", and of one instance, by a metric of which no spec knows the signal: it supports what else is wrong"
+SUPPORTS = ANYTHING + ", and by a spec that does not announce it: it supports what else is wrong"
 
 IN_SHADOW = "in shadow, else {severity}: "
 
@@ -95,8 +90,8 @@ TABLE = (
     Row(lambda a, budget: is_service_level(a) and budget.may_page, True, Severity.CRITICAL, SERVICE, PAGED),
     Row(lambda a, budget: is_service_level(a) and budget.above, True, Severity.WARNING, SPENT, HELD),
     Row(lambda a, budget: is_service_level(a), True, Severity.WARNING, USUAL, UNDER),
-    Row(lambda a, budget: is_known(a), True, Severity.WARNING, ANYTHING),
-    Row(lambda a, budget: True, True, Severity.INFO, UNKNOWN),
+    Row(lambda a, budget: not a.supports, True, Severity.WARNING, ANYTHING),
+    Row(lambda a, budget: True, True, Severity.INFO, SUPPORTS),
 )
 
 

@@ -18,7 +18,8 @@ def finding(anomaly: Anomaly) -> str:
     few = "only " if anomaly.quantity == MISSING else ""
     k, n = anomaly.events or (0.0, 0.0)
     share = anomaly.expected[0] if few and anomaly.expected[0] > 0 else anomaly.expected[1]
-    return f"{what(anomaly)} in {few}{k:,.0f} of {n:,.0f} traces (usual {amount(share, RATIO)})"
+    usual = f", where “{plain(anomaly.usual, NAME)}” is usual" if anomaly.usual else ""
+    return f"{what(anomaly)} in {few}{k:,.0f} of {n:,.0f} traces (usual {amount(share, RATIO)}){usual}"
 
 
 def what(anomaly: Anomaly) -> str:
@@ -29,7 +30,7 @@ def what(anomaly: Anomaly) -> str:
         before, after = (plain(labels.get(name, ""), NAME) for name in ("step", "next"))
         return f"“{after}” comes after “{before}”{f' of {operation}' if operation else ''}"
     if anomaly.metric == BETWEEN_STEPS:
-        return f"calls of {operation} by {plain(labels.get('client', ''), NAME)} are slow on the way"
+        return f"calls of {operation} by {plain(labels.get('client', ''), NAME)} are slow on the way (network, or waiting)"
     return f"own work on {operation} is slow" if anomaly.metric == SELF else f"{operation} is slow"
 
 

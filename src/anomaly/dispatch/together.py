@@ -13,7 +13,7 @@ from anomaly.dispatch.cause_words import called, concerned, names
 from anomaly.dispatch.severity import IN_SHADOW, Verdict
 from anomaly.dispatch.step_words import is_steps
 
-MOST = 4
+MOST = 8
 RECENT = 60_000  # ms after its end that an odd step still counts: few traces come by in which it could show
 WHY = "unusual sequences or durations in traces, more than {least:g} together (evidence {score:.1f})"
 

@@ -10,6 +10,7 @@ from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
 from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly
 from anomaly.detect.joint import AWRY
+from anomaly.detect.odd import UNSEEN
 from anomaly.dispatch import cause_words, step_words
 from anomaly.dispatch.amounts import RATIO, amount, band, beside, compared, known, plain, span, sparkline, unit_of
 from anomaly.dispatch.log_words import example, is_lines
@@ -27,6 +28,7 @@ WEEK = 604_800_000  # ms
 DAY, YOUNG = 86_400.0, 600.0  # seconds of learning from which on we are sure of a daily rhythm, and under which of little
 HARDLY, SURE = 1.2, 1.5  # times the threshold
 
+NOT_SEEN = "not seen any more"
 LASTS = "lasts, now taken as normal,"  # how an incident may end
 PHRASES = {"value": "{metric}", "rate": "rate of {metric}"}
 
@@ -151,6 +153,8 @@ def outcome(incident: Incident) -> str:
     reasons = [a.reason for a in incident.anomalies.values() if a.reason]
     if reasons and all(r == REMOVED for r in reasons):
         return "its series were removed"
+    if UNSEEN in reasons:
+        return NOT_SEEN
     if reasons and all(r in ("new normal", REMOVED) for r in reasons):
         return LASTS
     return "back to normal"
@@ -225,7 +229,10 @@ def body(
     lasts = over and outcome(incident) == LASTS
     lead = f"{finding(leading)}."
     if over:
-        how = "It lasts, and is taken as normal from now on" if lasts else f"It is over: {outcome(incident)}"
+        how = {
+            LASTS: "It lasts, and is taken as normal from now on",
+            NOT_SEEN: "Whether it is over is not known: no traces come by any more that could show it",
+        }.get(outcome(incident), f"It is over: {outcome(incident)}")
         lead, why = f"{how}. It was: {lead}", "it has lasted so long that this is the new normal" if lasts else why
     seconds = ((incident.quiet_since or incident.time) - since) / 1000
     lasted = f"lasted {span(seconds)}" if over else f"for {span(seconds)}" if seconds >= 1.0 else "just begun"
