@@ -1,6 +1,6 @@
-"""The shop: four real HTTP services, a process each, instrumented with the OpenTelemetry SDK (metrics, every second).
+"""The shop: five real HTTP services, a process each, instrumented with the OpenTelemetry SDK (metrics, spans, log lines).
 
-    shopper ──► frontend ──► catalog
+    shopper ──► frontend ──► catalog ──► stock
        │            └──────► cart
        ├──► cart                ▲
        └──► payment ────────────┘        asks the cart for the total, then charges
@@ -18,21 +18,22 @@ import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from aiohttp.typedefs import Handler, Middleware
-from opentelemetry.exporter.otlp.proto.http import Compression
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from anomaly.demo.telemetry import Telemetry, telemetry
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)  # OpenTelemetry's advice, in s
 DESCRIPTORS = Path("/proc/self/fd")
+SERVER_ERROR = 500  # and above: the service's own fault
+W3C = TraceContextTextMapPropagator()
 SPREAD = 0.25  # of the logarithm of the work's duration
 
 
@@ -46,7 +47,8 @@ class Service(NamedTuple):
 
 
 SERVICES = {
-    "catalog": Service("GET", "/products", (), 0.012),
+    "stock": Service("GET", "/stock", (), 0.009),
+    "catalog": Service("GET", "/products", (("stock", "/stock"),), 0.012),
     "cart": Service("GET", "/cart", (), 0.008),
     "payment": Service("POST", "/pay", (("cart", "/cart"),), 0.022),
     "frontend": Service("GET", "/", (("catalog", "/products"), ("cart", "/cart")), 0.006),
@@ -91,6 +93,24 @@ def metered(provider: MeterProvider, route: str) -> Middleware:
     return measure
 
 
+def traced(tracer: Tracer, route: str) -> Middleware:
+    """A span for each request, below the caller's (W3C traceparent)."""
+
+    @web.middleware
+    async def span(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path != route:
+            return await handler(request)
+        name, above = f"{request.method} {route}", W3C.extract(request.headers)
+        with tracer.start_as_current_span(name, above, SpanKind.SERVER) as under_way:
+            response = await handler(request)
+            under_way.set_attribute("http.response.status_code", response.status)
+            if response.status >= SERVER_ERROR:
+                under_way.set_status(StatusCode.ERROR)
+            return response
+
+    return span
+
+
 def observed(provider: MeterProvider) -> None:
     """Two gauges of the process itself."""
     meter = provider.get_meter("shop.process")
@@ -105,19 +125,22 @@ def observed(provider: MeterProvider) -> None:
     meter.create_observable_gauge("process.open_file_descriptor.count", [files], "{file_descriptor}", "Open files.")
 
 
-def application(name: str, provider: MeterProvider, peers: dict[str, str]) -> web.Application:
+def application(name: str, told: Telemetry, peers: dict[str, str]) -> web.Application:
     """The service `name`; `peers` are the addresses of those it calls."""
     service, fault, chance = SERVICES[name], Fault(), random.Random(name)
 
     async def serve(request: web.Request) -> web.Response:
-        await asyncio.gather(*(ask(request.app[CLIENT], peers[peer] + path) for peer, path in service.peers))
+        asked = (ask(told, request.app[CLIENT], peer, peers[peer] + path) for peer, path in service.peers)
+        await asyncio.gather(*asked)
         await asyncio.sleep(service.work * chance.lognormvariate(0.0, SPREAD) * fault.slower)
         if chance.random() < fault.errors:
+            told.log.error("%s failed", request.path)
             return web.json_response({"error": f"{name} failed"}, status=500)
+        told.log.info("%s answered", request.path)
         return web.json_response({"service": name})
 
-    observed(provider)
-    shop = web.Application(middlewares=[metered(provider, service.route)])
+    observed(told.metrics)
+    shop = web.Application(middlewares=[metered(told.metrics, service.route), traced(told.tracer, service.route)])
     shop.router.add_route(service.method, service.route, serve)
     shop.router.add_post("/fault", fault.set)
     shop.cleanup_ctx.append(client)
@@ -134,35 +157,24 @@ async def client(shop: web.Application) -> AsyncIterator[None]:
         yield
 
 
-async def ask(session: ClientSession, url: str) -> None:
+async def ask(told: Telemetry, session: ClientSession, peer: str, url: str) -> None:
     """Call a peer; an answer that does not come is done without, as a shop window with a gap in it."""
-    with suppress(ClientError, TimeoutError):
-        async with session.get(url) as answer:
-            await answer.read()
-
-
-@asynccontextmanager
-async def metrics(name: str, otlp: str) -> AsyncIterator[MeterProvider]:
-    """The SDK, exporting every second in protobuf and gzip."""
-    labels = {
-        "service.namespace": "shop",
-        "service.name": name,
-        "service.instance.id": f"{name}-1",
-        "deployment.environment.name": "demo",
-    }
-    exporter = OTLPMetricExporter(endpoint=otlp, compression=Compression.Gzip, timeout=2)
-    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=1000)
-    provider = MeterProvider([reader], Resource.create(labels))
-    try:
-        yield provider
-    finally:
-        provider.shutdown(timeout_millis=500)
+    with told.tracer.start_as_current_span(f"GET {peer}", kind=SpanKind.CLIENT) as span:
+        headers: dict[str, str] = {}
+        W3C.inject(headers)
+        try:
+            async with session.get(url, headers=headers) as answer:
+                await answer.read()
+                span.set_attribute("http.response.status_code", answer.status)
+        except (ClientError, TimeoutError):
+            span.set_status(StatusCode.ERROR)
+            told.log.warning("%s did not answer", peer)
 
 
 async def run(name: str, otlp: str, peers: dict[str, str]) -> None:
     """Serve until standard input ends: whoever started us holds the other end, and is gone when it closes."""
-    async with metrics(name, otlp) as provider:
-        runner = web.AppRunner(application(name, provider, peers), access_log=None)
+    with telemetry(name, f"{name}-1", "1.0.0", otlp) as told:
+        runner = web.AppRunner(application(name, told, peers), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         print(runner.addresses[0][1], flush=True)

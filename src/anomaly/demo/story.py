@@ -32,7 +32,7 @@ from anomaly.engine import Engine
 from anomaly.host.compile import compile_kernels
 from anomaly.host.embedded import judging
 from anomaly.host.inprocess import InProcess, Judged
-from anomaly.host.otlp_http import PATH, serve
+from anomaly.host.otlp_http import serve
 
 SERVICE = "payment"
 SLOWER, ERRORS = 10.0, 0.35
@@ -144,7 +144,7 @@ async def tell(screen: Screen) -> Outcome:
         told.outcome.points += sum(len(block.points) for _, block in judged.blocks)
         told.outcome.set_aside += len(judged.dead)
 
-    screen.phase("starting four services, the shoppers and the detector", 0.0)
+    screen.phase("starting five services, the shoppers and the detector", 0.0)
     async with host(settings, specs, told, watch) as (engine, otlp), Crew(otlp) as crew, screening(screen, pulse, engine):
         await crew.open()
         await crew.load(list(RATE), LONGEST)
@@ -174,7 +174,7 @@ async def host(
     async with judging(InProcess(engine, told.take, watch)) as (running, _):
         receiver, port = await serve(running, "127.0.0.1:0", settings.limits.record_bytes)
         try:
-            yield engine, f"http://127.0.0.1:{port}{PATH}"
+            yield engine, f"http://127.0.0.1:{port}"
         finally:
             await receiver.cleanup()
 
