@@ -37,12 +37,12 @@ from anomaly.host.embedded import judging
 from anomaly.host.inprocess import InProcess, Judged
 from anomaly.host.otlp_http import serve
 
-WARM_UP = 80.0  # seconds; the detector is useful after 60 s of 1 s data
+WARM_UP = 76.0  # seconds; the detector is useful after 60 s of 1 s data
 STEPS = 140.0  # after the start, the steps of traces are learned: 12 cells of 10 s, and what it takes to close a trace
 SLOWER = 15.0
 FAULT = 15.0  # at least so long, so that the alert can be read
-PATIENCE = 40.0  # for an alert that names the cause, and for its end
-IN_TIME = 30.0  # a cause named later than this is no success
+PATIENCE = 55.0  # for an alert that names the cause, and for its end
+IN_TIME = 50.0  # a cause named later than this is no success
 LONGEST = STEPS + 4 * PATIENCE + 60.0
 CLOSE_AFTER, RESOLVE_AFTER = 10.0, 5.0
 
