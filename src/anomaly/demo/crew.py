@@ -9,18 +9,19 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 
-from anomaly.demo.shop import SERVICES
+from anomaly.demo.shop import GOOD, SERVICES
 
 START = 30.0  # seconds that a service may take to say its port
 STOP = 3.0  # seconds that a child may take to end
 
 
 class Crew:
-    """Async context manager; `url` has the address of each service."""
+    """Async context manager; `url` has the addresses of each service's instances."""
 
     def __init__(self, otlp: str) -> None:
         self.otlp = otlp
-        self.url: dict[str, str] = {}
+        self.url: dict[str, list[str]] = {}
+        self._running: dict[str, Process] = {}  # the last instance of each service
         self._children: list[Process] = []
 
     async def __aenter__(self) -> "Crew":
@@ -32,18 +33,31 @@ class Crew:
     async def open(self) -> None:
         """Start the services; each knows the addresses of those it calls."""
         for name, service in SERVICES.items():
-            peers = [f"--peer={peer}={self.url[peer]}" for peer, _ in service.peers]
-            child = await self._start("anomaly.demo.shop", name, "--otlp", self.otlp, *peers)
-            if child.stdout is None:
-                raise RuntimeError("a service has no output to say its port on")
-            port = (await asyncio.wait_for(child.stdout.readline(), START)).decode().strip()
-            if not port:
-                raise RuntimeError(f"the service {name} did not start")
-            self.url[name] = f"http://127.0.0.1:{port}"
+            for _ in range(service.instances):
+                await self._serve(name, len(self.url.setdefault(name, [])) + 1, GOOD, 0)
+
+    async def deploy(self, name: str, version: str) -> None:
+        """Run another version on the last instance of a service: the new one listens before the old one ends."""
+        number, old = len(self.url[name]), self._running[name]
+        await self._serve(name, number, version, int(self.url[name].pop().rpartition(":")[2]))
+        await self._end(old)
 
     async def load(self, targets: list[str], seconds: float) -> None:
         """Start the shoppers."""
-        await self._start("anomaly.demo.load", "--seconds", str(seconds), *(f"{t}={self.url[t]}" for t in targets))
+        addresses = (f"{target}={url}" for target in targets for url in self.url[target])
+        await self._start("anomaly.demo.load", "--seconds", str(seconds), *addresses)
+
+    async def _serve(self, name: str, number: int, version: str, port: int) -> None:
+        peers = [f"--peer={peer.name}={url}" for peer in SERVICES[name].peers for url in self.url[peer.name]]
+        which = (f"--instance={number}", f"--version={version}", f"--port={port}")
+        child = await self._start("anomaly.demo.shop", name, "--otlp", self.otlp, *which, *peers)
+        if child.stdout is None:
+            raise RuntimeError("a service has no output to say its port on")
+        said = (await asyncio.wait_for(child.stdout.readline(), START)).decode().strip()
+        if not said:
+            raise RuntimeError(f"the service {name} did not start")
+        self.url[name].append(f"http://127.0.0.1:{said}")
+        self._running[name] = child
 
     async def _start(self, module: str, *arguments: str) -> Process:
         command = (sys.executable, "-m", module, *arguments)

@@ -19,7 +19,7 @@ RATE = {"frontend": 18.0, "cart": 6.0, "payment": 16.0}  # requests a second: 40
 WAITING = 200  # requests at once; beyond that shoppers turn away, so a dead shop does not fill the memory
 
 
-async def shop(name: str, url: str, seconds: float) -> None:
+async def shop(name: str, urls: list[str], seconds: float) -> None:
     """Call one service until the time is over."""
     chance, service, waiting = random.Random(f"load {name}"), SERVICES[name], set[asyncio.Task[None]]()
     end, due = time.monotonic() + seconds, time.monotonic()
@@ -28,7 +28,7 @@ async def shop(name: str, url: str, seconds: float) -> None:
             due += chance.expovariate(RATE[name])
             await asyncio.sleep(max(due - time.monotonic(), 0.0))
             if len(waiting) < WAITING:
-                call = asyncio.create_task(request(session, service.method, url + service.route))
+                call = asyncio.create_task(request(session, service.method, chance.choice(urls) + service.route))
                 waiting.add(call)
                 call.add_done_callback(waiting.discard)
         await asyncio.gather(*waiting)
@@ -41,9 +41,9 @@ async def request(session: ClientSession, method: str, url: str) -> None:
             await answer.read()
 
 
-async def run(targets: dict[str, str], seconds: float) -> None:
+async def run(targets: dict[str, list[str]], seconds: float) -> None:
     """All shoppers, until the time is over or standard input ends."""
-    shoppers = asyncio.gather(*(shop(name, url, seconds) for name, url in targets.items()))
+    shoppers = asyncio.gather(*(shop(name, urls, seconds) for name, urls in targets.items()))
     tasks: list[asyncio.Future[Any]] = [shoppers, asyncio.create_task(left())]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
@@ -56,9 +56,13 @@ def main() -> None:
     """From the command line."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("--seconds", type=float, required=True)
-    options.add_argument("targets", nargs="+", help="name=address")
+    options.add_argument("targets", nargs="+", help="name=address, once for each instance")
     given = options.parse_args()
-    asyncio.run(run(dict(target.split("=", 1) for target in given.targets), given.seconds))
+    targets: dict[str, list[str]] = {}
+    for target in given.targets:
+        name, _, url = target.partition("=")
+        targets.setdefault(name, []).append(url)
+    asyncio.run(run(targets, given.seconds))
 
 
 if __name__ == "__main__":

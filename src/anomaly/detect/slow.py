@@ -88,9 +88,11 @@ class Slow:
         self.rows.note(points, index, row, cell, BUCKETS)
 
     def _sums(self, row: NDArray[np.intp], cells: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Counts by bucket over these cells, (rows, BUCKETS)."""
+        """Counts by bucket over these cells, (rows, BUCKETS). Those in which the row was not warm yet are left out: they
+        were learned unjudged, and what was odd in them may be long over."""
         ring = self.rows.table["ring"].reshape(-1, RING, BUCKETS)
-        found: NDArray[np.float64] = ring[row[:, None], cells % RING].sum(1, dtype=np.float64)
+        judged = cells >= self.rows.row["born"][row][:, None] + WARM
+        found: NDArray[np.float64] = (ring[row[:, None], cells % RING] * judged[:, :, None]).sum(1, dtype=np.float64)
         return found
 
     def _cell(self, cell: int) -> NDArray[np.uint16]:
