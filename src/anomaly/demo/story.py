@@ -41,9 +41,10 @@ WARM_UP = 76.0  # seconds; the detector is useful after 60 s of 1 s data
 STEPS = 140.0  # after the start, the steps of traces are learned: 12 cells of 10 s, and what it takes to close a trace
 SLOWER = 15.0
 FAULT = 15.0  # at least so long, so that the alert can be read
-PATIENCE = 55.0  # for an alert that names the cause, and for its end
+PATIENCE = 55.0  # for an alert that names the cause
+END = 150.0  # for its end: k of n of traces looks back for a minute, and what is odd has to stay away
 IN_TIME = 50.0  # a cause named later than this is no success
-LONGEST = STEPS + 4 * PATIENCE + 60.0
+LONGEST = STEPS + 2 * (PATIENCE + END) + 60.0
 CLOSE_AFTER, RESOLVE_AFTER = 10.0, 5.0
 
 
@@ -149,11 +150,11 @@ class Told:
     def _gone(self) -> float:
         return round(time.monotonic() - self.since, 1)
 
-    async def wait(self, done: Callable[[], bool]) -> None:
+    async def wait(self, done: Callable[[], bool], patience: float) -> None:
         """Until it is done or patience is over."""
         async with self.came:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.came.wait_for(done), PATIENCE)
+                await asyncio.wait_for(self.came.wait_for(done), patience)
 
 
 def short(group: str) -> str:
@@ -227,13 +228,13 @@ async def suffer(told: Told, crew: Crew, screen: Screen, fault: Fault) -> None:
     told.begin(fault)
     screen.phase(fault.what, PATIENCE)
     await fault.switch(crew, True)
-    await told.wait(lambda: not told.chapter.wrong)
+    await told.wait(lambda: not told.chapter.wrong, PATIENCE)
     await asyncio.sleep(max(FAULT - (time.monotonic() - told.since), 0.0))
     told.since = time.monotonic()
-    screen.phase(f"{fault.cause} is mended", PATIENCE)
+    screen.phase(f"{fault.cause} is mended", END)
     await fault.switch(crew, False)
     if told.key:
-        await told.wait(lambda: told.chapter.resolved)
+        await told.wait(lambda: told.chapter.resolved, END)
 
 
 @asynccontextmanager
