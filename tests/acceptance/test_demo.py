@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("opentelemetry.sdk.metrics", reason="the demo's services need the extra `demo`")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(480)
 def test_two_faults_are_one_alert_each_that_names_the_cause_and_its_victims_and_one_resolve():
     command = (sys.executable, "-m", "anomaly", "demo", "--headless", "--json")
-    run = subprocess.run(command, capture_output=True, text=True, timeout=380, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=460, check=False)
     assert len(run.stdout.splitlines()) == 1, run.stdout + run.stderr
     said = json.loads(run.stdout)
     slow, throws = said["faults"]
@@ -22,5 +22,5 @@ def test_two_faults_are_one_alert_each_that_names_the_cause_and_its_victims_and_
     assert "payment" in throws["victims"]
     assert said["others"] == 0, run.stderr
     assert said["set_aside"] == 0
-    assert said["duration_s"] < 240.0
+    assert said["duration_s"] < 330.0
     assert run.returncode == 0
