@@ -10,16 +10,14 @@ pytest.importorskip("opentelemetry.sdk.metrics", reason="the demo's services nee
 
 
 @pytest.mark.timeout(480)
-def test_two_faults_are_one_alert_each_that_names_the_cause_and_its_victims_and_one_resolve():
+def test_a_slow_dependency_two_calls_down_is_one_alert_that_names_it_and_its_victims_and_one_resolve():
     command = (sys.executable, "-m", "anomaly", "demo", "--headless", "--json")
     run = subprocess.run(command, capture_output=True, text=True, timeout=460, check=False)
     assert len(run.stdout.splitlines()) == 1, run.stdout + run.stderr
     said = json.loads(run.stdout)
-    slow, throws = said["faults"]
+    (slow,) = said["faults"]
     assert (slow["named"], slow["wrong"], slow["resolved"]) == ("stock", None, True), run.stderr
     assert {"catalog", "frontend"} <= set(slow["victims"])
-    assert (throws["named"], throws["wrong"], throws["resolved"]) == ("cart", None, True), run.stderr
-    assert "payment" in throws["victims"]
     assert said["others"] == 0, run.stderr
     assert said["set_aside"] == 0
     assert said["duration_s"] < 330.0

@@ -4,7 +4,7 @@ import re
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from anomaly.decode.log_lines import Lines
@@ -58,6 +58,7 @@ def test_what_has_a_name_is_hidden_whatever_it_is(place: str, secret: str):
 @settings(max_examples=100, deadline=None)
 @given(QUOTED, st.lists(WORDS, min_size=1, max_size=3).map("".join))
 def test_what_is_quoted_is_hidden_up_to_its_end(place: str, secret: str):
+    assume(not any(secret[i : i + 4] in place for i in range(len(secret) - 3)))
     assert not shows(secret, place.format(secret)), place
 
 

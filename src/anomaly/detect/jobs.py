@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.config.models import Direction
+from anomaly.decode.log_lines import METRIC
 from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.detect.episodes import REASONS
 from anomaly.detect.identity import identity
@@ -92,8 +93,9 @@ class Jobs:
                     to.tables.runs["run"]["owner"][to._place[new] - 1] = new + 1
 
     def _meet(self, row: int, time: int) -> None:
-        """A row that runs for the first time gets a place, if there is one."""
-        if self.held >= MOST or self.judge.table["slot"][row] != VALUE:
+        """A row that runs for the first time gets a place, if there is one. Of kinds of log lines `vanished` says more."""
+        lines = self.subjects[row].metric == METRIC
+        if lines or self.held >= MOST or self.judge.table["slot"][row] != VALUE:
             self.tables.subjects["subject"]["runs"][row] = NEVER
             return
         table = self.tables.runs
