@@ -51,9 +51,15 @@ def sources_of(source: Path) -> list[Path]:
     return sorted(found)
 
 
+@cache
+def hashed(source: Path) -> str:
+    """A hash of what is in a file; many modules import the same few."""
+    return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
 def digest(sources: list[Path]) -> str:
     """A hash of what is in these files, wherever they are installed."""
-    said = [f"{path.relative_to(PACKAGE)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sources]
+    said = [f"{path.relative_to(PACKAGE)} {hashed(path)}" for path in sources]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 

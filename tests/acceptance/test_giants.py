@@ -12,8 +12,7 @@ from anomaly.config.load import load_specs
 from anomaly.config.settings import IdentitySettings, Settings, SourceSettings
 from anomaly.decode.identity import BEAT
 from anomaly.decode.records import Records
-from anomaly.detect.anomaly import Anomaly
-from anomaly.detect.report import HEARD
+from anomaly.detect.anomaly import HEARD, Anomaly
 from anomaly.dispatch.alert import Alert
 from anomaly.engine import Engine
 from anomaly.host.statelog import Found, Generation, Manifest, pack, put

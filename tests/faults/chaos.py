@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,17 +125,22 @@ async def rest(bootstrap: str, name: str, workers: list[Worker], within: float =
 
 async def settled(bootstrap: str, name: str, reads: str = "decode") -> bool:
     """Whether every stage has committed all that its topic has; `reads` is the one of the source."""
-    stages = {reads: name, "detect": f"{name}.points", "correlate": f"{name}.anomalies", "delivery": f"{name}.alerts"}
+    topics = {name: reads, f"{name}.points": "detect", f"{name}.anomalies": "correlate", f"{name}.alerts": "delivery"}
+    return await committed(bootstrap, name, topics)
+
+
+async def committed(bootstrap: str, name: str, topics: Mapping[str, str]) -> bool:
+    """Whether the stages that read these topics, by topic, have committed all that there is."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     await admin.start()
     await consumer.start()
     try:
-        for stage, topic in stages.items():
+        for topic, stage in topics.items():
             places = [TopicPartition(topic, p) for p in range(PARTITIONS)]
             ends = await consumer.end_offsets(places)
-            committed = await admin.list_consumer_group_offsets(f"{name}.{stage}")
-            if any(ends[p] and (p not in committed or committed[p].offset < ends[p]) for p in places):
+            done = await admin.list_consumer_group_offsets(f"{name}.{stage}")
+            if any(ends[p] and (p not in done or done[p].offset < ends[p]) for p in places):
                 return False
         return True
     finally:

@@ -18,11 +18,11 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.acceptance import test_log_timelines as logs
 from tests.acceptance.test_span_timelines import BEGIN, Ill, second
-from tests.faults.chaos import PATIENT, _event, alerted, compare, detected, read, record
+from tests.faults.chaos import PATIENT, _event, alerted, committed, compare, detected, read, record
 from tests.faults.lost import asked, until
 from tests.faults.torment import PARTITIONS, Worker
 
@@ -110,19 +110,7 @@ async def settled(bootstrap: str, name: str) -> bool:
     stages = {f"{name}-{each}": readers.get(each, "decode") for each in SIGNALS}
     stages |= {f"{name}.spans": "join", f"{name}.points": "detect"}
     stages |= {f"{name}.anomalies": "correlate", f"{name}.alerts": "delivery"}
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        async with AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
-            for topic, stage in stages.items():
-                places = [TopicPartition(topic, p) for p in range(PARTITIONS)]
-                ends = await consumer.end_offsets(places)
-                committed = await admin.list_consumer_group_offsets(f"{name}.{stage}")
-                if any(ends[p] and (p not in committed or committed[p].offset < ends[p]) for p in places):
-                    return False
-        return True
-    finally:
-        await admin.close()
+    return await committed(bootstrap, name, stages)
 
 
 async def run(bootstrap: str) -> Outcome:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from anomaly.config import probes
 from anomaly.config.mistake import one_of, shown
 from anomaly.config.settings import KafkaSettings, ReceiverSettings, Settings
+from anomaly.config.texts import is_url, no_pattern
 
 # Kept here, so that a configuration is checked without loading a decoder; a test compares it with decode's registry.
 ENCODINGS = [
@@ -75,11 +76,11 @@ def traces(settings: Settings) -> Iterator[Found]:
 
 def session(key: str) -> str:
     """What is wrong with a session key, "" if nothing is."""
-    try:
-        one = "(" not in key or re.compile(key).groups == 1
-    except re.error as error:
-        return f"{shown(key)} is no regular expression: {error}"
-    return "" if one else f"{shown(key)} must have one group, which is the key: `id=(\\d+)`"
+    if "(" not in key:
+        return ""
+    if wrong := no_pattern(key):
+        return f"{shown(key)} is no regular expression: {wrong}"
+    return "" if re.compile(key).groups == 1 else f"{shown(key)} must have one group, which is the key: `id=(\\d+)`"
 
 
 def logs(settings: Settings) -> Iterator[Found]:
@@ -88,10 +89,8 @@ def logs(settings: Settings) -> Iterator[Found]:
         if said := session(source.session_key):
             yield Found(f"sources[{i}].session_key", said)
     for i, pattern in enumerate(settings.logs.secrets):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            yield Found(f"logs.secrets[{i}]", f"{shown(pattern)} is no regular expression: {error}")
+        if wrong := no_pattern(pattern):
+            yield Found(f"logs.secrets[{i}]", f"{shown(pattern)} is no regular expression: {wrong}")
 
 
 def kafka(settings: Settings) -> Iterator[Found]:
@@ -247,15 +246,6 @@ def is_address(text: str) -> bool:
     """Whether this is host:port."""
     fits = ADDRESS.fullmatch(text)
     return fits is not None and int(fits[2]) < 65_536
-
-
-def is_url(text: str) -> bool:
-    """Whether this is a URL that can be posted to."""
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def empty(path: str) -> bool:

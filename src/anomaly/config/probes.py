@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
+
+from anomaly.config.texts import is_url, no_pattern
 
 
 class Frozen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -142,21 +143,3 @@ def of_kind(what: Http | Tcp | Dns | Tls) -> Iterator[tuple[str, str]]:
             yield "type", f'"{what.type}" is no type that is known; known: {", ".join(RECORDS)}'
         if what.rcode not in RCODES:
             yield "rcode", f'"{what.rcode}" is no code that is known; known: {", ".join(RCODES)}'
-
-
-def no_pattern(text: str) -> str:
-    """Why a text is no regular expression; "" if it is one."""
-    try:
-        re.compile(text)
-    except re.error as error:
-        return str(error)
-    return ""
-
-
-def is_url(text: str) -> bool:
-    """Whether this can be asked."""
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False

@@ -20,11 +20,12 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from anomaly.correlate.evidence import STEPS, VOTING
+from anomaly.correlate.evidence import VOTING
 from anomaly.correlate.graph import ServiceGraph
 from anomaly.correlate.incident import GROUPS, Group, Incident, is_strong
 from anomaly.correlate.places import Places
 from anomaly.decode.identity import Labels
+from anomaly.decode.steps_series import STEPS
 from anomaly.detect.anomaly import Anomaly
 
 HOPS, WITHIN = 2, 120_000

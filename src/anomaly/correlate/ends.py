@@ -13,11 +13,10 @@ ill too.
 from collections.abc import Callable
 
 from anomaly.correlate.incident import Incident, interval
-from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.anomaly import REMOVED, Anomaly
 
 REMOVED_WAIT = 300_000  # ms: a new instance needs minutes to start, take load and fail
 INTERVALS, LONGEST = 2, 3_600_000  # points that have had the time to come; ms that are waited for them at most
-REMOVED = "series ended"
 NEVER = 1 << 62
 
 

@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from anomaly.config.models import Signal
-from anomaly.correlate.incident import HEARD
 from anomaly.decode.log_lines import METRIC
 from anomaly.decode.spans_series import BETWEEN
-from anomaly.detect.anomaly import GOLDEN, Anomaly
+from anomaly.decode.steps_series import BETWEEN as BETWEEN_STEPS
+from anomaly.decode.steps_series import SELF, STEPS, TOTAL
+from anomaly.detect.anomaly import GOLDEN, HEARD, Anomaly
 
-STEPS, SELF, TOTAL, BETWEEN_STEPS = "trace.steps", "trace.self", "trace.total", "trace.between"
 VOTING = STEPS, SELF, BETWEEN_STEPS  # whose traces know when it was odd; a total is as old as the whole
 DURATIONS = SELF, TOTAL, BETWEEN_STEPS
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from msgspec import Struct, field, structs
 
-from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.detect.anomaly import HEARD, Anomaly, Event
 from anomaly.detect.beside import Change
 
 KEPT = 64  # anomalies of an incident that are kept whole: more than a person reads, few enough to write at each change
@@ -16,7 +16,6 @@ WAITED_FOR = 1_000  # open ones beyond these that still hold the incident; the r
 TRACES = 128  # that are kept of an incident; the oldest give way
 GROUPS = 1_000  # of an incident; more of them are problems of their own
 STRONG = 4.0  # score from which on an anomaly connects groups
-HEARD = "heard"  # the quantity of an anomaly that is a silence
 ORDER = {Event.OPEN: 0, Event.RECORD: 1, Event.CLOSE: 2}
 CLOSED = ORDER[Event.CLOSE]
 

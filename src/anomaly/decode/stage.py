@@ -71,9 +71,8 @@ class Decode:
         identity = Identity(settings.identity, settings.identity.seed)
         self.catalog = Catalog(identity, settings.limits.series, partitions, keeps=knows is None)
         self.overflow = 0
-        self.passed: list[spans_traces.Passed | spans_wire.PassedLines] | None = (
-            None  # a list: traces are put together elsewhere
-        )
+        # A list: traces are put together elsewhere.
+        self.passed: list[spans_traces.Passed | spans_wire.PassedLines] | None = None
         self.steps: Steps | None = Steps(settings.limits.traced_events)  # None: traces are put together elsewhere
         self._encodings: dict[str, Encoding] = dict(encodings or {})
         self._heard: dict[tuple[str, int], int] = {}

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from anomaly.compiled import bare
 from anomaly.detect import adaptive, gain, season
+from anomaly.detect.binomial import log_beta
 from anomaly.pool import grown
 
 RATIO = np.dtype(
@@ -48,12 +49,6 @@ RARE = 0.001  # share of what is usual that lies beyond the band on each side
 WIDE = 3.09  # the same in standard deviations, where so MANY errors are expected that a normal does
 MANY = 50.0
 CERTAIN = 3.0  # standard errors: once in 700 a share that is just below `bad` passes for it
-
-
-@bare
-def log_beta(a, b):  # type: ignore[no-untyped-def]
-    """Logarithm of the beta function."""
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
 @bare

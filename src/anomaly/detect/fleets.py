@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from anomaly.config.models import Direction, ModelSpec, Peers
 from anomaly.decode.index import Index
-from anomaly.detect.anomaly import AMONG, Anomaly, Event
+from anomaly.detect.anomaly import AMONG, REMOVED, Anomaly, Event
 from anomaly.detect.episode import CALM, OPEN, PENDING
 from anomaly.detect.episodes import OPENED, REASONS, RECORD
 from anomaly.detect.identity import identity
@@ -203,4 +203,4 @@ class Fleets:
 
 
 def _over(a: Anomaly, time: int) -> Anomaly:
-    return msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason="series ended")
+    return msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason=REMOVED)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from anomaly.config.models import Direction, Model, ModelSpec, Signal, Sum
 from anomaly.decode.index import Index
 from anomaly.detect import tail
-from anomaly.detect.anomaly import GOLDEN, Anomaly, Event
+from anomaly.detect.anomaly import GOLDEN, REMOVED, Anomaly, Event
 from anomaly.detect.episode import CALM, OPEN, OPENED, PENDING, RECORD
 from anomaly.detect.episodes import REASONS
 from anomaly.detect.identity import identity
@@ -95,7 +95,7 @@ class Golden:
             heard = int(t.groups["group"]["last"][at]) if at >= 0 else 0
             if at < 0 or has_left(heard) or heard - (int(one["minute"]) + 1) * MINUTE > UNHEARD:
                 a = self.open.pop(g)
-                found.append(msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason="series ended"))
+                found.append(msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason=REMOVED))
                 one["phase"], t.golden.touched[g] = CALM, 1
         return found
 

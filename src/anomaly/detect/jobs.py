@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anomaly.config.models import Direction
 from anomaly.decode.log_lines import METRIC
-from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.detect.anomaly import REMOVED, Anomaly, Event
 from anomaly.detect.episodes import REASONS
 from anomaly.detect.identity import identity
 from anomaly.detect.judge import Batch, Judge, Verdicts, counting
@@ -78,7 +78,7 @@ class Jobs:
         for name in ("owner", "started", "score", "observed", "side", "first"):
             e[name] = j[name]
         e["of"] = j["told"] - 1
-        return [self._anomaly(e, Event.CLOSE, time, "series ended")]
+        return [self._anomaly(e, Event.CLOSE, time, REMOVED)]
 
     def hand(self, to: "Jobs", judged: dict[int, int]) -> None:
         """Give another the runs of judged rows, by old and new row."""

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from anomaly.config.models import Direction, Model, ModelSpec, Signal
 from anomaly.decode.identity import Labels, Series
 from anomaly.decode.steps_series import CELL, NEXT
-from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.detect.anomaly import REMOVED, Anomaly, Event
+from anomaly.detect.episode import GREATER, MORE
 from anomaly.detect.identity import identity
 from anomaly.detect.trace_rows import AHEAD, TraceRows, shown
 
@@ -35,7 +36,6 @@ CALM, SILENT, IDLE = 3, 18, 360  # cells
 FORGOTTEN = 7 * 8_640  # cells
 MOST, TRACES = 8, 8
 NEW_NORMAL, UNSEEN = "new normal", "no traces any more"
-GREATER, MORE = 1.25, 1.0  # a new peak: by a quarter or by one decade
 
 
 class Evidence(NamedTuple):
@@ -146,7 +146,7 @@ class Episodes:
             missing = cell - max(int(r["seen"][int(r["of"][row])]), a.time // CELL)
             if evidence.row.size and missing > SILENT:
                 return [self._close(row, cell, UNSEEN)]
-            return [self._close(row, cell, "series ended")] if missing > IDLE else []
+            return [self._close(row, cell, REMOVED)] if missing > IDLE else []
         r["calm"][row] = int(r["calm"][row]) + 1 if score < LEAST / 2.0 else 0
         rows.table.touched[row] = 1
         if r["calm"][row] >= max(CALM, -(-spec.close_after * 1000.0 // CELL)):
@@ -236,7 +236,7 @@ class Episodes:
 
     def released(self, rows: NDArray[np.int32], cell: int) -> list[Anomaly]:
         """These rows are no more."""
-        return [self._close(row, cell, "series ended") for row in rows.tolist() if row in self.open]
+        return [self._close(row, cell, REMOVED) for row in rows.tolist() if row in self.open]
 
     def meet(self, row: int, series: Series) -> list[Series]:
         """Go on with what was open of a new row before a restart; of a context, the successors of which something was."""
@@ -256,6 +256,6 @@ class Episodes:
         gone = [key for key, a in self.known.items() if end - a.time > IDLE * CELL]
         over = [self.known.pop(key) for key in gone]
         return [
-            msgspec.structs.replace(a, event=Event.CLOSE, time=end, ended=end, reason="series ended")
+            msgspec.structs.replace(a, event=Event.CLOSE, time=end, ended=end, reason=REMOVED)
             for a in sorted(over, key=lambda a: a.id)
         ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anomaly.config.models import Direction, Sum
 from anomaly.detect import frozen
-from anomaly.detect.anomaly import REGRESSION, Anomaly, Event
+from anomaly.detect.anomaly import REGRESSION, REMOVED, Anomaly, Event
 from anomaly.detect.episodes import REASONS
 from anomaly.detect.frozen import CLOSED, DAY_MS, EVENT, HALVES, WEEK
 from anomaly.detect.identity import identity
@@ -75,7 +75,7 @@ class Regressions:
         """The end of the regression of a judged row that is no more, if one is open."""
         place = int(self._place[judged]) if judged < self._place.size else ASKED
         row = self.tables.frozen["frozen"][place - 1] if place > 0 else None
-        return [self._anomaly(row, Event.CLOSE, time, "series ended")] if row is not None and row["opened"] else []
+        return [self._anomaly(row, Event.CLOSE, time, REMOVED)] if row is not None and row["opened"] else []
 
     def has(self, judged: int) -> bool:
         """Whether a row has a baseline by its spec."""

@@ -12,14 +12,14 @@ import numpy as np
 
 from anomaly.config.models import Direction, ModelSpec, Signal
 from anomaly.detect.absence import Silence
-from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.detect.anomaly import HEARD, REMOVED, Anomaly, Event
 from anomaly.detect.episodes import OPENED, REASONS, RECORD
 from anomaly.detect.identity import identity
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
 from anomaly.detect.recent import pairs
 from anomaly.detect.subject import Subjects
 
-SILENCE, HEARD = "group", "heard"  # metric and quantity of a silent group
+SILENCE = "group"  # metric of a silent group
 SURE, SUREST = 8.0, 30.0  # bounds of the score of a silence
 
 
@@ -73,13 +73,13 @@ class Report:
 
     def ended(self, row: int, time: int) -> Anomaly:
         """The series of an open anomaly is no more."""
-        self.judge.episodes.close(row, "series ended")
+        self.judge.episodes.close(row, REMOVED)
         return self.over(self.open.pop(row), time)
 
     @staticmethod
     def over(a: Anomaly, time: int) -> Anomaly:
         """An anomaly whose series is no more."""
-        return msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason="series ended")
+        return msgspec.structs.replace(a, event=Event.CLOSE, time=time, ended=time, reason=REMOVED)
 
     @staticmethod
     def let_go(a: Anomaly, time: int) -> Anomaly:

@@ -16,7 +16,7 @@ from msgspec import structs
 from anomaly.command.commands import Commands
 from anomaly.config.settings import Settings
 from anomaly.correlate.incident import Incident, State
-from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.anomaly import REMOVED, Anomaly
 from anomaly.detect.odd import UNSEEN
 from anomaly.dispatch import together
 from anomaly.dispatch.alert import Alert, Severity, What
@@ -26,7 +26,6 @@ from anomaly.dispatch.compose import compose
 from anomaly.dispatch.quiet import CALM, LATEST, NOTHING_SAID, Teams, silenced
 from anomaly.dispatch.severity import (
     ORDER,
-    REMOVED,
     Verdict,
     is_silence,
     is_statistical,

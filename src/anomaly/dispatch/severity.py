@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from anomaly.config.models import Direction, Signal
-from anomaly.detect.anomaly import GOLDEN, REGRESSION, Anomaly
+from anomaly.detect.anomaly import GOLDEN, HEARD, REGRESSION, Anomaly
 from anomaly.dispatch.alert import Severity
 from anomaly.dispatch.budget import HELD, PAGED, UNDER, UNLIMITED, Standing
 
-HEARD = "heard"  # the quantity of an anomaly that is a group's silence
-REMOVED = "series ended"  # close reason of a series that left its incident
 ORDER = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
 
 

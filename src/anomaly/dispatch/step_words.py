@@ -1,11 +1,12 @@
 """What an alert says of steps of traces: what came after what, or did not, and what took longer, in how many of how many."""
 
-from anomaly.correlate.evidence import BETWEEN_STEPS, DURATIONS, SELF, STEPS
+from anomaly.correlate.evidence import DURATIONS
+from anomaly.decode.steps_series import BETWEEN, SELF, STEPS
 from anomaly.detect.anomaly import Anomaly
+from anomaly.detect.sequences import ABSENT
 from anomaly.dispatch.amounts import RATIO, amount, plain
 
 NAME = 40  # characters of a step or an operation
-MISSING, UNUSUAL = "missing step", "unusual step"
 
 
 def is_steps(anomaly: Anomaly) -> bool:
@@ -15,7 +16,7 @@ def is_steps(anomaly: Anomaly) -> bool:
 
 def finding(anomaly: Anomaly) -> str:
     """`“ERROR Pay.java:71” comes after “start” of Charge in 34 of 60 traces (usual 0.2 %)`."""
-    few = "only " if anomaly.quantity == MISSING else ""
+    few = "only " if anomaly.quantity == ABSENT else ""
     k, n = anomaly.events or (0.0, 0.0)
     share = anomaly.expected[0] if few and anomaly.expected[0] > 0 else anomaly.expected[1]
     usual = f", where “{plain(anomaly.usual, NAME)}” is usual" if anomaly.usual else ""
@@ -29,7 +30,7 @@ def what(anomaly: Anomaly) -> str:
     if anomaly.metric == STEPS:
         before, after = (plain(labels.get(name, ""), NAME) for name in ("step", "next"))
         return f"“{after}” comes after “{before}”{f' of {operation}' if operation else ''}"
-    if anomaly.metric == BETWEEN_STEPS:
+    if anomaly.metric == BETWEEN:
         return f"calls of {operation} by {plain(labels.get('client', ''), NAME)} are slow on the way (network, or waiting)"
     return f"own work on {operation} is slow" if anomaly.metric == SELF else f"{operation} is slow"
 
@@ -38,8 +39,8 @@ def briefly(anomaly: Anomaly) -> str:
     """The same in the few words of a title."""
     labels = dict(anomaly.labels)
     if anomaly.metric == STEPS:
-        missing = "no " if anomaly.quantity == MISSING else ""
+        missing = "no " if anomaly.quantity == ABSENT else ""
         return missing + plain(anomaly.code or labels.get("next", ""), NAME)
-    if anomaly.metric == BETWEEN_STEPS:
+    if anomaly.metric == BETWEEN:
         return "the way to it is slow"
     return f"slow {plain(labels.get('span.name', ''), NAME)}"

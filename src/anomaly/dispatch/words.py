@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
-from anomaly.detect.anomaly import AMONG, GOLDEN, Anomaly
+from anomaly.detect.anomaly import AMONG, GOLDEN, REMOVED, Anomaly
 from anomaly.detect.joint import AWRY
 from anomaly.detect.odd import UNSEEN
 from anomaly.dispatch import cause_words, step_words
@@ -16,7 +16,7 @@ from anomaly.dispatch.amounts import RATIO, amount, band, beside, compared, know
 from anomaly.dispatch.log_words import example, is_lines
 from anomaly.dispatch.log_words import subject as lines
 from anomaly.dispatch.operations import operation, spoken
-from anomaly.dispatch.severity import REMOVED, is_regression, is_silence
+from anomaly.dispatch.severity import is_regression, is_silence
 
 TITLE = 100  # characters: one line of a phone
 LIKELY, USUAL = 28, " (usual"  # characters of the likely cause in it, at least; what makes room for it

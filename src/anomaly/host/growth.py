@@ -21,7 +21,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.detect.anomaly import REMOVED, Anomaly, Event
 from anomaly.detect.beside import Said
 from anomaly.detect.detector import Detector
 from anomaly.detect.handover import hand_over
@@ -204,7 +204,7 @@ class Growth:
 
     async def told_here(self, of: Of, events: list[Said], heard: int) -> list[Said]:
         """The events but for the ends of anomalies that went to another partition, with their notes."""
-        ended = [e for e in events if isinstance(e, Anomaly) and e.event is Event.CLOSE and e.reason == "series ended"]
+        ended = [e for e in events if isinstance(e, Anomaly) and e.event is Event.CLOSE and e.reason == REMOVED]
         if not ended or not self._matters(of.source, heard):
             return events
         await self.telling.posting.all()

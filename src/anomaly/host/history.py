@@ -8,8 +8,8 @@ import numpy as np
 from anomaly.correlate.incident import Incident
 from anomaly.decode.block import Block
 from anomaly.decode.records import DeadLetter
+from anomaly.detect.anomaly import REMOVED
 from anomaly.dispatch.alert import Alert, Severity, What
-from anomaly.dispatch.severity import REMOVED
 from anomaly.host.labelled import Verdicts, iso, ms
 from anomaly.host.past import Stretch
 from anomaly.host.tracks import Key, Seen
