@@ -9,12 +9,12 @@ same records undisturbed.
 import asyncio
 import signal
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import uuid4
 
 import msgspec
@@ -220,8 +220,14 @@ def who(detector: Detector) -> set[Who]:
 
 
 def events(alerts: list[Alert]) -> set[tuple[str, What]]:
-    """Triggers and resolves by group, each once.
+    """Triggers and resolves of incidents, by each group that the incident is about.
 
-    A hundred times as fast as it was lived, calls may be over before their operation is: then they are told apart.
+    A hundred times as fast as it was lived, calls may be over before their operation is: then they are told apart; and who
+    waits may be told of before who is waited for, in whose incident it is then.
     """
-    return {(a.group, a.event) for a in alerts if a.event is not What.UPDATE}
+    about: dict[str, set[str]] = defaultdict(set)
+    for alert in alerts:
+        groups = cast("Iterable[str]", alert.impact.get("groups", ()))
+        about[alert.dedup_key] |= {alert.group, *groups}
+    told = {(alert.dedup_key, alert.event) for alert in alerts if alert.event is not What.UPDATE}
+    return {(group, event) for key, event in told for group in about[key]}
