@@ -4,7 +4,7 @@ import re
 import string
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly.decode.log_lines import Lines
@@ -41,12 +41,14 @@ FREE = st.sampled_from(["{}", "said {} to us", "a,{};b", "[{}]", 'x="{}"', "<{}>
 
 
 def shows(secret: str, line: str) -> bool:
-    """Whether four of its characters in a row are left of it, in the example or in the template."""
+    """Whether four of its characters in a row are left of it, in the example or in the template; but for those that the line
+    has of its own, as `thor` in Authorization."""
     lines = Lines()
     said = lines.described({}, INFO, line).attributes
     kept = Secrets().hide(line) + said["log.template"] + said["log.example"]
     ours = re.sub(r"<(?:secret|card|iban|email|\*)>", "\n", kept)
-    return any(secret[i : i + 4] in ours for i in range(len(secret) - 3))
+    pieces = {secret[i : i + 4] for i in range(len(secret) - 3)}
+    return any(piece in ours for piece in pieces if piece not in line.replace(secret, "\n"))
 
 
 @settings(max_examples=150, deadline=None)
@@ -58,7 +60,6 @@ def test_what_has_a_name_is_hidden_whatever_it_is(place: str, secret: str):
 @settings(max_examples=100, deadline=None)
 @given(QUOTED, st.lists(WORDS, min_size=1, max_size=3).map("".join))
 def test_what_is_quoted_is_hidden_up_to_its_end(place: str, secret: str):
-    assume(not any(secret[i : i + 4] in place for i in range(len(secret) - 3)))
     assert not shows(secret, place.format(secret)), place
 
 
