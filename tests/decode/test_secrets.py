@@ -4,7 +4,7 @@ import re
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anomaly.decode.log_lines import Lines
@@ -53,6 +53,8 @@ def shows(secret: str, line: str) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(NAMED, ODD)
+@example("password={}", "[00]0000")
+@example("Authorization: Bearer {}", "{00}0000")
 def test_what_has_a_name_is_hidden_whatever_it_is(place: str, secret: str):
     assert not shows(secret, place.format(secret)), place
 
