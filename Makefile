@@ -33,7 +33,7 @@ services:
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus-alertmanager; } >/dev/null 2>&1 || \
 		{ echo "the tests send to a real Alertmanager: apt-get install -y prometheus-alertmanager"; exit 1; }; }
 
-demo: setup  ## real services, a fault, the alert and its end, in two minutes; no Kafka, no Java
+demo: setup  ## real services, two faults, their alerts and their ends, in six minutes; no Kafka, no Java
 	$(BIN)/anomaly demo
 
 test: setup kafka services  ## all tests, on a real Kafka and a real Alertmanager

@@ -9,7 +9,10 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 
+from aiohttp import ClientSession
+
 from anomaly.demo.shop import GOOD, SERVICES
+from anomaly.demo.telemetry import ENVIRONMENT, NAMESPACE
 
 START = 30.0  # seconds that a service may take to say its port
 STOP = 3.0  # seconds that a child may take to end
@@ -37,7 +40,12 @@ class Crew:
                 await self._serve(name, len(self.url.setdefault(name, [])) + 1, GOOD, 0)
 
     async def deploy(self, name: str, version: str) -> None:
-        """Run another version on the last instance of a service: the new one listens before the old one ends."""
+        """Run another version on the last instance of a service: the new one listens before the old one ends. It is
+        announced, as whatever deploys does it."""
+        change = {"kind": "deployment", "service": f"{NAMESPACE}/{name}", "environment": ENVIRONMENT, "version": version}
+        change["what"] = f"version {version} on one of {len(self.url[name])}"
+        async with ClientSession() as session:
+            await session.post(f"{self.otlp}/v1/changes", json=change)
         number, old = len(self.url[name]), self._running[name]
         await self._serve(name, number, version, int(self.url[name].pop().rpartition(":")[2]))
         await self._end(old)

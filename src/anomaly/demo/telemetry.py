@@ -25,6 +25,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+NAMESPACE, ENVIRONMENT = "shop", "demo"
 EVERY = 1000  # ms between exports
 LAST = 500  # ms that the last export may take
 SEVERITY = {
@@ -47,11 +48,11 @@ def telemetry(name: str, instance: str, version: str, otlp: str) -> Iterator[Tel
     """The SDK for one instance, exporting in protobuf and gzip to `otlp`, the address before `/v1/…`."""
     resource = Resource.create(
         {
-            "service.namespace": "shop",
+            "service.namespace": NAMESPACE,
             "service.name": name,
             "service.instance.id": instance,
             "service.version": version,
-            "deployment.environment.name": "demo",
+            "deployment.environment.name": ENVIRONMENT,
         }
     )
     packed = Compression.Gzip
