@@ -261,7 +261,16 @@ def test_a_change_of_what_a_service_calls_is_not_said_to_be_its_own():
     ill = opened("c", 4, group="checkout", kind=ERRORS)
     told = alerts([*calls(), rollout, ill, *ticks(60, since=5)])[-1]
     assert told.causes[0]["what"] == "checkout: requests fail, rollout of payment at 08:58 UTC: payment 2.3.0 → 2.3.1"
-    assert "(rollout of payment)" in told.title
+    assert "; likely cause: rollout of payment since" in told.title
+
+
+def test_the_way_back_is_not_the_cause():
+    began = Change(id="1", environment="prod", group="payment", kind="rollout", what="2.3.1", labels=(), time=at(-5))
+    back = Change(id="2", environment="prod", group="payment", kind="rollout", what="2.3.0", labels=(), time=at(20))
+    worse = opened("q", 22, group="payment", kind=QUEUE)
+    told = alerts([*calls(), began, payment, back, worse, *over(payment, worse)])
+    assert [str(alert.causes[0]["what"]).rpartition(": ")[2] for alert in told] == ["2.3.1"] * len(told)
+    assert len(told) > 1
 
 
 def test_a_message_says_what_is_wrong_the_likely_cause_and_who_suffers():

@@ -145,7 +145,8 @@ def names(groups: tuple[str, ...], most: int = 5) -> str:
 
 
 def briefly(incident: Incident, leading: Anomaly) -> str:
-    """`payment (ERROR Pay.java:71, version v2)` for a title; nothing where it says no more than the title does."""
+    """`payment (ERROR Pay.java:71, version v2)` for a title, of what that names only what is in brackets; nothing where it
+    says no more than the title does."""
     cause = incident.causes[0] if incident.causes else None
     if cause is None or (cause.service == leading.group and not cause.fact and not cause.change):
         return ""
@@ -156,6 +157,8 @@ def briefly(incident: Incident, leading: Anomaly) -> str:
     more = [short] if short else [step_words.briefly(about)] if about and step_words.is_steps(about) else []
     more += [place(cause.fact)] if cause.fact else []
     more += [plain(cause.change.kind, SHORT) + of_another(cause)] if cause.change else []
+    if more and cause.service == leading.group:
+        return ", ".join(more)
     return plain(cause.service, SHORT) + (f" ({', '.join(more)})" if more else "")
 
 
