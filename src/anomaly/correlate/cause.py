@@ -175,11 +175,12 @@ def cause(suspect: Suspect, fact: Fact | None) -> Cause:
 
 def suspicious(changes: Sequence[Change], near: Mapping[str, int], onset: int) -> tuple[Change | None, float]:
     """The change that is the most suspicious, of a service or of what it calls, and by how much: the nearer before the
-    onset the more, and of those after it, which only clocks and cells that are not exact make possible, the nearer."""
+    onset the more, and of those after it, which only clocks and cells that are not exact make possible, the nearer. One
+    that is farther than BEFORE or AFTER adds nothing."""
     best: tuple[Change | None, float] = None, 0.0
     for change in changes:
         hops = near.get(change.group)
-        if hops is not None and hops <= 1 and onset - BEFORE <= change.time <= onset + AFTER:
+        if hops is not None and hops <= 1:
             away = onset - change.time
             more = (DEPENDENCY if hops else CHANGED) * (1.0 - (away / BEFORE if away >= 0 else -away / AFTER))
             if more > best[1]:
