@@ -42,11 +42,13 @@ class Crew:
     async def deploy(self, name: str, version: str) -> None:
         """Run another version on the last instance of a service: the new one listens before the old one ends. It is
         announced, as whatever deploys does it."""
-        change = {"kind": "deployment", "service": f"{NAMESPACE}/{name}", "environment": ENVIRONMENT, "version": version}
-        change["what"] = f"version {version} on one of {len(self.url[name])}"
+        number, old = len(self.url[name]), self._running[name]
+        change = {
+            "kind": "deployment", "what": f"version {version} on one of {number}", "version": version,
+            "service": f"{NAMESPACE}/{name}", "environment": ENVIRONMENT,
+        }  # fmt: skip
         async with ClientSession() as session:
             await session.post(f"{self.otlp}/v1/changes", json=change)
-        number, old = len(self.url[name]), self._running[name]
         await self._serve(name, number, version, int(self.url[name].pop().rpartition(":")[2]))
         await self._end(old)
 
