@@ -6,6 +6,7 @@ from typing import overload
 
 from anomaly.config.models import Announces, ModelSpec
 from anomaly.decode.identity import Labels, Series, unpack
+from anomaly.detect.anomaly import LEFT
 from anomaly.detect.judge import Judge
 from anomaly.detect.rows import DISTRIBUTION, QUANTITIES, Tables
 from anomaly.detect.text import to_text
@@ -76,6 +77,8 @@ class Subjects(Sequence[Subject]):
 
     def _subject(self, s: Series, quantity: str, labels: Labels, instance: Labels | None, unit: str, row: int) -> Subject:
         spec = int(self.judge.table["spec"][row])
+        if self.judge.specs[spec].until:
+            quantity, unit = LEFT, "s"
         return Subject(s.environment, s.group, s.metric, quantity, labels, instance, unit_of(quantity, unit), spec)
 
     def supports(self, row: int, spec: ModelSpec, time: int) -> bool:
