@@ -163,7 +163,9 @@ def end(e, time, spec):  # type: ignore[no-untyped-def]
 @bare
 def worst(fault, before):  # type: ignore[no-untyped-def]
     """The worse of two faults."""
-    return BAD if BAD in (fault, before) else max(fault, before)
+    if fault == BAD or before == BAD:
+        return BAD
+    return WARNED if fault != NO_FAULT or before != NO_FAULT else NO_FAULT
 
 
 @bare

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from anomaly.config.models import Direction, ModelSpec, Signal
 from anomaly.detect.absence import Silence
-from anomaly.detect.anomaly import HEARD, MISSED, REMOVED, Anomaly, Event
+from anomaly.detect.anomaly import HEARD, LEFT, MISSED, REMOVED, Anomaly, Event
 from anomaly.detect.episode import BAD, WARNED
-from anomaly.detect.episodes import OPENED, REASONS, RECORD
+from anomaly.detect.episodes import CLOSED, OPENED, REASONS, RECORD
 from anomaly.detect.identity import identity
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
 from anomaly.detect.recent import pairs
@@ -164,18 +164,23 @@ class Report:
 
     def _now(self, a: Anomaly, batch: Batch, verdicts: Verdicts, e: np.record) -> Anomaly:
         """The anomaly as the value of the event leaves it."""
-        at = int(e.index)
+        at, observed, breadth = int(e.index), float(e.observed), a.breadth
+        if a.quantity == LEFT:  # the least that was said of it, whatever the model finds odd
+            observed = float(verdicts.value[at])
+            observed = observed if e.event == OPENED else min(a.observed, observed)
+        if e.event != CLOSED:
+            breadth = self.sites.agreeing(int(e.row), self.open) or breadth
         return msgspec.structs.replace(
             a,
             time=int(batch.time[at]),
             score=float(e.score),
-            observed=float(e.observed),
+            observed=observed,
             current=float(verdicts.value[at]),
             bad=a.bad or int(verdicts.bad[at]) == BAD,
             warned=a.warned or int(verdicts.bad[at]) == WARNED,
             events=(float(e.tally_k), float(e.tally_n)) if self.judge.table["slot"][e.row] >= 0 else None,
             points=pairs(e.second, e.value),
-            breadth=self.sites.agreeing(int(e.row), self.open) or a.breadth,
+            breadth=breadth,
         )
 
     def _opened(self, batch: Batch, verdicts: Verdicts, e: np.record) -> Anomaly:

@@ -82,7 +82,7 @@ def is_statistical(anomaly: Anomaly) -> bool:
 
 BAD = "{what} at or past the level that is a fault whatever was usual"
 FEW = BAD + ", as {breadth[0]} of {breadth[1]} sites see it"
-UNWATCHED = "no results of a check come any more: it is blind, and that is no good news"
+UNWATCHED = "no results of a check come any more: whether it would fail is not known"
 WARN = "{what} at or past the level that is a ticket whatever was usual"
 SILENT = "the whole group has fallen silent while its source is heard"
 SERVICE = "service-level {what} above the threshold ({score}, threshold {threshold})"
@@ -178,6 +178,7 @@ def most_telling(anomalies: Sequence[Anomaly], threshold: float) -> list[Anomaly
     return sorted(
         anomalies,
         key=lambda a: (
-            not matters(a, threshold), a.ended is not None, not a.bad, rank(a), not a.aggregate, -a.score, a.started, a.id
+            not matters(a, threshold), a.ended is not None, not a.bad, is_of_few_sites(a), rank(a), not a.aggregate,
+            -a.score, a.started, a.id,
         ),
     )  # fmt: skip
