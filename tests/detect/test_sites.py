@@ -83,11 +83,12 @@ def test_another_process_goes_on_with_the_state(cut: int):
     assert other.detector.digest() == whole.detector.digest()
 
 
+@pytest.mark.parametrize("specs", [(replace(CHECKS, close_after=31.0), DEFAULT), (CHECKS,)], ids=["changed", "fewer"])
 @pytest.mark.parametrize("cut", [480, 560, 690])
-def test_what_is_missed_is_missed_under_specs_that_have_changed(cut: int):
-    """Neither told again nor forgotten."""
+def test_what_is_missed_is_missed_under_specs_that_have_changed(cut: int, specs: tuple[ModelSpec, ...]):
+    """Neither told again nor forgotten, whatever number a spec has now."""
     before = played([p for p in STORY if p.at < cut])
-    other = Feed((replace(CHECKS, close_after=31.0), DEFAULT))
+    other = Feed((ModelSpec(name="mine", match=(Match(metric=("x",)),)), *specs))
     snapshot, layouts = gathered(before, 1)
     loaded = again(replace_specs(before, other), [(snapshot, layouts)])
     loaded.play(p for p in STORY if p.at >= cut)
@@ -132,3 +133,26 @@ def test_a_series_that_is_forgotten_gives_its_place_to_another_that_has_a_histor
     feed.play([P(new, 301.0, 1.0), *(p for p in STORY if 301 < p.at < 700 and p.series is not EU)])
     assert feed.detector.register.find(np.array([new.hash], np.uint64)) == row
     assert [a for a in feed.said if a.quantity == MISSED] == []
+
+
+ENDS = ModelSpec(
+    name="ends", match=(Match(metric=("ends",)),), direction=Direction.BELOW, sum=Sum.NONE, season=False, until=True,
+    warn=3600.0, min_deviation=1e9,
+)  # fmt: skip
+
+
+def test_a_point_in_time_keeps_its_episode_where_specs_get_other_numbers():
+    """The end is 50 minutes away when a spec is put before it: nothing begins anew, and nothing is over."""
+    ends = series("ends")
+    before = Feed((ENDS, DEFAULT))
+    before.play(P(s, t, ms(0) / 1000 + 6600 if s is ends else 1.0) for t in range(0, 3600, 60) for s in (ends, OTHER))
+    (opened,) = [a for a in before.said if a.event is Event.OPEN]
+    assert (opened.quantity, opened.unit, opened.warned, opened.bad) == ("time left", "s", True, False)
+    assert opened.observed == pytest.approx(3600.0 - 60.0)
+    mine = ModelSpec(name="mine", match=(Match(metric=("x",)),))
+    snapshot, layouts = gathered(before, 1)
+    before.specs = (mine, ENDS, DEFAULT)
+    other = again(before, [(snapshot, layouts)])
+    other.play(P(s, t, ms(0) / 1000 + 6600 if s is ends else 1.0) for t in range(3600, 6000, 60) for s in (ends, OTHER))
+    assert [a for a in other.said if a.event is not Event.RECORD] == []
+    assert [a.id for a in other.detector.report.open.values()] == [opened.id]

@@ -25,7 +25,7 @@ from anomaly.detect.jobs import Jobs
 from anomaly.detect.judge import NEIGHBOUR, Judge
 from anomaly.detect.plans import Plans, part_of, whole
 from anomaly.detect.regression import Regressions
-from anomaly.detect.rows import CELLS, LANES, Tables
+from anomaly.detect.rows import CELLS, LANES, UNTIL, VALUE, Tables
 from anomaly.detect.sides import give_sides
 from anomaly.detect.sites import Sites
 from anomaly.detect.subject import Subjects
@@ -68,7 +68,7 @@ class Register:
         self.sites = Sites(self.tables, self.subjects, judge)
         self._combine = Combine(self.tables, self.index.aggregates, self.subjects, judge, seed)
         self._fed, self._feeds = Table("fed", {"fed": (FED, 0)}), Index()
-        self._judges = _room(1)
+        self._judges, self._until = _room(1), np.array([spec.until for spec in self.specs], np.bool_)
         self._parts = np.zeros(10, np.int64)
 
     @property
@@ -223,6 +223,9 @@ class Register:
         rows = self._judges.row[:n]
         self.judge.adopt(rows, self._judges.spec[:n], self._judges.traffic[:n])
         set_clocks(self.tables, self.judge, rows)
+        quantity = self.tables.subjects["subject"]["quantity"]
+        times = rows[self._until[self._judges.spec[:n]]]
+        quantity[times[quantity[times] == VALUE]] = UNTIL
         self.sites.meet(rows, self._judges.spec[:n])
         long = self._judges.donors[:n, 0] <= NEIGHBOUR
         self.judge.table["slot"][rows[long]] = self._judges.donors[:n, 0][long]

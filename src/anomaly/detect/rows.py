@@ -57,6 +57,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from anomaly.detect.anomaly import LEFT
 from anomaly.detect.frozen import FROZEN
 from anomaly.detect.runs import RUN
 from anomaly.state import Pool, Table
@@ -74,8 +75,8 @@ LONG, LONG_LABEL = 600_000, ("window", "10m")
 SUM, MEAN, DISTRIBUTION, RATIO = 0, 1, 2, 3
 
 # What is judged: of a histogram the first four, in the order of `quantile.read`.
-QUANTITIES = ("rate", "mean", "p95", "p99", "value", "error ratio")
-RATE, VALUE, ERRORS = 0, 4, 5
+QUANTITIES = ("rate", "mean", "p95", "p99", "value", "error ratio", LEFT)
+RATE, VALUE, ERRORS, UNTIL = 0, 4, 5, 6
 
 ROW = np.dtype(
     [

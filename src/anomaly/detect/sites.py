@@ -44,15 +44,13 @@ class Sites:
         self.tables, self.subjects, self.judge = tables, subjects, judge
         self._named = np.array([bool(spec.sites) for spec in judge.specs], np.bool_)
         self._place: NDArray[np.int32] = np.zeros(0, np.int32)  # by row of a series: 1 + its place, 0: none
-        self._of: dict[Check, list[int]] = defaultdict(list)  # rows of series that are the same check
+        self._of: dict[Check, list[int]] = {}  # rows of series that are the same check; made when it is asked for
 
     def settle(self) -> None:
         """Know again whose the sites are that were put back."""
         owner = self.tables.sites["owner"][: self.tables.sites.used]
-        self._place, self._of = np.zeros(self.tables.rows.used, np.int32), defaultdict(list)
+        self._place, self._of = np.zeros(self.tables.rows.used, np.int32), {}
         self._place[owner[owner != 0] - 1] = np.flatnonzero(owner) + 1
-        for row in np.sort(owner[owner != 0] - 1).tolist():
-            self._of[self._check(row)].append(row)
 
     def meet(self, judged: NDArray[np.int32], specs: NDArray[np.int16]) -> None:
         """New judged rows, by their specs: those of checks get their sites."""
@@ -62,7 +60,7 @@ class Sites:
             one["key"], one["watched"], self.tables.sites["owner"][place] = self.tables.rows["row"]["key"][row], 1, row + 1
             self._place = grown(self._place, self.tables.rows.used)
             self._place[row] = place + 1
-            self._of[self._check(row)].append(row)
+            self._of = {}
 
     def hear(
         self, rows: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64], through: int, source: int
@@ -103,7 +101,7 @@ class Sites:
         if one["whole"] or not self._named[self.judge.table["spec"][judged]]:
             return None
         row, mine = int(one["of"]), self.tables.rows["row"]["judged"]
-        others = [r for r in self._of[self._check(row)] if r != row and self._is_heard(r)]
+        others = [r for r in self._alike(row) if r != row and self._is_heard(r)]
         return (1 + sum(int(mine[r]) in failing for r in others), 1 + len(others)) if others else None
 
     def site(self, row: int) -> str:
@@ -153,6 +151,15 @@ class Sites:
     def spec(self, row: int) -> ModelSpec:
         """By which a series is judged."""
         return self.judge.specs[int(self.judge.table["spec"][self.tables.rows["row"]["judged"][row]])]
+
+    def _alike(self, row: int) -> list[int]:
+        """The series that are the same check as this one, which is among them."""
+        if not self._of:
+            self._of = defaultdict(list)
+            owner = self.tables.sites["owner"][: self.tables.sites.used]
+            for each in np.sort(owner[owner != 0] - 1).tolist():
+                self._of[self._check(each)].append(each)
+        return self._of[self._check(row)]
 
     def _check(self, row: int) -> Check:
         s, sites = self.subjects.series(row), self.spec(row).sites

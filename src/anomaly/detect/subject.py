@@ -40,7 +40,7 @@ def per_second(unit: str) -> str:
 
 def unit_of(quantity: str, unit: str) -> str:
     """The unit of a quantity of a metric in this unit."""
-    return {"rate": per_second(unit), "error ratio": "1"}.get(quantity, unit)
+    return {"rate": per_second(unit), "error ratio": "1", LEFT: "s"}.get(quantity, unit)
 
 
 GONE = 600_000  # ms of silence after which an instance does not count any more
@@ -77,8 +77,6 @@ class Subjects(Sequence[Subject]):
 
     def _subject(self, s: Series, quantity: str, labels: Labels, instance: Labels | None, unit: str, row: int) -> Subject:
         spec = int(self.judge.table["spec"][row])
-        if self.judge.specs[spec].until:
-            quantity, unit = LEFT, "s"
         return Subject(s.environment, s.group, s.metric, quantity, labels, instance, unit_of(quantity, unit), spec)
 
     def supports(self, row: int, spec: ModelSpec, time: int) -> bool:

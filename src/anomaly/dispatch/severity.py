@@ -48,7 +48,7 @@ def is_missed(anomaly: Anomaly) -> bool:
 
 def is_of_few_sites(anomaly: Anomaly) -> bool:
     """A check that most of the sites that look find well, or as many: the trouble may be theirs who do not."""
-    of = anomaly.breadth if not anomaly.aggregate else None
+    of = anomaly.breadth if anomaly.bad and not anomaly.aggregate else None
     return of is not None and 2 * of[0] <= of[1]
 
 
@@ -99,10 +99,10 @@ TABLE = (
     Row(lambda a, budget: is_silence(a), False, Severity.CRITICAL, SILENT),
     Row(lambda a, budget: a.bad, False, Severity.WARNING, FEW),
     Row(lambda a, budget: is_missed(a), False, Severity.WARNING, UNWATCHED),
-    Row(lambda a, budget: a.warned, False, Severity.WARNING, WARN),
     Row(lambda a, budget: is_regression(a), True, Severity.WARNING, SLOW),
     # A team in shadow: from here on for the record (`verdict`).
     Row(lambda a, budget: is_service_level(a) and budget.may_page, True, Severity.CRITICAL, SERVICE, PAGED),
+    Row(lambda a, budget: a.warned, False, Severity.WARNING, WARN),
     Row(lambda a, budget: is_service_level(a) and budget.above, True, Severity.WARNING, SPENT, HELD),
     Row(lambda a, budget: is_service_level(a), True, Severity.WARNING, USUAL, UNDER),
     Row(lambda a, budget: not a.supports, True, Severity.WARNING, ANYTHING),
