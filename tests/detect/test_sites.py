@@ -60,9 +60,10 @@ def test_a_site_is_missed_by_itself_and_counts_among_those_that_look_while_it_is
     assert (back.id, back.reason, back.ended) == (missed.id, "heard again", ms(BACK + 5))
 
 
-def test_a_check_that_ended_by_a_stale_marker_was_taken_out():
+@pytest.mark.parametrize("value", [math.nan, 0.0])
+def test_a_check_that_ended_by_a_stale_marker_was_taken_out(value: float):
     before = [p for p in STORY if p.at < SILENT]
-    marker = P(EU, SILENT, math.nan, flags=Flag.STALE)
+    marker = P(EU, SILENT, value, flags=Flag.STALE)
     after = [p for p in STORY if p.at >= SILENT and p.series is not EU]
     assert [a for a in played([*before, marker, *after]).said if a.quantity == MISSED] == []
 

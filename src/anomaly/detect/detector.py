@@ -406,7 +406,7 @@ class Detector:
 
     def _scored(self, points: Points, rows: NDArray[np.int32], through: int, source: int) -> list[Anomaly]:
         """Judge points of known series."""
-        self.register.sites.hear(rows, points.time, points.value, through, source)
+        self.register.sites.hear(points, rows, through, source)
         return self.score.judge(points, rows, through)
 
     def _known(self, points: Points) -> tuple[Points, NDArray[np.int32]]:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from anomaly.compiled import bare
 from anomaly.config.models import ModelSpec
 from anomaly.decode.identity import Series
+from anomaly.decode.points import Points
 from anomaly.detect.absence import Absence, Silence
-from anomaly.detect.convert import arrive
+from anomaly.detect.convert import STALE_FLAG, arrive
 from anomaly.detect.judge import Judge
 from anomaly.detect.rows import OF_GROUP, Tables
 from anomaly.detect.subject import Subjects
@@ -27,10 +28,10 @@ Check = tuple[object, ...]  # what is checked, wherever from
 
 
 @bare
-def hear(place, time, value, through, source, sites, touched):  # type: ignore[no-untyped-def]
-    """Note results in arrival order; `place` (n,) their sites, -1: none. What is no number is no result."""
+def hear(place, time, value, flags, through, source, sites, touched):  # type: ignore[no-untyped-def]
+    """Note results in arrival order; `place` (n,) their sites, -1: none. What is no number, or a marker, is no result."""
     for i in range(place.size):
-        if place[i] >= 0 and np.isfinite(value[i]):
+        if place[i] >= 0 and np.isfinite(value[i]) and flags[i] & STALE_FLAG == 0:
             site = sites[place[i]]
             site.through, site.source = through, source
             arrive(site, time[i], False)
@@ -62,9 +63,7 @@ class Sites:
             self._place[row] = place + 1
             self._of = {}
 
-    def hear(
-        self, rows: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64], through: int, source: int
-    ) -> None:
+    def hear(self, points: Points, rows: NDArray[np.int32], through: int, source: int) -> None:
         """Results came of these rows of series, through an input of a source, by their numbers."""
         if not self.tables.sites.used:
             return
@@ -72,7 +71,8 @@ class Sites:
         place = self._place[rows] - 1
         if (place >= 0).any():
             table = self.tables.sites
-            hear(place, time, value, through, source, table["site"], table.touched)
+            what = points.time, points.value, points.flags
+            hear(place, *what, through, source, table["site"], table.touched)
 
     def look(self, absence: Absence, source: int, heard: NDArray[np.int64]) -> list[tuple[int, Silence]]:
         """As `Absence.among`: the series that are not heard any more, or again, by their rows."""
