@@ -312,4 +312,4 @@ def test_synthetic_checks_are_judged_once_whoever_made_them():
     assert names("probe_duration_seconds", G) == {"probe-latency"}
     assert names("httpcheck.duration", G, "ms") == {"probe-latency-ms"}
     assert names("httpcheck.status", G, "1", http__status_class="5xx") == {"probe-failures"}
-    assert names("probe_ssl_earliest_cert_expiry", G) == {"probe-facts"}
+    assert names("probe_ssl_earliest_cert_expiry", G) == {"probe-certificate-end"}

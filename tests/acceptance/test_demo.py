@@ -3,10 +3,39 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 pytest.importorskip("opentelemetry.sdk.metrics", reason="the demo's services need the extra `demo`")
+
+from anomaly.demo.crew import Refused, say
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "taken"),
+    [
+        (200, {}, True),
+        (200, {"partialSuccess": {}}, True),
+        (200, {"partialSuccess": {"rejectedChanges": "1"}}, False),
+        (400, {"message": "no JSON"}, False),
+        (500, {}, False),
+    ],
+)
+async def test_the_story_does_not_go_on_where_what_it_says_is_not_taken(status: int, body: dict[str, object], taken: bool):
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(body, status=status)
+
+    application = web.Application()
+    application.router.add_post("/fault", answer)
+    async with TestServer(application) as server:
+        url = str(server.make_url("/fault"))
+        with nullcontext() if taken else pytest.raises(Refused, match=rf"/fault did not take .*slower.*: status {status}"):
+            await say(url, {"slower": 2.0})
+    with pytest.raises(Refused, match="Cannot connect"):
+        await say(url, {"slower": 2.0})
 
 
 @pytest.mark.timeout(600)

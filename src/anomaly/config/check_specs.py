@@ -32,8 +32,16 @@ def spec_mistakes(spec: ModelSpec) -> Iterator[Found]:
     yield from river_mistakes(spec)
     if spec.bad is not None and ratio and not 0 < spec.bad <= 1:
         yield Found("bad", f"{spec.bad} must be a share (more than 0, at most 1) of a spec of model ratio")
-    if spec.bad is not None and not ratio and spec.direction is Direction.EITHER:
-        yield Found("bad", f"{spec.bad} has no side; write direction: above, or below, beside it")
+    for name in ("bad", "warn"):
+        if (level := getattr(spec, name)) is not None and not ratio and spec.direction is Direction.EITHER:
+            yield Found(name, f"{level} has no side; write direction: above, or below, beside it")
+    for name in ("warn", "until"):
+        if getattr(spec, name) and spec.model is not Model.ADAPTIVE:
+            yield Found(name, f"is of no use to model {spec.model.value}; write model: adaptive")
+    if spec.sites and (spec.sum is not Sum.NONE or spec.model is Model.RATIO):
+        yield Found("sites", f"are of each series by itself; write sum: {Sum.NONE.value}, and no model: ratio")
+    if spec.until and spec.sum is not Sum.NONE:
+        yield Found("until", f"is of each series by itself; write sum: {Sum.NONE.value}")
     if spec.peers is not Peers.NONE and spec.sum is Sum.NONE:
         yield Found("peers", f"{spec.peers.value} needs a sum: instances or group; with sum: none nothing is put together")
     for name in ("min_deviation", "min_relative", "min_events", "bad_events"):

@@ -122,7 +122,12 @@ class ModelSpec(Frozen, frozen=True):
     # At or past this the anomaly is a fault whatever was usual: a share of k of n, or a value, of which a second is awaited.
     bad: float | None = None
     bad_events: float = 20.0  # of at least so many
+    warn: float | None = None  # the same of a value that is a ticket whatever was usual, and no page
+    until: bool = False  # the value is a point in time, s since the epoch: judged is how many seconds are left until then
     absence: bool = False  # the silence of a group that reports this is an anomaly
+    # The series are results of checks, made from the site that the first of these labels names: each is missed by itself,
+    # and a failure that no more than half of several sites see is a ticket.
+    sites: tuple[str, ...] = ()
     peers: Peers = Peers.NONE  # are the instances compared with one another
 
     @property

@@ -8,14 +8,19 @@ import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
+from typing import Any
 
-from aiohttp import ClientSession
+from aiohttp import ClientError, ClientSession
 
 from anomaly.demo.shop import GOOD, SERVICES
 from anomaly.demo.telemetry import ENVIRONMENT, NAMESPACE
 
 START = 30.0  # seconds that a service may take to say its port
 STOP = 3.0  # seconds that a child may take to end
+
+
+class Refused(Exception):
+    """What the story said to one of its processes was not taken, so it cannot go on; the text says what, where and why."""
 
 
 class Crew:
@@ -47,8 +52,7 @@ class Crew:
             "kind": "deployment", "what": f"version {version} on one of {number}", "version": version,
             "service": f"{NAMESPACE}/{name}", "environment": ENVIRONMENT,
         }  # fmt: skip
-        async with ClientSession() as session:
-            await session.post(f"{self.otlp}/v1/changes", json=change)
+        await say(f"{self.otlp}/v1/changes", change)
         await self._serve(name, number, version, int(self.url[name].pop().rpartition(":")[2]))
         await self._end(old)
 
@@ -86,3 +90,15 @@ class Crew:
             except TimeoutError:
                 child.kill()
                 await child.wait()
+
+
+async def say(url: str, what: dict[str, Any]) -> None:
+    """Post it as JSON; raises Refused where it is not taken, or only in part."""
+    try:
+        async with ClientSession() as session, session.post(url, json=what) as answer:
+            text = await answer.text()
+            partly = "partialSuccess" in text and (await answer.json()).get("partialSuccess")
+            if answer.status != 200 or partly:
+                raise Refused(f"{url} did not take {what}: status {answer.status} {text[:200]}".rstrip())
+    except (ClientError, OSError) as error:
+        raise Refused(f"{url} did not take {what}: {error or type(error).__name__}") from error

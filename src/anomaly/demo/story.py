@@ -19,13 +19,12 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, cast
 
-from aiohttp import ClientSession
 from msgspec.structs import replace
 
 from anomaly.config.load import load_specs
 from anomaly.config.models import ModelSpec
 from anomaly.config.settings import Correlation, Settings
-from anomaly.demo.crew import Crew
+from anomaly.demo.crew import Crew, Refused, say
 from anomaly.demo.load import RATE
 from anomaly.demo.pulse import Pulse
 from anomaly.demo.screen import Lines, Live, Screen
@@ -180,6 +179,9 @@ def demo(headless: bool = False, json: bool = False) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("stopped", file=sys.stderr)
         return 130
+    except Refused as refused:
+        print(f"anomaly: the demo cannot go on: {refused}", file=sys.stderr)
+        return 1
     if json:
         print(as_json(outcome))
     return 0 if outcome.good else 1
@@ -270,9 +272,8 @@ async def screening(screen: Screen, pulse: Pulse, engine: Engine) -> AsyncIterat
 
 async def slow(crew: Crew, broken: bool) -> None:
     """Turn the slowness on or off."""
-    async with ClientSession() as session:
-        for url in crew.url["stock"]:
-            await session.post(f"{url}/fault", json={"slower": SLOWER if broken else 1.0})
+    for url in crew.url["stock"]:
+        await say(f"{url}/fault", {"slower": SLOWER if broken else 1.0})
 
 
 async def throws(crew: Crew, broken: bool) -> None:

@@ -9,6 +9,7 @@ Judged are groups with a history (HISTORY ms, ARRIVALS moments) that a spec mark
 five usual gaps, whichever is longer. A group of which all series ended by stale markers was removed, and is not missed.
 Nor is one that is scaled to zero, as it often is: nobody asked it anything for IDLE_BEFORE before it fell silent, and NAPS
 times it has come back from such a silence. It is missed when it sleeps LONGER times as long as it ever did.
+What a single series brings is missed by the same rule where a spec asks for it (`sites`).
 Where a source got more partitions, groups may be on other ones from then on: until `settled` it is not known who has left,
 and only who is heard after it is missed from then on.
 Times ms since the epoch and of the data; `usual` gaps ms.
@@ -201,8 +202,14 @@ class Absence:
         self, groups: NDArray[np.void], touched: NDArray[np.uint8], source: int, time: int, heard: NDArray[np.int64]
     ) -> list[Silence]:
         """Who fell silent by `time`, and who was heard again; `heard` how far each input was heard, ms, by its number."""
-        clock = self.clocks.setdefault(source, Clock())
-        clock.go_on(time // CHECK * CHECK)
+        self.clocks.setdefault(source, Clock()).go_on(time // CHECK * CHECK)
+        return self.among(groups, touched, source, heard)
+
+    def among(
+        self, groups: NDArray[np.void], touched: NDArray[np.uint8], source: int, heard: NDArray[np.int64]
+    ) -> list[Silence]:
+        """The same of any that are watched as groups are, at the time of the last look."""
+        clock = self.clocks[source]
         back, missed = np.empty(groups.size, np.int64), np.empty(groups.size, np.int64)
         clocks = source, clock.active, self.settled
         many = survey(groups, touched, *clocks, heard, back, missed)

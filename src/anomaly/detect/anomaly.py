@@ -10,6 +10,8 @@ from anomaly.decode.identity import Labels
 AMONG = " among peers"  # behind the quantity in which an instance is compared with its peers
 GOLDEN = "golden signals"  # quantity of the joint judgement of a group's golden signals
 HEARD = "heard"  # quantity of a group's silence
+MISSED = "results"  # quantity of a check that no results come of
+LEFT = "time left"  # quantity of a point in time: until then, s
 REMOVED = "series ended"  # reason of the close of one whose series is no more
 
 
@@ -40,7 +42,7 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     environment: str
     group: str
     metric: str
-    quantity: str  # what of the metric: "value", "rate", "mean", "p50", "p95", "p99", "error ratio", "heard"
+    quantity: str  # what of the metric: "value", "rate", "mean", "p50", "p95", "p99", "error ratio", or one of the above
     labels: Labels
     instance: Labels
     aggregate: bool  # of the group, not of one instance
@@ -61,7 +63,8 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     points: tuple[tuple[int, float], ...]
     peers: int = 0  # of an instance among its peers: how many others it was compared with
     middle: float = 0.0  # and their median
-    breadth: tuple[int, int] | None = None  # of a group: how many of how many series it is put together of do the same
+    breadth: tuple[int, int] | None = None  # of a group: how many of how many series it is put together of do the same; else
+    # of a check: how many of how many sites that look say so
     parts: tuple[tuple[str, float], ...] = ()  # golden signals: by signal how far it is off, with its sign, the driver first
     reduced_by: tuple[str, ...] = ()  # what made the score smaller
     example: str = ""  # of log lines: one of them, without secrets
@@ -69,6 +72,7 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     # Traces in which it showed: id in hex, and the time (ms) of the step of that trace that is odd; a few of many.
     traces: tuple[tuple[str, int], ...] = ()
     code: str = ""  # where in the program, as a log line or an attribute says it: "OrderService.java:71", "charge"
+    warned: bool = False  # the spec's `warn` level was reached
     supports: bool = False  # its spec does not announce it: it only supports what else is wrong
     usual: str = ""  # of an unusual step: the one that usually comes there
     kind: str = ""  # REGRESSION: a slow change against weeks ago; `points` are then the level of that week and of the last

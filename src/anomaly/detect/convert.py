@@ -29,6 +29,7 @@ TOO_CLOSE = 0.1
 
 # Times of one export differ by no more than this, ms; two arrivals of a group closer than this are one.
 MOMENT = 500
+LONG, FEW = 600_000, 10  # ms between points of a group that are an outage, but for so many first ones
 
 # Aggregates that a row feeds at most: one or two for each of five signals.
 MEMBERSHIPS = 8
@@ -82,14 +83,21 @@ def hear(state, r, time, through, beat):  # type: ignore[no-untyped-def]
     elif row.alive == 0:
         row.alive = 1
         group.alive += 1
+    arrive(group, time, beat)
+
+
+@inlined
+def arrive(group, time, beat):  # type: ignore[no-untyped-def]
+    """Note when a group was heard. A gap of LONG ms is an outage, unless it is of one that has hardly begun."""
     if group.last == 0:
         group.since, group.last, group.back, group.arrivals = time, time, time, 1
     elif time > group.last:
         gap = time - group.last
         if gap > MOMENT:
+            if gap < LONG or group.arrivals < FEW:
+                group.usual += (0.5 if gap > group.usual else 0.05) * (gap - group.usual)
             group.arrivals += 1
             group.spread -= group.spread > 0 and not beat
-            group.usual += (0.5 if gap > group.usual else 0.05) * (gap - group.usual) if gap < 600_000 else 0.0
         if gap > 30_000:
             group.back = time
         group.last = time

@@ -76,6 +76,7 @@ class Detector:
         self._idle = int(settings.limits.idle * 1000)
         self._over: list[Anomaly] = []  # open anomalies that have no series under the specs of now
         self._missed = next((spec for spec in self.specs if spec.absence), None)
+        self._looks = any(spec.absence or spec.sites for spec in self.specs)
 
     def _empty(self) -> Side:
         """A register that knows nobody."""
@@ -87,7 +88,7 @@ class Detector:
     def _wire(self, register: Register, judge: Judge) -> None:
         """Work on these rows."""
         self.register, self.judge = register, judge
-        self.report = Report(self.specs, register.subjects, judge)
+        self.report = Report(self.specs, register.subjects, judge, register.sites)
         self.withhold = Withhold(register, judge, self.report)
         self.together = Together(self.specs, register, judge, self.report)
         self.score = Score(register, judge, self.report, self.withhold, self.together, self.counts)
@@ -292,6 +293,7 @@ class Detector:
             found.extend(self.register.regressions.ended(judged, self.inputs.time))
             found.extend(self.register.jobs.ended(judged, self.inputs.time))
 
+        found.extend(self.report.not_missed(rows, self.inputs.time))
         self._evict.release(rows, end)
         return found
 
@@ -317,15 +319,18 @@ class Detector:
         self._reopen()
         if len(self.windows):
             self.windows.look(self.register, self.judge)
-        if self._missed:  # else nobody looks when they are well
+        if self._looks:  # else nobody looks when they are well
             self.withhold.meet()
         return found
 
     def _reopen(self) -> None:
         """Mark groups that were silent before a restart, so that they are heard again."""
         table = self.register.tables.groups
-        if len(self.report.silent) <= int(np.count_nonzero(table["group"]["open"][: table.used])):
+        sites = self.register.tables.sites
+        opened = [int(np.count_nonzero(t[name]["open"][: t.used])) for t, name in ((table, "group"), (sites, "site"))]
+        if len(self.report.silent) <= sum(opened):
             return
+        self.register.sites.reopen({key: a.time for key, a in self.report.silent.items()})
         for g in range(table.used):
             if not table["group"]["open"][g] and table["group"]["key"][g]:
                 silent = self.report.silent.get(self.register.subjects.group(g))
@@ -350,7 +355,7 @@ class Detector:
             return found
         for part, time in looks:
             if part.stop > part.start:
-                found += self.score.judge(points.take(part), rows[part], through)
+                found += self._scored(points.take(part), rows[part], through, source)
             if time:
                 self.inputs.hear(block.source, block.partition, time)
                 found += self._silences(source, self.inputs.of(block.source))
@@ -397,7 +402,12 @@ class Detector:
         """Judge points without a look."""
         points, rows = self._known(points)
         through = self.inputs.number(block.source, block.partition)
-        return self.score.judge(points, rows, through) if len(points) else []
+        return self._scored(points, rows, through, self.sources[block.source]) if len(points) else []
+
+    def _scored(self, points: Points, rows: NDArray[np.int32], through: int, source: int) -> list[Anomaly]:
+        """Judge points of known series."""
+        self.register.sites.hear(points, rows, through, source)
+        return self.score.judge(points, rows, through)
 
     def _known(self, points: Points) -> tuple[Points, NDArray[np.int32]]:
         """The points of known series, with their rows; those whose labels are not known yet have to wait."""
@@ -412,7 +422,7 @@ class Detector:
 
     def _between_looks(self, points: Points, block: Block) -> list[tuple[slice, int]]:
         """Slices of the points, each with the time at which to look for silence after it, 0: none."""
-        if self._missed is None or not len(points):
+        if not self._looks or not len(points):
             return [(slice(0, len(points)), 0)]
         before = self.inputs.heard.get((block.source, block.partition), 0)
         at = np.empty(len(points), np.int64)
@@ -423,17 +433,22 @@ class Detector:
 
     def _silences(self, source: int, time: int) -> list[Anomaly]:
         """Groups that fell silent or were heard again, and open anomalies of series that are no more."""
-        if self._missed is None or not self.absence.is_due(source, time):
+        if not self._looks or not self.absence.is_due(source, time):
             return []
-        table, found = self.register.tables.groups, []
+        table, found, heard = self.register.tables.groups, list[Anomaly | None](), self.inputs.by_number()
         groups = table["group"][: table.used]
-        for silence in self.absence.look(groups, table.touched, source, time, self.inputs.by_number()):
+        for silence in self.absence.look(groups, table.touched, source, time, heard):
             who = self.register.subjects.group(silence.group)
             if groups["spread"][silence.group] and who[1] not in self.settings.identity.giants and not silence.back:
                 continue  # a giant no more: its series are somewhere else
-            said = self.report.silence(who, silence, self._missed)
-            found += [said] if said else []
-        found += self._ended()
+            found.append(self.report.silence(who, silence, self._missed))
+        for row, silence in self.register.sites.look(self.absence, source, heard):
+            found.append(self.report.missed(row, silence))
+        return [a for a in found if a] + self._over_by_now()
+
+    def _over_by_now(self) -> list[Anomaly]:
+        """Open anomalies of series that are no more."""
+        found = self._ended()
         self.withhold.look()
         return found
 
@@ -447,7 +462,7 @@ class Detector:
             heard = int(groups["last"][row["group"]])
             if self.absence.has_left(heard, self.inputs.time):
                 found += self.together.ended(judged, self.inputs.time)
-            elif not whole:
+            elif not whole and not self.register.sites.is_silent(of):  # of that nothing is known
                 patience = max(ENDED_AFTER_MARKER if row["stale"] else ENDED, int(10.0 * row["interval"]))
                 if row["last"] > 0 and heard - row["last"] > patience:
                     found += self.together.ended(judged, int(row["last"]) + patience)

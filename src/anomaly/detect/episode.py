@@ -16,6 +16,7 @@ from anomaly.compiled import bare, inlined
 CALM, PENDING, OPEN, ACCEPTED = 0, 1, 2, 3
 NOTHING, OPENED, RECORD, CLOSED = 0, 1, 2, 3
 NO_REASON, BACK_TO_NORMAL, NEW_NORMAL = 0, 1, 2
+NO_FAULT, BAD, WARNED = 0, 1, 2  # what is a fault whatever was usual: a page, or a ticket
 # A spec's parameters, as columns.
 # TOLD_AT comes from the threshold. CONFIRMED 1: one value, however bad, is a blip; it takes a second, and the duration.
 SIDE, DEVIATION, RELATIVE, DURATION, CLOSE_AFTER, NEW_NORMAL_AFTER, CONFIRMED, TOLD_AT, PARAMETERS = range(9)
@@ -45,7 +46,7 @@ LIVE = np.dtype(
         ("calm_points", np.int16),
         ("phase", np.int8),
         ("side", np.int8),  # 1 above, -1 below
-        ("bad", np.int64),  # 1: the spec's `bad` level was reached
+        ("bad", np.int64),  # BAD, WARNED: the worst of the spec's levels that was reached
     ],
     align=True,
 )
@@ -160,11 +161,19 @@ def end(e, time, spec):  # type: ignore[no-untyped-def]
 
 
 @bare
+def worst(fault, before):  # type: ignore[no-untyped-def]
+    """The worse of two faults."""
+    if fault == BAD or before == BAD:
+        return BAD
+    return WARNED if fault != NO_FAULT or before != NO_FAULT else NO_FAULT
+
+
+@bare
 def is_settled(e, time, spec, bad):  # type: ignore[no-untyped-def]
     """Whether a violation has lasted so long that it opens the episode. A bad share has many events behind it already."""
     if spec[CONFIRMED] != 0.0:
         return e.lasted >= spec[DURATION] and time > e.started
-    return bad or e.lasted >= spec[DURATION]
+    return bad != NO_FAULT or e.lasted >= spec[DURATION]
 
 
 @bare
@@ -178,7 +187,7 @@ def live_point(e, dt, time, value, score, low, high, spec, bad, sharp):  # type:
         violating = violating and not low <= value <= high
     follow(e, dt, violating)
     grow(e, value, score)
-    worse, e.bad = bad and e.bad == 0, 1 if bad else e.bad
+    worse, e.bad = worst(bad, e.bad) != e.bad, worst(bad, e.bad)
     if e.phase == PENDING:
         if is_settled(e, time, spec, bad):
             e.phase, e.spoken = OPEN, e.score
@@ -197,13 +206,16 @@ def live_point(e, dt, time, value, score, low, high, spec, bad, sharp):  # type:
 
 @inlined
 def step_point(episodes, r, time, value, score, low, high, spec, bad, open_at):  # type: ignore[no-untyped-def]
-    """What happens at a point, NOTHING if it is not newer than the last: (what, reason of a close, place)."""
+    """What happens at a point, NOTHING if it is not newer than the last: (what, reason of a close, place).
+
+    `bad`: NO_FAULT, BAD or WARNED.
+    """
     table, live, spare, places = episodes
     row = table[r]
     if row.last != 0 and time <= row.last:
         return NOTHING, NO_REASON, -1
     dt = stands_for(row, time)
-    sharp = bad or (score >= open_at and matters(value, 0.5 * (low + high), spec))
+    sharp = bad != NO_FAULT or (score >= open_at and matters(value, 0.5 * (low + high), spec))
     if row.at == 0:
         if not sharp:
             return NOTHING, NO_REASON, -1

@@ -21,6 +21,7 @@ from anomaly.detect.episode import (
     CLOSED,
     EVER,
     LIVE,
+    NO_FAULT,
     OPEN,
     OPENED,
     PARAMETERS,
@@ -86,9 +87,7 @@ def step(row, time, value, score, low, high, spec, bad, parameters, open_at, epi
     m = 0
     for i in range(row.size):
         what = parameters[spec[i]]
-        event, reason, at = step_point(
-            episodes, row[i], time[i], value[i], score[i], low[i], high[i], what, bad[i] != 0, open_at
-        )
+        event, reason, at = step_point(episodes, row[i], time[i], value[i], score[i], low[i], high[i], what, bad[i], open_at)
         if event != 0:
             write(m, i, row[i], event, reason, episodes[1][at], 0.0, 0.0, out)
             m += 1
@@ -164,10 +163,10 @@ class Episodes:
         high: float,
         direction: Direction,
         until: int = 0,
-        bad: bool = False,
+        bad: int = NO_FAULT,
     ) -> None:
         """Open an episode known from before a restart, told up to `until`; its frozen band decides its end, it is not opened
-        again."""
+        again. `bad` is the worst level that it reached, as in its record."""
         self.ensure(row + 1)
         self.clear(row)
         side = -1 if direction is Direction.BELOW else 1
@@ -224,5 +223,5 @@ def _compiled(spec: ModelSpec) -> tuple[float, ...]:
         spec.min_duration,
         spec.close_after,
         spec.new_normal_after,
-        float(spec.bad is not None and spec.model is not Model.RATIO),
+        float((spec.bad is not None or spec.warn is not None) and spec.model is not Model.RATIO),
     )

@@ -170,6 +170,7 @@ class Evict:
             end(row)
         self.register.regressions.release(subjects)
         self.register.jobs.release(subjects)
+        self.register.sites.release(rows)
         self.judge.release(subjects)
         tables = t.members, t.aggregates, t.histograms, t.families, t.groups, t.scopes, t.subjects
         for which, table in enumerate(tables):

@@ -14,6 +14,7 @@ from anomaly.detect.anomaly import Anomaly
 from anomaly.detect.detector import Detector
 from anomaly.detect.log_moves import move_lines
 from anomaly.detect.migrate import Side, move
+from anomaly.detect.report import served
 
 
 def hand_over(donor: Detector, to: Detector, groups: NDArray[np.uint64], source: str, partition: int) -> list[Anomaly]:
@@ -30,7 +31,10 @@ def hand_over(donor: Detector, to: Detector, groups: NDArray[np.uint64], source:
     mine = mine[mine != MISSING]
     table = ours.tables.groups["group"]
     table["source"][mine], table["through"][mine] = number, to.inputs.number(source, partition)
-    table["active"][mine] = to.absence.clocks.setdefault(number, Clock()).active
+    active = to.absence.clocks.setdefault(number, Clock()).active
+    table["active"][mine] = active
+    sites, own = ours.tables.sites["site"], ours.sites.of_groups(mine.tolist())
+    sites["source"][own], sites["through"][own], sites["active"][own] = number, table["through"][mine[:1]], active
     _withheld(donor, to, rows)
     told = move_lines(donor.logs, to.logs, groups, source) + traced_keep.hand_over(donor.traced, to.traced, wanted)
     return told + _reports(donor, to, rows, {theirs.subjects.group(g) for g in at.tolist()})
@@ -46,7 +50,7 @@ def _withheld(donor: Detector, to: Detector, rows: dict[int, int]) -> None:
 def _reports(donor: Detector, to: Detector, rows: dict[int, int], names: set[tuple[str, str]]) -> list[Anomaly]:
     """Open anomalies go with their judged rows, silences with their groups."""
     opened = {rows[r]: a for r, a in donor.report.open.items() if r in rows}
-    others = [a for a in (*donor.report.silent.values(), *donor.report.known()) if (a.environment, a.group) in names]
+    others = [a for a in (*donor.report.silent.values(), *donor.report.known()) if (a.environment, served(a)) in names]
     to.report.open.update(opened)
     before = {a.id for a in to.together.opened()}
     to.together.take_over(donor.together, rows)

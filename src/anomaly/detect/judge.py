@@ -29,7 +29,7 @@ from anomaly.detect.bank import Bank
 from anomaly.detect.clock import Clocks
 from anomaly.detect.convert import SCORED, WARMING
 from anomaly.detect.counts import Ratios
-from anomaly.detect.episode import ACCEPTED, OPEN, PENDING, SIDE, leave, step_point
+from anomaly.detect.episode import ACCEPTED, BAD, NO_FAULT, OPEN, PENDING, SIDE, WARNED, leave, step_point
 from anomaly.detect.episodes import EVENT, OPEN_AT, Episodes, Events, first, write
 from anomaly.detect.layout import HOT, LINE
 from anomaly.detect.recent import Recent, push, show
@@ -38,6 +38,9 @@ from anomaly.pool import grown
 
 JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("window", "i4")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
+FEWEST, BAD_AT, BAD_OF, WARN_AT, UNTIL, LIMITS = range(
+    6
+)  # of what a spec says of faults, and UNTIL: of values that are times
 AHEAD = 8  # points by which a row is asked for before its turn
 LONGEST = 300.0  # seconds that a rate speaks for
 NO_SCORES = np.zeros(0)  # of a batch without a row of river's
@@ -75,7 +78,7 @@ def nothing_planned() -> Planned:
 
 class Verdicts(NamedTuple):
     """What was found: `value` (n,) as judged (a ratio for k of n), `judged` (n, 4) score, low, high and seconds learned,
-    `bad` (n,) whether the spec's level was reached, and the events (`episodes.EVENT`)."""
+    `bad` (n,) which of the spec's levels was reached, as an episode's, and the events (`episodes.EVENT`)."""
 
     value: NDArray[np.float64]
     judged: NDArray[np.float64]
@@ -173,10 +176,24 @@ def value_point(s, what, e, live, state, r, time, offset, x, factor):  # type: i
     return score, low, high, learned
 
 
+@inlined
+def left(x, time):  # type: ignore[no-untyped-def]
+    """Seconds until a point in time, s since the epoch; one of no time is not known."""
+    return x - time / 1000.0 if x > 0.0 else math.nan
+
+
+@inlined
+def fault_of(x, side, limit):  # type: ignore[no-untyped-def]
+    """Which of its spec's levels a value is at or past; infinite ones are none."""
+    if side != 0.0 and side * x >= side * limit[BAD_AT] and math.isfinite(limit[BAD_AT]):
+        return BAD
+    return WARNED if side != 0.0 and side * x >= side * limit[WARN_AT] and math.isfinite(limit[WARN_AT]) else NO_FAULT
+
+
 @bare
 def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at, episodes, touched, out, events):  # type: ignore[no-untyped-def]
-    """Judge each value, step its episode, learn; returns the number of events. `fixed`: the rows' table, limits (specs, 3):
-    fewest, bad, of; clocks; scores from elsewhere (n,), negative: none, or (0,).
+    """Judge each value, step its episode, learn; returns the number of events. `fixed`: the rows' table, limits (specs,
+    LIMITS); clocks; scores from elsewhere (n,), negative: none, or (0,).
 
     `touched` is set for every row whose state may have changed; rows are asked for `ahead` points before, 0: never.
     """
@@ -188,21 +205,25 @@ def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at
     for i in range(row.size):
         if ahead > 0 and i + ahead < row.size:
             ask(row[i + ahead], table, state, rows, rings, touched)
-        r, x, fault, k, n = row[i], value[i], False, 0.0, 0.0
+        r, x, fault, k, n = row[i], value[i], NO_FAULT, 0.0, 0.0
         what, e = table[r], rows[r]
+        limit = limits[what.spec]
+        if limit[UNTIL] != 0.0:
+            x = left(x, time[i])
         score, low, high, learned = math.nan, math.nan, math.nan, 0.0
         until, quiet = live[e.at - 1].until if e.at > 0 else 0, False
         factor = factor_at(planned, what.window, time[i], e.interval) if what.window != 0 else 0.0
         if what.slot >= 0:
-            ratio, limit = ratios[what.slot], limits[what.spec]
+            ratio = ratios[what.slot]
             quiet = clock.is_quiet(clocks, clock.number(what.season), time[i])
             if time[i] > ratio.last and time[i] > until:
                 counts.tally(ratio, x, total[i])
             k, n = ratio.tally_k, ratio.tally_n
             back = e.at > 0 and (live[e.at - 1].phase == OPEN or live[e.at - 1].phase == PENDING)
-            x, score, low, high, learned, fault = counts.judge_point(
-                ratios, what.slot, time[i], x, total[i], back, limit[0], limit[1], limit[2], factor == 0.0
+            x, score, low, high, learned, is_bad = counts.judge_point(
+                ratios, what.slot, time[i], x, total[i], back, limit[FEWEST], limit[BAD_AT], limit[BAD_OF], factor == 0.0
             )
+            fault = BAD if is_bad else NO_FAULT
         elif math.isfinite(x):
             here, quiet = clock.local(state[r], clocks, clock.number(what.season), time[i])
             if quiet and e.at > 0 and live[e.at - 1].phase == PENDING:
@@ -210,8 +231,7 @@ def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at
             score, low, high, learned = value_point(state[r], what, e, live, state, r, here, here - time[i], x, factor)
             if given.size > 0 and not given[i] < 0.0:
                 score = min(score, given[i]) if factor > 1.0 else given[i]
-            side, level = parameters[what.spec, SIDE], limits[what.spec, 1]
-            fault = side != 0.0 and side * x >= side * level and math.isfinite(level)
+            fault = fault_of(x, parameters[what.spec, SIDE], limit)
         seen[i], faults[i] = x, fault
         judged[i, SCORE], judged[i, LOW], judged[i, HIGH], judged[i, LEARNED] = score, low, high, learned
         if mark[i] >= 0:
@@ -220,7 +240,7 @@ def walk(ahead, planned, batch, fixed, state, ratios, rings, parameters, open_at
         told = not quiet or (e.at > 0 and live[e.at - 1].phase == OPEN)  # what ignores results lets only the open ones end
         if math.isfinite(x) and time[i] > until and told:
             said = math.nan if quiet or (until != 0 and what.slot < 0) else score
-            fault = fault and not quiet
+            fault = NO_FAULT if quiet else fault
             event, reason, at = step_point(episodes, r, time[i], x, said, low, high, parameters[what.spec], fault, open_at)
             if event != 0:
                 write(m, i, r, event, reason, live[at], k, n, events)
@@ -246,8 +266,9 @@ class Judge:
         self.planned = nothing_planned()
         self.touched: NDArray[np.uint8] = np.zeros(0, np.uint8)  # 1: changed since somebody set it to 0
         never = math.inf
-        limits = [(s.min_events, never if s.bad is None else s.bad, s.bad_events) for s in specs]
-        self.limits = np.array(limits, np.float64).reshape(-1, 3)
+        levels = [[never if level is None else level for level in (s.bad, s.warn)] for s in specs]
+        limits = [(s.min_events, bad, s.bad_events, warn, s.until) for s, (bad, warn) in zip(specs, levels, strict=True)]
+        self.limits = np.array(limits, np.float64).reshape(-1, LIMITS)
         self._season = clock.code_of(np.array([s.season for s in specs], np.bool_), np.zeros(len(specs), np.int64))
         self.slots = 0
         self.free: list[int] = []  # slots to be used again
@@ -308,7 +329,16 @@ class Judge:
 
     def restore(self, row: int, a: Anomaly) -> None:
         """Go on with an episode known from before a restart."""
-        self.episodes.restore(row, a.started, a.score, a.observed, *a.expected, a.direction, a.time, a.bad)
+        self.episodes.restore(
+            row,
+            a.started,
+            a.score,
+            a.observed,
+            *a.expected,
+            a.direction,
+            a.time,
+            BAD if a.bad else WARNED if a.warned else NO_FAULT,
+        )
         slot = int(self.table["slot"][row])
         if slot >= 0:
             self.ratios.state["tally_k"][slot], self.ratios.state["tally_n"][slot] = a.events or (0.0, 0.0)

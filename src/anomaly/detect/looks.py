@@ -20,7 +20,7 @@ PLAIN = int(Kind.GAUGE)
 
 def are_idle(looks: Looks, points: Points, tables: Tables, absence: Absence) -> bool:
     """Whether none of the looks can find anything, whatever the points are judged to be."""
-    if len(looks) < MANY or absence.settled:
+    if len(looks) < MANY or absence.settled or tables.sites.used:
         return False
     groups, rows = tables.groups["group"][: tables.groups.used], tables.rows["row"][: tables.rows.used]
     if groups["watched"].any() or groups["open"].any() or (groups["rows"] > 1).any():

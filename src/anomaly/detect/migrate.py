@@ -22,15 +22,13 @@ from anomaly.decode.index import MISSING
 from anomaly.decode.points import Kind
 from anomaly.detect.judge import Judge
 from anomaly.detect.register import Register
-from anomaly.detect.rows import CELLS, Tables
+from anomaly.detect.rows import CELLS, OF_GROUP, Tables
 from anomaly.detect.subject import Subject
 
 Rename = Callable[[Series], Series]
 Rows = NDArray[np.intp]
 
 OF_SERIES = ("last", "start", "value", "interval", "intervals", "primed", "stale", "fresh", "alive", "delta", "writer")
-OF_GROUP = ("last", "since", "back", "usual", "seen", "active", "arrivals", "alive", "source", "through", "open",
-            "spread", "asleep", "naps", "busy", "nap", "woke")  # fmt: skip
 OF_AGGREGATE = ("step", "first", "newest", "lateness", "pending", "delta")
 OF_MEMBER = ("gained", "summed", "counted", "counts", "sums")
 
@@ -65,6 +63,7 @@ def move(old: Side, new: Side, rename: Rename | None = None, only: Rows | None =
     """
     series = _announce(old.register, new.register, rename, only, source)
     _series(old.register.tables, new.register, *series)
+    old.register.sites.hand(new.register.sites, series[0].tolist(), series[1].tolist())
     _aggregates(old.register, new.register, *series)
     judged = _judged(old, new, *series, rename)
     _models(old.judge, new.judge, judged)

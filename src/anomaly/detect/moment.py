@@ -14,7 +14,7 @@ from anomaly.detect.clock import local_of
 from anomaly.detect.detector import Detector
 from anomaly.detect.episode import LIVE, OPEN, PENDING
 from anomaly.detect.explain import Loss, Parts, RatioParts, gone_part, is_known, parts_of, ratio_parts_of
-from anomaly.detect.judge import HIGH, LEARNED, LONGEST, LOW, NEIGHBOUR, SCORE, Batch, Judge, lost
+from anomaly.detect.judge import HIGH, LEARNED, LONGEST, LOW, NEIGHBOUR, SCORE, Batch, Judge, left, lost
 from anomaly.detect.river import Said
 from anomaly.detect.subject import Subject
 from anomaly.detect.watch import Chosen, Wanted, watch
@@ -94,6 +94,7 @@ def moment(judge: Judge, row: int, own: Batch, i: int) -> Moment:
     own = own._replace(row=(own.row != row).astype(np.int32), mark=np.full_like(own.mark, -1))
     copy.judge(Batch._make(column[:i] for column in own))
     time, value, total = int(own.time[i]), float(own.value[i]), float(own.total[i])
+    value = left(value, time) if copy.specs[int(copy.table["spec"][0])].until else value
     here = int(local_of(copy.bank.state, 0, copy.clocks.arrays, copy.table["season"][0], time))
     before, parts = episode(copy), _parts(copy, here if copy.table["slot"][0] < 0 else time, value, total)
     loss = (

@@ -8,11 +8,13 @@ long ago the history ended, before those that are no more are forgotten.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.detect.absence import Absence, Clock, Inputs
 from anomaly.detect.detector import NEVER_SWEPT, Detector
 from anomaly.detect.episode import OPEN, PENDING
 from anomaly.detect.waiting import Waiting
+from anomaly.state import Table
 
 
 def begin_anew(detector: Detector, source: str | None = None) -> None:
@@ -34,11 +36,10 @@ def _calm(detector: Detector) -> None:
     for row in live["row"][(live["phase"] == OPEN) | (live["phase"] == PENDING)].tolist():
         episodes.clear(row)
         detector.judge.touched[row] = 1
-    table = detector.register.tables.groups
-    groups = table["group"][: table.used]
-    groups["arrivals"][groups["open"] != 0] = 0
-    groups["open"] = 0
-    table.touched[: table.used] = 1
+    for table, watched in _watched(detector):
+        watched["arrivals"][watched["open"] != 0] = 0
+        watched["open"] = 0
+        table.touched[: table.used] = 1
     detector.report.silent.clear()
     detector.together.calm()
     detector.logs.calm()
@@ -54,7 +55,12 @@ def _read(detector: Detector, source: str) -> None:
     detector.inputs.hear(source, 0, time)
     detector.sources = {source: 0}
     detector.absence.clocks[0] = Clock(time, active)
-    table = detector.register.tables.groups
-    groups = table["group"][: table.used]
-    groups["source"] = groups["through"] = 0
-    groups["active"] = np.where(groups["key"] != 0, active, 0.0)
+    for _, watched in _watched(detector):
+        held = watched["key"] != 0
+        watched["source"][held], watched["through"][held], watched["active"][held] = 0, 0, active
+
+
+def _watched(detector: Detector) -> list[tuple[Table, NDArray[np.void]]]:
+    """Who is watched for silence: groups, and the sites of checks."""
+    tables = detector.register.tables
+    return [(t, t[name][: t.used]) for t, name in ((tables.groups, "group"), (tables.sites, "site"))]

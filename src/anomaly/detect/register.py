@@ -25,8 +25,9 @@ from anomaly.detect.jobs import Jobs
 from anomaly.detect.judge import NEIGHBOUR, Judge
 from anomaly.detect.plans import Plans, part_of, whole
 from anomaly.detect.regression import Regressions
-from anomaly.detect.rows import CELLS, LANES, Tables
+from anomaly.detect.rows import CELLS, LANES, UNTIL, VALUE, Tables
 from anomaly.detect.sides import give_sides
+from anomaly.detect.sites import Sites
 from anomaly.detect.subject import Subjects
 from anomaly.detect.text import PADDING, from_text
 from anomaly.state import USED, Table
@@ -64,9 +65,10 @@ class Register:
         self.widest, self._refusing = LANES, False  # lanes of the aggregate that has most
         self.regressions = Regressions(self.tables, judge, self.subjects)
         self.jobs = Jobs(self.tables, judge, self.subjects)
+        self.sites = Sites(self.tables, self.subjects, judge)
         self._combine = Combine(self.tables, self.index.aggregates, self.subjects, judge, seed)
         self._fed, self._feeds = Table("fed", {"fed": (FED, 0)}), Index()
-        self._judges = _room(1)
+        self._judges, self._until = _room(1), np.array([spec.until for spec in self.specs], np.bool_)
         self._parts = np.zeros(10, np.int64)
 
     @property
@@ -140,6 +142,7 @@ class Register:
         self.index.refused.build(t.refused.used, t.refused["key"])
         self.regressions.settle()
         self.jobs.settle()
+        self.sites.settle()
         self._measure()
 
     def _measure(self) -> None:
@@ -220,6 +223,10 @@ class Register:
         rows = self._judges.row[:n]
         self.judge.adopt(rows, self._judges.spec[:n], self._judges.traffic[:n])
         set_clocks(self.tables, self.judge, rows)
+        quantity = self.tables.subjects["subject"]["quantity"]
+        times = rows[self._until[self._judges.spec[:n]]]
+        quantity[times[quantity[times] == VALUE]] = UNTIL
+        self.sites.meet(rows, self._judges.spec[:n])
         long = self._judges.donors[:n, 0] <= NEIGHBOUR
         self.judge.table["slot"][rows[long]] = self._judges.donors[:n, 0][long]
         asked = np.flatnonzero(self._judges.donors[:n, 0] >= 0)

@@ -9,27 +9,31 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.config.models import Direction, ModelSpec, Signal
 from anomaly.detect.absence import Silence
-from anomaly.detect.anomaly import HEARD, REMOVED, Anomaly, Event
-from anomaly.detect.episodes import OPENED, REASONS, RECORD
+from anomaly.detect.anomaly import HEARD, LEFT, MISSED, REMOVED, Anomaly, Event
+from anomaly.detect.episode import BAD, WARNED
+from anomaly.detect.episodes import CLOSED, OPENED, REASONS, RECORD
 from anomaly.detect.identity import identity
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
 from anomaly.detect.recent import pairs
+from anomaly.detect.sites import Sites
 from anomaly.detect.subject import Subjects
 
 SILENCE = "group"  # metric of a silent group
 SURE, SUREST = 8.0, 30.0  # bounds of the score of a silence
+PROBES, SERVICE = "probes", "service.name"  # group of a check that is missed, and the label that says of what
 
 
 class Report:
-    """Open anomalies by judged row, and silent groups by their name."""
+    """Open anomalies by judged row, and silent groups by their name, checks by theirs (`Sites.who`)."""
 
-    def __init__(self, specs: Sequence[ModelSpec], subjects: Subjects, judge: Judge) -> None:
-        self.specs, self.subjects, self.judge = specs, subjects, judge
+    def __init__(self, specs: Sequence[ModelSpec], subjects: Subjects, judge: Judge, sites: Sites) -> None:
+        self.specs, self.subjects, self.judge, self.sites = specs, subjects, judge, sites
         self.open: dict[int, Anomaly] = {}
-        self.silent: dict[tuple[str, str], Anomaly] = {}
+        self.silent: dict[tuple[object, ...], Anomaly] = {}
         self._known: dict[tuple[object, ...], Anomaly] = {}  # from before a restart, not announced again yet
         self._introduced = 0
 
@@ -38,6 +42,10 @@ class Report:
         for a in anomalies:
             if a.quantity == HEARD:
                 self.silent[a.environment, a.group] = a
+                continue
+            if a.quantity == MISSED:
+                labels = tuple(pair for pair in a.labels if pair[0] != SERVICE)
+                self.silent[a.environment, served(a), a.metric, labels, a.instance] = a
                 continue
             self._known[a.key] = a
         self._introduced = 0
@@ -87,28 +95,56 @@ class Report:
         at = max(a.time, time)
         return msgspec.structs.replace(a, event=Event.CLOSE, time=at, ended=at, reason="new normal")
 
-    def silence(self, key: tuple[str, str], s: Silence, spec: ModelSpec) -> Anomaly | None:
-        """A group fell silent or was heard again."""
-        usual = s.usual / 1000.0
-        if s.back:
-            a = self.silent.pop(key, None)
-            if a is None:
-                return None
-            back = s.back if s.back > a.time else s.time  # after a restart what was said before comes once more
-            lasted = max((back - a.started) / 1000.0, a.observed)
-            return msgspec.structs.replace(
-                a, event=Event.CLOSE, time=back, ended=back, observed=lasted, current=0.0, reason="heard again"
-            )
-        if key in self.silent:
+    def missed(self, row: int, s: Silence) -> Anomaly | None:
+        """No result of a check came any more, or one came again, by the row of its series.
+
+        That is no word on its service: it is a matter of who looks.
+        """
+        key, usual = self.sites.who(row), s.usual / 1000.0
+        if s.back or key in self.silent:
+            return self._again(key, s) if s.back else None
+        series, site, lasted = self.subjects.series(row), self.sites.site(row), (s.time - s.since) / 1000.0
+        group = f"{PROBES} from {site}" if site else PROBES
+        labels = tuple(sorted((*series.labels, (SERVICE, series.group))))
+        who = series.environment, group, series.metric, MISSED, labels, series.instance
+        a = self.silent[key] = Anomaly(
+            id=identity(who, s.since), event=Event.OPEN, time=s.time, environment=series.environment, group=group,
+            metric=series.metric, quantity=MISSED, labels=labels, instance=series.instance, aggregate=False, unit="s",
+            signal=Signal.OTHER, spec=self.sites.spec(row).name, pages=False, direction=Direction.ABOVE, started=s.since,
+            ended=None, score=0.0, observed=lasted, current=lasted, expected=(0.0, usual), events=None, bad=False,
+            learned=0.0, points=(),
+        )  # fmt: skip
+        return a
+
+    def not_missed(self, rows: NDArray[np.int32], time: int) -> list[Anomaly]:
+        """Series that are forgotten, by their rows: nobody waits for their results any more."""
+        gone = [self.silent.pop(self.sites.who(row), None) for row in rows.tolist() if self.sites.is_silent(row)]
+        return [self.over(a, time) for a in gone if a]
+
+    def _again(self, key: tuple[object, ...], s: Silence) -> Anomaly | None:
+        """Who was silent is heard."""
+        a = self.silent.pop(key, None)
+        if a is None:
             return None
+        back = s.back if s.back > a.time else s.time  # after a restart what was said before comes once more
+        lasted = max((back - a.started) / 1000.0, a.observed)
+        return msgspec.structs.replace(
+            a, event=Event.CLOSE, time=back, ended=back, observed=lasted, current=0.0, reason="heard again"
+        )
+
+    def silence(self, key: tuple[str, str], s: Silence, spec: ModelSpec | None) -> Anomaly | None:
+        """A group fell silent or was heard again; `spec` marks those that are watched."""
+        usual = s.usual / 1000.0
+        if s.back or key in self.silent:
+            return self._again(key, s) if s.back else None
         lasted = (s.time - s.since) / 1000.0
         score = min(max(math.log10(math.e) * lasted / max(usual, 1.0), SURE), SUREST)
         a = self.silent[key] = Anomaly(
             id=identity((*key, SILENCE, HEARD, (), None), s.since), event=Event.OPEN, time=s.time, environment=key[0],
             group=key[1], metric=SILENCE, quantity=HEARD, labels=(), instance=(), aggregate=True, unit="s",
-            signal=Signal.TRAFFIC, spec=spec.name, pages=True, direction=Direction.ABOVE, started=s.since, ended=None,
-            score=score, observed=lasted, current=lasted, expected=(0.0, usual), events=None, bad=False, learned=0.0,
-            points=(),
+            signal=Signal.TRAFFIC, spec=spec.name if spec else "", pages=True, direction=Direction.ABOVE, started=s.since,
+            ended=None, score=score, observed=lasted, current=lasted, expected=(0.0, usual), events=None, bad=False,
+            learned=0.0, points=(),
         )  # fmt: skip
         return a
 
@@ -128,16 +164,23 @@ class Report:
 
     def _now(self, a: Anomaly, batch: Batch, verdicts: Verdicts, e: np.record) -> Anomaly:
         """The anomaly as the value of the event leaves it."""
-        at = int(e.index)
+        at, observed, breadth = int(e.index), float(e.observed), a.breadth
+        if a.quantity == LEFT:  # the least that was said of it, whatever the model finds odd
+            observed = float(verdicts.value[at])
+            observed = observed if e.event == OPENED else min(a.observed, observed)
+        if e.event != CLOSED:
+            breadth = self.sites.agreeing(int(e.row), self.open) or breadth
         return msgspec.structs.replace(
             a,
             time=int(batch.time[at]),
             score=float(e.score),
-            observed=float(e.observed),
+            observed=observed,
             current=float(verdicts.value[at]),
-            bad=a.bad or bool(verdicts.bad[at]),
+            bad=a.bad or int(verdicts.bad[at]) == BAD,
+            warned=a.warned or int(verdicts.bad[at]) == WARNED,
             events=(float(e.tally_k), float(e.tally_n)) if self.judge.table["slot"][e.row] >= 0 else None,
             points=pairs(e.second, e.value),
+            breadth=breadth,
         )
 
     def _opened(self, batch: Batch, verdicts: Verdicts, e: np.record) -> Anomaly:
@@ -155,3 +198,8 @@ class Report:
             learned=float(verdicts.judged[at, LEARNED]), points=(),
             supports=self.subjects.supports(row, spec, started),
         )  # fmt: skip
+
+
+def served(a: Anomaly) -> str:
+    """Whose group it is that an anomaly is about, though a matter of who looks."""
+    return dict(a.labels).get(SERVICE, a.group) if a.quantity == MISSED else a.group

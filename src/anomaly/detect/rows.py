@@ -28,6 +28,7 @@ group      who is watched for silence: `last` ms, `arrivals` of separate moments
            hold a part. `busy` ms when it was last asked anything; `asleep` 1: it is silent, 2: and was idle; `naps` of
            this kind it has woken up from, and `nap` ms that the longest was; `woke` ms when it last did from any
            silence. Its text is environment and group.
+site       a series of a spec with `sites`, watched as a group is (`sites`); `owner` 1 + its row.
 family     the series of one metric of one instance, which are exported together: `last` and `before` are the ms of its
            two newest exports, so that a series first seen now is known to have counted from the export before; `born` the
            first, 0: not known.
@@ -56,6 +57,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from anomaly.detect.anomaly import LEFT
 from anomaly.detect.frozen import FROZEN
 from anomaly.detect.runs import RUN
 from anomaly.state import Pool, Table
@@ -73,8 +75,8 @@ LONG, LONG_LABEL = 600_000, ("window", "10m")
 SUM, MEAN, DISTRIBUTION, RATIO = 0, 1, 2, 3
 
 # What is judged: of a histogram the first four, in the order of `quantile.read`.
-QUANTITIES = ("rate", "mean", "p95", "p99", "value", "error ratio")
-RATE, VALUE, ERRORS = 0, 4, 5
+QUANTITIES = ("rate", "mean", "p95", "p99", "value", "error ratio", LEFT)
+RATE, VALUE, ERRORS, UNTIL = 0, 4, 5, 6
 
 ROW = np.dtype(
     [
@@ -112,6 +114,8 @@ GROUP = np.dtype(
         ("busy", "i8"), ("nap", "f8"), ("woke", "i8"),
     ]
 )  # fmt: skip
+OF_GROUP = ("last", "since", "back", "usual", "seen", "active", "arrivals", "alive", "source", "through", "open",
+            "spread", "asleep", "naps", "busy", "nap", "woke")  # fmt: skip  # what goes along where it is moved to
 FAMILY = np.dtype([("last", "i8"), ("before", "i8"), ("born", "i8"), ("key", "u8"), ("rows", "i4"), ("next", "i4")])
 SUBJECT = np.dtype([("of", "i4"), ("whole", "u1"), ("quantity", "u1"), ("withheld", "u1"), ("runs", "u1")])
 FLEET = np.dtype([("key", "u8"), ("agg", "i4"), ("chain", "i4"), ("quantile", "f4"), ("excess", "f4")])
@@ -182,13 +186,15 @@ class Tables:
         self.golden = Table("golden", {"golden": (GOLDEN, 0)}, (), ("golden", "chain"))
         self.frozen = Table("frozen", {"frozen": (FROZEN, 0)}, (), ("frozen", "free"))  # by judged row that has a baseline
         self.runs = Table("runs", {"run": (RUN, 0)}, (), ("run", "free"))  # by judged row that began to run once
+        sites: dict[str, tuple[DTypeLike, int]] = {"site": (GROUP, 0), "owner": (np.int32, 0)}
+        self.sites = Table("sites", sites, (), ("site", "source"))  # by series of a check
         self.refused = Table("refused", {"key": (np.uint64, 0)})  # series that were announced past a limit
 
     def all(self) -> tuple[Table, ...]:
         """Every table, in the order in which they are written."""
         whole = self.rows, self.labels, self.histograms, self.members, self.aggregates
         others = self.groups, self.families, self.subjects, self.scopes, self.refused, self.frozen
-        return *whole, *others, self.fleets, self.peers, self.golden, self.runs
+        return *whole, *others, self.fleets, self.peers, self.golden, self.runs, self.sites
 
     def state(self) -> State:
         """The arrays as they are now."""

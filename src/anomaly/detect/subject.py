@@ -6,6 +6,7 @@ from typing import overload
 
 from anomaly.config.models import Announces, ModelSpec
 from anomaly.decode.identity import Labels, Series, unpack
+from anomaly.detect.anomaly import LEFT
 from anomaly.detect.judge import Judge
 from anomaly.detect.rows import DISTRIBUTION, QUANTITIES, Tables
 from anomaly.detect.text import to_text
@@ -39,7 +40,7 @@ def per_second(unit: str) -> str:
 
 def unit_of(quantity: str, unit: str) -> str:
     """The unit of a quantity of a metric in this unit."""
-    return {"rate": per_second(unit), "error ratio": "1"}.get(quantity, unit)
+    return {"rate": per_second(unit), "error ratio": "1", LEFT: "s"}.get(quantity, unit)
 
 
 GONE = 600_000  # ms of silence after which an instance does not count any more

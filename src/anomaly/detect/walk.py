@@ -25,7 +25,7 @@ def follow(points, state, judged, parameters, open_at, episodes, out):  # type: 
         held = table[r].at > 0 and live[table[r].at - 1].phase == OPEN
         s, a, b, known = judge_point(state, r, time[i], value[i], season[i] != 0, held, True)
         score[i], low[i], high[i], learned[i] = s, a, b, known
-        event, reason, at = step_point(episodes, r, time[i], value[i], s, a, b, parameters[spec[i]], bad[i] != 0, open_at)
+        event, reason, at = step_point(episodes, r, time[i], value[i], s, a, b, parameters[spec[i]], bad[i], open_at)
         if event != 0:
             write(m, i, r, event, reason, live[at], 0.0, 0.0, out)
             m += 1

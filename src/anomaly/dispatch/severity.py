@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from anomaly.config.models import Direction, Signal
-from anomaly.detect.anomaly import GOLDEN, HEARD, REGRESSION, Anomaly
+from anomaly.detect.anomaly import GOLDEN, HEARD, LEFT, MISSED, REGRESSION, Anomaly
 from anomaly.dispatch.alert import Severity
 from anomaly.dispatch.budget import HELD, PAGED, UNDER, UNLIMITED, Standing
 
@@ -41,6 +41,17 @@ def is_silence(anomaly: Anomaly) -> bool:
     return anomaly.quantity == HEARD
 
 
+def is_missed(anomaly: Anomaly) -> bool:
+    """No results of a check come any more: nothing is known of its service, and it is not watched."""
+    return anomaly.quantity == MISSED
+
+
+def is_of_few_sites(anomaly: Anomaly) -> bool:
+    """A check that most of the sites that look find well, or as many: the trouble may be theirs who do not."""
+    of = anomaly.breadth if anomaly.bad and not anomaly.aggregate else None
+    return of is not None and 2 * of[0] <= of[1]
+
+
 def is_regression(anomaly: Anomaly) -> bool:
     """A slow change against weeks ago: a ticket, whatever it is of."""
     return anomaly.kind == REGRESSION
@@ -70,6 +81,9 @@ def is_statistical(anomaly: Anomaly) -> bool:
 
 
 BAD = "{what} at or past the level that is a fault whatever was usual"
+FEW = BAD + ", as {breadth[0]} of {breadth[1]} sites see it"
+UNWATCHED = "no results of a check come any more: whether it would fail is not known"
+WARN = "{what} at or past the level that is a ticket whatever was usual"
 SILENT = "the whole group has fallen silent while its source is heard"
 SERVICE = "service-level {what} above the threshold ({score}, threshold {threshold})"
 SPENT = SERVICE + ", held: the alert budget is spent"
@@ -81,11 +95,14 @@ SUPPORTS = ANYTHING + ", and by a spec that does not announce it: it supports wh
 IN_SHADOW = "in shadow, else {severity}: "
 
 TABLE = (
-    Row(lambda a, budget: a.bad, False, Severity.CRITICAL, BAD),
+    Row(lambda a, budget: a.bad and not is_of_few_sites(a), False, Severity.CRITICAL, BAD),
     Row(lambda a, budget: is_silence(a), False, Severity.CRITICAL, SILENT),
+    Row(lambda a, budget: a.bad, False, Severity.WARNING, FEW),
+    Row(lambda a, budget: is_missed(a), False, Severity.WARNING, UNWATCHED),
     Row(lambda a, budget: is_regression(a), True, Severity.WARNING, SLOW),
     # A team in shadow: from here on for the record (`verdict`).
     Row(lambda a, budget: is_service_level(a) and budget.may_page, True, Severity.CRITICAL, SERVICE, PAGED),
+    Row(lambda a, budget: a.warned, False, Severity.WARNING, WARN),
     Row(lambda a, budget: is_service_level(a) and budget.above, True, Severity.WARNING, SPENT, HELD),
     Row(lambda a, budget: is_service_level(a), True, Severity.WARNING, USUAL, UNDER),
     Row(lambda a, budget: not a.supports, True, Severity.WARNING, ANYTHING),
@@ -99,7 +116,7 @@ def matters(anomaly: Anomaly, threshold: float) -> bool:
     The last row takes whatever is above the threshold, so only the rows that need no evidence are asked besides. Written out
     because it is asked for every anomaly of an incident at each event.
     """
-    return anomaly.score >= threshold or anomaly.bad or anomaly.quantity == HEARD
+    return anomaly.score >= threshold or anomaly.bad or anomaly.warned or anomaly.quantity in (HEARD, MISSED)
 
 
 def verdict(
@@ -129,13 +146,16 @@ def louder(one: str, other: str) -> str:
 
 def reason(row: Row, anomaly: Anomaly, threshold: float) -> str:
     """The row in plain words."""
-    return row.why.format(what=kind(anomaly), score=f"evidence {anomaly.score:.1f}", threshold=f"{threshold:g}")
+    score, breadth = f"evidence {anomaly.score:.1f}", anomaly.breadth or (0, 0)
+    return row.why.format(what=kind(anomaly), score=score, threshold=f"{threshold:g}", breadth=breadth)
 
 
 def kind(anomaly: Anomaly) -> str:
     """The kind of trouble in a word or two."""
     if anomaly.quantity == GOLDEN:
         return "change of the golden signals together"
+    if anomaly.quantity == LEFT:
+        return LEFT
     if anomaly.signal is Signal.TRAFFIC:
         return "loss of traffic" if is_loss(anomaly) else "a rise of traffic"
     return "a change" if anomaly.signal is Signal.OTHER else anomaly.signal.value
@@ -158,6 +178,7 @@ def most_telling(anomalies: Sequence[Anomaly], threshold: float) -> list[Anomaly
     return sorted(
         anomalies,
         key=lambda a: (
-            not matters(a, threshold), a.ended is not None, not a.bad, rank(a), not a.aggregate, -a.score, a.started, a.id
+            not matters(a, threshold), a.ended is not None, not a.bad, is_of_few_sites(a), rank(a), not a.aggregate,
+            -a.score, a.started, a.id,
         ),
     )  # fmt: skip

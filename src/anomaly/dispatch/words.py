@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 
 from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
-from anomaly.detect.anomaly import AMONG, GOLDEN, REMOVED, Anomaly
+from anomaly.detect.anomaly import AMONG, GOLDEN, LEFT, REMOVED, Anomaly
 from anomaly.detect.joint import AWRY
 from anomaly.detect.odd import UNSEEN
-from anomaly.dispatch import cause_words, step_words
+from anomaly.dispatch import cause_words, probe_words, step_words
 from anomaly.dispatch.amounts import RATIO, amount, band, beside, compared, known, plain, span, sparkline, unit_of
 from anomaly.dispatch.log_words import example, is_lines
 from anomaly.dispatch.log_words import subject as lines
 from anomaly.dispatch.operations import operation, spoken
-from anomaly.dispatch.severity import is_regression, is_silence
+from anomaly.dispatch.severity import is_missed, is_regression, is_silence
 
 TITLE = 100  # characters: one line of a phone
 LIKELY, USUAL = 28, " (usual"  # characters of the likely cause in it, at least; what makes room for it
@@ -52,7 +52,7 @@ def title(incident: Incident, leading: Anomaly, since: int) -> str:
     if incident.state is State.RESOLVED:
         lasted = span(((incident.quiet_since or incident.time) - since) / 1000)
         return plain(f"{group}: {outcome(incident)} after {lasted} (was: {finding(leading)})", TITLE)
-    if is_regression(leading):
+    if is_regression(leading) or leading.quantity == LEFT:
         return plain(f"{group}: {finding(leading)}", TITLE)
     tail = f" since {clock(since, incident.time)} UTC"
     head = f"{group}: {finding(leading)}"
@@ -67,6 +67,8 @@ def finding(anomaly: Anomaly) -> str:
     unit = unit_of(anomaly.unit, anomaly.metric, what(anomaly))
     if is_silence(anomaly):
         return f"silent for {span(anomaly.observed)} (usually heard every {span(anomaly.expected[1])})"
+    if probe_words.is_told(anomaly):
+        return probe_words.finding(anomaly)
     if anomaly.quantity == GOLDEN:
         return together(anomaly)
     if is_regression(anomaly):
@@ -111,8 +113,9 @@ def against(anomaly: Anomaly, unit: str) -> str:
 
 
 def breadth(anomaly: Anomaly) -> str:
-    """`, 27 of 30 instances`, of what a group has in common."""
-    return f", {anomaly.breadth[0]} of {anomaly.breadth[1]} instances" if anomaly.breadth else ""
+    """`, 27 of 30 instances`, of what a group has in common, and of a check that several make."""
+    of = "instances" if anomaly.aggregate else "sites"
+    return f", {anomaly.breadth[0]} of {anomaly.breadth[1]} {of}" if anomaly.breadth else ""
 
 
 def slowly(anomaly: Anomaly, unit: str) -> str:
@@ -162,7 +165,7 @@ def outcome(incident: Incident) -> str:
 
 def how_far(anomaly: Anomaly) -> str:
     """The distance from the usual band, where a factor says more than the numbers."""
-    if anomaly.peers or anomaly.quantity == GOLDEN or step_words.is_steps(anomaly):
+    if anomaly.peers or anomaly.quantity == GOLDEN or probe_words.is_told(anomaly) or step_words.is_steps(anomaly):
         return ""  # has been said
     low, high = anomaly.expected
     if not beside(high, anomaly.observed):
@@ -181,11 +184,11 @@ def times(factor: float) -> str:
 
 def confidence(leading: Anomaly, threshold: float) -> str:
     """How sure we are, and on what ground. What is bad whatever was usual needs no learning, and silence no statistics."""
-    if is_silence(leading):
+    if is_silence(leading) or is_missed(leading):
         missed = leading.observed / max(leading.expected[1], 1.0)
         return f"{'high' if missed >= MISSED else 'medium'}: nothing heard {missed:,.0f} times as long as usual"
     surprise, learned = leading.score / threshold, span(leading.learned)
-    if leading.bad or (leading.learned >= DAY and surprise >= SURE):
+    if leading.bad or leading.warned or (leading.learned >= DAY and surprise >= SURE):
         level, but = "high", ""
     elif surprise < HARDLY:
         level, but = "low", "hardly above the threshold; "
@@ -205,6 +208,7 @@ def line(anomaly: Anomaly) -> str:
         is_silence(anomaly)
         or is_lines(anomaly)
         or step_words.is_steps(anomaly)
+        or probe_words.is_told(anomaly)
         or anomaly.quantity == GOLDEN
         or subject(anomaly).endswith("is ")
     )
@@ -255,6 +259,8 @@ def now(anomaly: Anomaly) -> str:
     unit = unit_of(anomaly.unit, anomaly.metric, what(anomaly))
     if is_silence(anomaly):
         return f"nothing heard for {span(anomaly.current)}"
+    if probe_words.is_told(anomaly):
+        return probe_words.now(anomaly)
     if anomaly.quantity == GOLDEN:
         return f"{anomaly.current:.1f} from what is usual together, seldom over {anomaly.expected[1]:.1f}"
     if step_words.is_steps(anomaly):
