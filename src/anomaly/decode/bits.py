@@ -31,7 +31,8 @@ def within(typing: Any, array: Any, at: Any, low: Any, high: Any) -> Any:
         place = context.cast(builder, arguments[1], signature.args[1], types.intp)
         first = builder.gep(builder.bitcast(one.data, _BYTE.as_pointer()), [place])
         held = builder.load(builder.bitcast(first, _LINE.as_pointer()), align=1)
-        low, high = (context.cast(builder, a, t, types.uint8) for a, t in zip(arguments[2:], signature.args[2:], strict=True))
+        ends = zip(arguments[2:], signature.args[2:], strict=True)
+        low, high = (context.cast(builder, end, own, types.uint8) for end, own in ends)
         span = splat(builder, builder.sub(high, low))
         found = builder.icmp_unsigned("<=", builder.sub(held, splat(builder, low)), span)
         return builder.bitcast(found, _WORD)
@@ -85,7 +86,7 @@ def stands_at(buffer, at, wanted):  # type: ignore[no-untyped-def]
 
 @bare
 def holds(buffer, wanted, rare):  # type: ignore[no-untyped-def]
-    """Whether the bytes `wanted` stand in the buffer; sought by their byte at `rare` and the next, which other text has not."""
+    """Whether the bytes `wanted` stand in the buffer; sought by their byte at `rare` and the next: a pair that is rare."""
     a, b, at = wanted[rare], wanted[rare + 1], np.int64(0)
     while at + WIDE < buffer.size:
         found = within(buffer, at, a, a) & within(buffer, at + 1, b, b)

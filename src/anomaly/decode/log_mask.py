@@ -18,12 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.compiled import bare, inlined
-from anomaly.decode.bits import WIDE
+from anomaly.compiled import bare
 from anomaly.decode.log_chart import (
-    AT, CHARTED, DIGIT, EDGE, KINDS, LETTER, LONGEST, ODD, UPPER, chart, following, is_set, preceding,
+    AT, CHARTED, DIGIT, EDGE, KINDS, LETTER, LONGEST, UPPER, charted, copied, following, is_set, plain,
 )  # fmt: skip
-from anomaly.decode.wire import hash_bytes, load8
+from anomaly.decode.wire import hash_bytes
 
 ROOM = 4 * LONGEST + 16  # `1=1=…` grows from two bytes to four
 LEAST_HEX, LEAST_KEY = 8, 24
@@ -62,18 +61,6 @@ class Scratch(NamedTuple):
 def scratch() -> Scratch:
     """Room for a line."""
     return Scratch(np.empty(ROOM, np.uint8), np.empty((KINDS, CHARTED), np.uint64))
-
-
-@inlined
-def copied(buffer, at, end, out, n):  # type: ignore[no-untyped-def]
-    """Write buffer[at:end) to `out` from n on, and up to seven bytes more; returns n behind it."""
-    n, stop = np.uint64(n), np.uint64(n + end - at)
-    while n < stop:
-        word = load8(buffer, at)
-        for i in range(8):
-            out[n + np.uint64(i)] = np.uint8(word >> np.uint64(8 * i))
-        n, at = n + np.uint64(8), at + 8
-    return np.int64(stop)
 
 
 @bare
@@ -161,30 +148,13 @@ def is_again(out, last, last_end, begin, n):  # type: ignore[no-untyped-def]
 
 
 @bare
-def charted(buffer, at, end, quotes, room):  # type: ignore[no-untyped-def]
-    """As `chart`; a line at the end of the buffer is charted elsewhere."""
-    if at + (end - at + WIDE - 1) // WIDE * WIDE <= buffer.size:
-        chart(buffer, at, end, quotes, room.bits)
-    else:
-        copied(buffer, at, end, room.out, 0)
-        chart(room.out, 0, end - at, quotes, room.bits)
-
-
-@inlined
-def plain(bits, at, end):  # type: ignore[no-untyped-def]
-    """How far the line is plain text from byte `at` on: to the word, or sign, that something odd is in."""
-    odd = min(following(bits, ODD, at), end)
-    return odd if is_set(bits, EDGE, odd) else max(preceding(bits, EDGE, odd) + 1, at)
-
-
-@bare
 def mask(buffer, at, end, room):  # type: ignore[no-untyped-def]
     """Write the line buffer[at:end) without its parameters into `room.out`; returns how many bytes."""
     while at < end and _CLASS[buffer[at]] & BLANK:
         at += 1
     end, line, out = min(end, at + LONGEST), at, room.out
     json = at < end and buffer[at] == _BRACE
-    charted(buffer, at, end, not json, room)
+    charted(buffer, at, end, not json, out, room.bits)
     n, last, last_end, near = 0, 0, -1, False  # near: only what separates stands since the last word with a parameter
     while at < end:
         if not near:
