@@ -20,7 +20,19 @@ from numpy.typing import NDArray
 
 from anomaly.compiled import bare
 from anomaly.decode.log_chart import (
-    AT, CHARTED, DIGIT, EDGE, KINDS, LETTER, LONGEST, UPPER, charted, copied, following, is_set, plain,
+    AT,
+    CHARTED,
+    DIGIT,
+    EDGE,
+    KINDS,
+    LETTER,
+    LONGEST,
+    UPPER,
+    charted,
+    copied,
+    following,
+    is_set,
+    plain,
 )  # fmt: skip
 from anomaly.decode.wire import hash_bytes
 
