@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anomaly.compiled import bare
 from anomaly.decode import bits, log_chart
 from anomaly.decode.log_chart import LONGEST
 from anomaly.decode.log_mask import DELIMITERS, LEAST_KEY, mask, masked, scratch
@@ -105,12 +106,12 @@ def test_bits_are_the_bytes_between_two(data, one, other):
     assert int(within(np.frombuffer(data, np.uint8), low, high)) == expected
 
 
-@log_chart.bare
+@bare
 def within(buffer, low, high):
     return bits.within(buffer, 0, low, high)
 
 
-@log_chart.bare
+@bare
 def high_half(a, b):
     return bits.high_half(a, b)
 
