@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.decode.test_steps import LINES, SPANS, Fed, L, S, line_record, span_record
 
 from anomaly.decode import steps_keep
-from anomaly.decode.steps import INTERRUPTED, LATE, SLACK, Memory
+from anomaly.decode.steps import INTERRUPTED, LATE, SLACK
+from anomaly.decode.steps_memory import Memory
 from anomaly.decode.steps_series import NEXT, STEP, STEPS, TOTAL
 
 SECONDS = 50

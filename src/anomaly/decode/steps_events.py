@@ -28,6 +28,11 @@ EVENT = np.dtype([
 ])  # fmt: skip
 
 
+def in_words(rows: NDArray[Any]) -> NDArray[np.uint64]:
+    """EVENT (n,) as uint64 (n, words), the same memory."""
+    return rows.view(np.uint64).reshape(rows.size, EVENT.itemsize // 8)
+
+
 class Whose(msgspec.Struct, array_like=True):
     """A group: its name, and the attributes that make it this one; `spans`: whether spans of it were heard."""
 
