@@ -57,7 +57,7 @@ class Steps:
         self.most, self.apart = most, SLACK
         self.counts: Counter[str] = Counter()
         self.names = Names()
-        self._held = Held()
+        self.held = Held()
         self._gone = Gone()
         self._places: dict[Place, int] = {}  # -> its number
         self._heard: list[int] = []  # ms, by place
@@ -92,11 +92,11 @@ class Steps:
         """All that is held, as MessagePack; empty where no trace was met."""
         if not self._places:
             return b""
-        used = set(np.unique(self._held.rows["what"]).tolist())
+        used = set(np.unique(self.held.rows["what"]).tolist())
         words = {h: one for h, one in self.names.words.items() if h in used}
         places = [(*place, self._heard[number]) for place, number in self._places.items()]
         memory = Memory(
-            rows=self._held.rows.tobytes(), places=places, of_lines=self._of_lines, groups=self.names.groups, words=words,
+            rows=self.held.rows.tobytes(), places=places, of_lines=self._of_lines, groups=self.names.groups, words=words,
             gone=self._gone.rows.tobytes(), newest=self._newest, turn=self._turn, level=self.level, eased=self._eased,
             since=self._since, gap=self._gap, version=VERSION,
         )  # fmt: skip
@@ -107,7 +107,7 @@ class Steps:
         if not data:
             return
         read = Memory.of(data)
-        self._held, self._gone = Held(np.frombuffer(read.rows, EVENT).copy()), Gone(np.frombuffer(read.gone, GONE))
+        self.held, self._gone = Held(np.frombuffer(read.rows, EVENT).copy()), Gone(np.frombuffer(read.gone, GONE))
         self._places = {(kind, source, p): i for i, (kind, source, p, _) in enumerate(read.places)}
         self._heard = [heard for *_, heard in read.places]
         self._of_lines, self.names = read.of_lines, Names(read.groups, read.words)
@@ -188,7 +188,7 @@ class Steps:
         if late.any():
             self.counts[LATE] += int(np.count_nonzero(late))
             index = index[~late]
-        self._held.add(place, events, index)
+        self.held.add(place, events, index)
         if events.type == LINE:
             self._of_lines.update(dict.fromkeys(names.groups, place))
 
@@ -197,15 +197,15 @@ class Steps:
         now, self._since = self._now(), 0
         if now // TURN > self._turn:
             self._turn = now // TURN
-            traces = Traced.of_rows(self._held.rows)
+            traces = Traced.of_rows(self.held.rows)
             over = traces.over(self._turn * TURN)
             self._gone.remember(traces.key[over], now)
             if over.any():
-                yield Due(record, self._close(*self._held.taken_out(traces, over), traces))
+                yield Due(record, self._close(*self.held.taken_out(traces, over), traces))
             self._ease()
-        while self._held.size > self.most:
+        while self.held.size > self.most:
             self.level += 1
-            self.counts[LEFT_OUT] += self._held.keep(self._wanted(self._held.rows["key"]))
+            self.counts[LEFT_OUT] += self.held.keep(self._wanted(self.held.rows["key"]))
 
     def _close(self, rows: NDArray[Any], of: NDArray[np.int32], traces: "Traced") -> Closed:
         rows = self._whole(rows, of, traces)
@@ -235,14 +235,14 @@ class Steps:
 
     def _ease(self) -> None:
         """Take more traces again, where there is much room."""
-        if self.level and 4 * self._held.size < self.most and self._newest >= self._eased + AT_EASE:
+        if self.level and 4 * self.held.size < self.most and self._newest >= self._eased + AT_EASE:
             self.level, self._eased = self.level - 1, self._newest
 
     def _forget_names(self) -> None:
         """Know no more names than so many, and those in use."""
         if len(self.names.words) <= MOST_NAMES:
             return
-        used = {*np.unique(self._held.rows["what"]).tolist()}
+        used = {*np.unique(self.held.rows["what"]).tolist()}
         self.names.words = {h: words for h, words in self.names.words.items() if h in used}
-        groups = {*np.unique(self._held.rows["group"]).tolist(), *self._of_lines}
+        groups = {*np.unique(self.held.rows["group"]).tolist(), *self._of_lines}
         self.names.groups = {h: group for h, group in self.names.groups.items() if h in groups}

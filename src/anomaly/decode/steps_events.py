@@ -182,10 +182,11 @@ def of_spans(
     """Spans with their groups and operations, but for those that came before."""
     useful = (operation >= 0) & (spans.span != 0) & (repeated == 0)
 
+    flat = np.ascontiguousarray
     columns = Columns(
-        *(np.ascontiguousarray(c) for c in (spans.trace, spans.trace_low, spans.span, spans.parent, group, operation)),
-        *(np.ascontiguousarray(c) for c in (spans.start, spans.duration, spans.time, spans.kind)),
-    )
+        flat(spans.trace), flat(spans.trace_low), flat(spans.span), flat(spans.parent), flat(group), flat(operation),
+        flat(spans.start), flat(spans.duration), flat(spans.time), flat(spans.kind),
+    )  # fmt: skip
 
     def rows(index: NDArray[np.intp]) -> NDArray[Any]:
         made = np.zeros(index.size, EVENT)
