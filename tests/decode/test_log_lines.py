@@ -9,8 +9,9 @@ from anomaly.config.settings import IdentitySettings, LogSettings
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.identity import EXAMPLE, Identity
 from anomaly.decode.json_logs import JsonLogs, lines
+from anomaly.decode.log_chart import LONGEST
 from anomaly.decode.log_lines import LEVELS, TEMPLATE, level_in
-from anomaly.decode.log_mask import LONGEST, masked
+from anomaly.decode.log_mask import masked
 from anomaly.decode.records import Records
 from anomaly.decode.secrets import Secrets
 from anomaly.decode.text_logs import TextLogs

@@ -318,7 +318,7 @@ def test_past_the_limit_whole_traces_are_left_out_and_counted():
             ],
         )
         assert fed.decode.steps
-        assert fed.decode.steps.held <= 2 * 2_048
+        assert fed.decode.steps.held.size <= 2 * 2_048
     fed.close()
     counts = {k[2][0][1]: n for k, n in fed.n.items() if k[0] == TOTAL and k[1] == "a"}
     assert 100 < counts["op1"] == counts["op2"] <= 2_048

@@ -7,9 +7,9 @@ from pathlib import Path
 
 FUZZ = """
 import numpy as np
-from anomaly.decode.steps import Traced
 from anomaly.decode.steps_close import closed
-from anomaly.decode.steps_events import EVENT
+from anomaly.decode.steps_events import EVENT, in_words
+from anomaly.decode.steps_held import Traced
 from anomaly.decode.steps_numbers import numbered
 from anomaly.decode.steps_walk import take_out
 
@@ -35,7 +35,7 @@ for turn in range(150):
     over = random.random(number.first.size) < 0.5
     n = np.count_nonzero(over[number.of])
     ended, of = np.empty(n, EVENT), np.empty(n, np.int32)
-    take_out(held, traces.number.of, over, ended, of)
+    take_out(in_words(held), traces.number.of, over, in_words(ended), of)
     assert (ended == rows[over[number.of]]).all() and (held[: rows.size - n] == rows[~over[number.of]]).all()
     for found in closed(rows, np.unique(rows["group"])[::2]).found:
         assert found.many.sum() == len(found.words) and (found.many >= 1).all()

@@ -12,6 +12,7 @@ import numpy as np
 from numba.cpython.unsafe.numbers import leading_zeros
 
 from anomaly.compiled import bare, inlined
+from anomaly.decode.bits import high_half
 
 DIGIT_0, DIGIT_9, MINUS, PLUS, POINT, LETTER_E, LETTER_E_LARGE = 48, 57, 45, 43, 46, 101, 69
 
@@ -21,7 +22,7 @@ _TENS = 10.0 ** np.arange(_EXACT_POWER + 1)
 # Outside of these a number may not be a normal double, or is rare enough for the complete parser.
 _LEAST, _MOST = -300, 288
 
-_NO, _ONE, _LOW, _HALF = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFF), np.uint64(32)
+_NO, _ONE = np.uint64(0), np.uint64(1)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _BEHIND = np.uint64(0x1FF)  # what stands, at least, behind the 53 bits of a double and its bit for rounding
 
@@ -40,14 +41,6 @@ def _fives() -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
 _FIVES = _fives()
 
 
-@inlined
-def high(a, b):  # type: ignore[no-untyped-def]
-    """The upper half of the 128-bit product of two uint64."""
-    a0, a1, b0, b1 = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
-    middle = a1 * b0 + (a0 * b0 >> _HALF)
-    return a1 * b1 + (middle >> _HALF) + (a0 * b1 + (middle & _LOW) >> _HALF)
-
-
 @bare
 def nearest(mantissa, power):  # type: ignore[no-untyped-def]
     """(the double nearest to mantissa * 10^power, whether it is certain); mantissa uint64, not zero."""
@@ -55,11 +48,11 @@ def nearest(mantissa, power):  # type: ignore[no-untyped-def]
         return np.nan, False
     zeros = np.uint64(leading_zeros(mantissa))
     whole, at = mantissa << zeros, power - _LEAST
-    top, low = high(whole, _FIVES[at, 0]), whole * _FIVES[at, 0]
+    top, low = high_half(whole, _FIVES[at, 0]), whole * _FIVES[at, 0]
     # The power is cut off, so the product is short: by a unit of `top` at most, then by two of `low`. If that may carry into
     # the bits that are kept, the rest of the power is asked.
     if top & _BEHIND == _BEHIND:
-        more = low + high(whole, _FIVES[at, 1])
+        more = low + high_half(whole, _FIVES[at, 1])
         top, low = top + np.uint64(more < low), more
     first = top >> np.uint64(63)
     kept = top >> (np.uint64(9) + first)  # 54 bits, the last of them for rounding

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from anomaly.decode.bits import holds
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.changes import change, timed
 from anomaly.decode.encodings import Decoded, Parsed, Sample
@@ -28,6 +29,7 @@ from anomaly.decode.text import rfc3339
 
 REASON = "k8s.event.reason"
 MARKS = REASON.encode(), b"involvedObject"
+RARE = tuple((np.frombuffer(mark, np.uint8), mark.index(pair)) for mark, pair in zip(MARKS, (b"k8", b"dO"), strict=True))
 PARSERS = {"otlp_logs_proto": parse_protobuf, "otlp_logs_json": parse_json}
 REASONS = {
     # Deployments and whatever rolls out in their place (Argo, Flux, Flagger).
@@ -122,8 +124,7 @@ class Events:
     def decode(self, records: Records, catalog: Catalog) -> Decoded:
         """As `Encoding.decode`. What cannot be read is set aside once, by the encoding itself."""
         decoded = self.lines.decode(records, catalog)
-        whole = records.buffer.tobytes()
-        if not any(mark in whole for mark in MARKS):
+        if not any(holds(records.readable, mark, rare) for mark, rare in RARE):
             return decoded
         index = np.array([i for i in range(len(records)) if any(mark in records.value(i) for mark in MARKS)], np.int32)
         columns = {name: getattr(records, name)[index] for name in ("offset", "time", "value_at", "value_len")}

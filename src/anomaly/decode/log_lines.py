@@ -21,7 +21,7 @@ from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded
 from anomaly.decode.identity import EXAMPLE
 from anomaly.decode.index import MISSING
-from anomaly.decode.log_mask import ROOM, masked, signatures
+from anomaly.decode.log_mask import masked, scratch, signatures
 from anomaly.decode.otlp_logs_scan import DEBUG, ERROR, FATAL, INFO, TRACE, UNSAID, WARN
 from anomaly.decode.points import Kind, Points
 from anomaly.decode.records import PADDING, DeadLetter, Records
@@ -232,7 +232,7 @@ def keys(
     buffer = np.frombuffer(b"".join(texts) + bytes(PADDING), np.uint8)
     size = np.fromiter(map(len, texts), np.int64, len(texts))
     end, found = np.cumsum(size), np.empty(len(texts), np.uint64)
-    signatures(buffer, end - size, end, np.uint64(seed), np.empty(ROOM, np.uint8), found)
+    signatures(buffer, end - size, end, np.uint64(seed), scratch(), found)
     rest = np.fromiter((mix(w, v) for w, v in zip(who, level, strict=True)), np.uint64, who.size)
     wire = np.fromiter((mix(r, s) for r, s in zip(rest, found, strict=True)), np.uint64, who.size)
     return wire | np.uint64(1), rest | np.uint64(1)

@@ -8,35 +8,50 @@ the signs of DELIMITERS, which are kept. Out of a word goes
   a place in the source (`shop.Cart#145`) stays whole;
 and a quoted text, but for the keys of JSON and within a line that is JSON. Parameters in a row, and equal words with
 parameters in a row, are one: a list has the same signature however long it is.
-buffer uint8 as `wire` has it; out uint8 (ROOM,), scratch. No state, so that every worker gives a line the same signature.
+buffer uint8 as `wire` has it; room: Scratch. No state, so that every worker gives a line the same signature.
 Weak where a parameter is a word without a digit: whether words differ because they are parameters shows only in the many
 lines of a service (`detect.templates`).
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.compiled import bare
+from anomaly.decode.log_chart import (
+    AT,
+    CHARTED,
+    DIGIT,
+    EDGE,
+    KINDS,
+    LETTER,
+    LONGEST,
+    UPPER,
+    charted,
+    copied,
+    following,
+    is_set,
+    plain,
+)  # fmt: skip
 from anomaly.decode.wire import hash_bytes
 
-LONGEST = 1_024  # bytes of a line that are looked at
 ROOM = 4 * LONGEST + 16  # `1=1=…` grows from two bytes to four
 LEAST_HEX, LEAST_KEY = 8, 24
 
 DELIMITERS = b"=,;()[]{}<>\"'|`:/"
-DIGIT, HEX, LETTER, AT, SIGN, BLANK, UPPER = 1, 2, 4, 8, 16, 32, 64
+NUMBER, ALPHA, MAIL, SIGN, BLANK = 1, 2, 4, 8, 16
 
 
 def _classes() -> np.ndarray:
-    """What a byte is."""
+    """What a byte is; 0: nothing of that."""
     found = np.zeros(256, np.uint8)
     for byte in range(256):
         sign = chr(byte)
-        if byte >= 128 or (sign.isascii() and sign.isalpha()):
-            found[byte] = HEX if sign in "abcdefABCDEF" else LETTER
-            found[byte] |= UPPER if "A" <= sign <= "Z" else 0
-        found[byte] |= DIGIT if sign in "0123456789" else 0
+        found[byte] |= ALPHA if byte >= 128 or sign.isalpha() else 0
+        found[byte] |= NUMBER if sign in "0123456789" else 0
         found[byte] |= BLANK if byte <= 32 or byte == 127 else 0
-    found[ord("@")] = AT
+    found[ord("@")] = MAIL
     found[list(DELIMITERS)] = SIGN
     return found
 
@@ -44,8 +59,20 @@ def _classes() -> np.ndarray:
 _CLASS = _classes()
 _QUOTE, _TICK, _COLON, _BRACE, _NEWLINE = ord('"'), ord("'"), ord(":"), ord("{"), ord("\n")
 _OPEN, _STAR, _CLOSE, _SPACE = ord("<"), ord("*"), ord(">"), ord(" ")
-_DOT, _HASH = ord("."), ord("#")
+_DOT, _HASH, _AT = ord("."), ord("#"), ord("@")
 _MINUS, _PLUS = ord("-"), ord("+")
+
+
+class Scratch(NamedTuple):
+    """Where lines are written without their parameters, uint8 (ROOM,), and their chart (`log_chart`)."""
+
+    out: NDArray[np.uint8]
+    bits: NDArray[np.uint64]
+
+
+def scratch() -> Scratch:
+    """Room for a line."""
+    return Scratch(np.empty(ROOM, np.uint8), np.empty((KINDS, CHARTED), np.uint64))
 
 
 @bare
@@ -67,16 +94,15 @@ def closing(buffer, at, end, quote):  # type: ignore[no-untyped-def]
 
 
 @bare
-def tail_of(buffer, at, end):  # type: ignore[no-untyped-def]
+def tail_of(buffer, line, at, end, bits):  # type: ignore[no-untyped-def]
     """Where the name begins that stands behind a number in a word; `end` if there is none."""
-    while at < end and (_CLASS[buffer[at]] & (DIGIT | HEX) or not _CLASS[buffer[at]]) and not _CLASS[buffer[at]] & UPPER:
-        at += 1
-    named = at < end and (_CLASS[buffer[at]] & UPPER) != 0
-    letters = 0
+    i = at - line
+    at = min(line + min(following(bits, LETTER, i), following(bits, UPPER, i), following(bits, AT, i)), end)
+    if at >= end or line + following(bits, DIGIT, at - line) < end:
+        return end
+    named, letters = is_set(bits, UPPER, at - line), 0
     for i in range(at, end):
-        if _CLASS[buffer[i]] & DIGIT:
-            return end
-        letters += (_CLASS[buffer[i]] & (HEX | LETTER)) != 0
+        letters += (_CLASS[buffer[i]] & ALPHA) != 0
         named = named or buffer[i] == _DOT
     return at if named and letters >= 3 else end
 
@@ -85,38 +111,41 @@ def tail_of(buffer, at, end):  # type: ignore[no-untyped-def]
 def is_place(buffer, at, end):  # type: ignore[no-untyped-def]
     """Whether a word is a dotted name, a # and a line number."""
     dots, first = 0, at
-    while at < end and (_CLASS[buffer[at]] & (HEX | LETTER) or buffer[at] == _DOT):
+    while at < end and (_CLASS[buffer[at]] & ALPHA or buffer[at] == _DOT):
         dots += buffer[at] == _DOT
         at += 1
     if dots == 0 or at == first or at + 1 >= end or buffer[at] != _HASH or end - at > 6:
         return False
     for i in range(at + 1, end):  # noqa: SIM110 (numba knows no generators)
-        if not _CLASS[buffer[i]] & DIGIT:
+        if not _CLASS[buffer[i]] & NUMBER:
             return False
     return True
 
 
 @bare
-def word(buffer, at, end, seen, out, begin):  # type: ignore[no-untyped-def]
-    """Write a word that holds a parameter, from `begin` on; `seen` are the classes of its bytes."""
-    stop = end
+def word(buffer, line, at, end, address, numbered, room, n):  # type: ignore[no-untyped-def]
+    """Write a word that holds a parameter, from `n` on: an address, or one with a digit, or a hexadecimal number."""
+    stop, first, bits = end, at, room.bits
     while stop > at and not _CLASS[buffer[stop - 1]]:  # a full stop is no part of it
         stop -= 1
-    mixed = end - at >= LEAST_KEY and seen & UPPER
-    first, keeps = at, False
-    while first < stop and not _CLASS[buffer[first]] & DIGIT:
-        keeps = keeps or (_CLASS[buffer[first]] & LETTER) != 0
-        first += 1
-    if not keeps or mixed or seen & AT or not seen & DIGIT:
-        first = at
-    if first > at and (buffer[first - 1] == _MINUS or buffer[first - 1] == _PLUS):  # the number's own
-        first -= first - 1 == at or not _CLASS[buffer[first - 2]]
-    n = begin + first - at  # the word was copied as it was read
-    n = symbol(out, n)
-    tail = stop if seen & AT or mixed or not seen & DIGIT else tail_of(buffer, max(first, at), stop)
-    for i in range(tail if tail < stop else stop, end):
-        out[n], n = buffer[i], n + 1
-    return n
+    whole = address or not numbered or (end - at >= LEAST_KEY and line + following(bits, UPPER, at - line) < end)
+    if not whole:
+        digit = following(bits, DIGIT, at - line)
+        first = line + digit if following(bits, LETTER, at - line) < digit else at
+        if first > at and (buffer[first - 1] == _MINUS or buffer[first - 1] == _PLUS):  # the number's own
+            first -= first - 1 == at or not _CLASS[buffer[first - 2]]
+    n = symbol(room.out, copied(buffer, at, first, room.out, n))
+    tail = stop if whole else tail_of(buffer, line, first, stop, bits)
+    return copied(buffer, tail, end, room.out, n)
+
+
+@bare
+def is_bare(buffer, at, end):  # type: ignore[no-untyped-def]
+    """Whether a word has no letter and no digit."""
+    for i in range(at, end):  # noqa: SIM110 (numba knows no generators)
+        if _CLASS[buffer[i]]:
+            return False
+    return True
 
 
 @bare
@@ -131,14 +160,20 @@ def is_again(out, last, last_end, begin, n):  # type: ignore[no-untyped-def]
 
 
 @bare
-def mask(buffer, at, end, out):  # type: ignore[no-untyped-def]
-    """Write the line buffer[at:end) without its parameters into `out`; returns how many bytes."""
+def mask(buffer, at, end, room):  # type: ignore[no-untyped-def]
+    """Write the line buffer[at:end) without its parameters into `room.out`; returns how many bytes."""
     while at < end and _CLASS[buffer[at]] & BLANK:
         at += 1
-    end = min(end, at + LONGEST)
+    end, line, out = min(end, at + LONGEST), at, room.out
     json = at < end and buffer[at] == _BRACE
+    charted(buffer, at, end, not json, out, room.bits)
     n, last, last_end, near = 0, 0, -1, False  # near: only what separates stands since the last word with a parameter
-    while at < end and buffer[at] != _NEWLINE:
+    while at < end:
+        if not near:
+            stop = line + plain(room.bits, at - line, end - line)
+            n, at = copied(buffer, at, stop, out, n), stop
+        if at >= end or buffer[at] == _NEWLINE:
+            break
         kind = _CLASS[buffer[at]]
         if kind & BLANK:
             if n > 0 and out[n - 1] != _SPACE:
@@ -156,20 +191,21 @@ def mask(buffer, at, end, out):  # type: ignore[no-untyped-def]
                 continue
             n, at = symbol(out, n), stop + 1
         else:
-            first, seen, digits = at, 0, 0
-            while at < end and not kind & (SIGN | BLANK):
-                out[n], n, at, seen = buffer[at], n + 1, at + 1, seen | kind
-                digits += kind & DIGIT
-                kind = _CLASS[buffer[at]]
-            hexadecimal = at - first >= LEAST_HEX and seen & ~UPPER == HEX
-            address = seen & AT and buffer[first] != ord("@") and buffer[at - 1] != ord("@")
-            if not (seen & DIGIT or hexadecimal or address):
-                near = near and seen == 0  # a sign of its own, such as a dash
+            first, i = at, at - line
+            stop, bits = following(room.bits, EDGE, i), room.bits
+            at = line + stop
+            numbered, letters = following(bits, DIGIT, i) < stop, following(bits, LETTER, i) < stop
+            has_at = following(bits, AT, i) < stop
+            blank = not (numbered or letters or has_at) and is_bare(buffer, first, at)  # a sign of its own, such as a dash
+            hexadecimal = at - first >= LEAST_HEX and not (numbered or letters or has_at or blank)
+            address = has_at and buffer[first] != _AT and buffer[at - 1] != _AT
+            if not (numbered or hexadecimal or address):
+                n, near = copied(buffer, first, at, out, n), near and blank
                 continue
-            if seen & DIGIT and is_place(buffer, first, at):
-                near = False
+            if numbered and is_place(buffer, first, at):
+                n, near = copied(buffer, first, at, out, n), False
                 continue
-            n = word(buffer, first, at, seen if address else seen & ~AT, out, begin)
+            n = word(buffer, line, first, at, address, numbered, room, n)
         if near and is_again(out, last, last_end, begin, n):
             n = last_end
         else:
@@ -180,20 +216,20 @@ def mask(buffer, at, end, out):  # type: ignore[no-untyped-def]
 
 
 @bare
-def signature(buffer, at, end, seed, out):  # type: ignore[no-untyped-def]
+def signature(buffer, at, end, seed, room):  # type: ignore[no-untyped-def]
     """A seeded hash of the line without its parameters; never 0."""
-    return hash_bytes(out, 0, mask(buffer, at, end, out), seed) | np.uint64(1)
+    return hash_bytes(room.out, 0, mask(buffer, at, end, room), seed) | np.uint64(1)
 
 
 @bare
-def signatures(buffer, at, end, seed, out, found):  # type: ignore[no-untyped-def]
+def signatures(buffer, at, end, seed, room, found):  # type: ignore[no-untyped-def]
     """The signature of each line buffer[at[i]:end[i])."""
     for i in range(at.size):
-        found[i] = signature(buffer, at[i], end[i], seed, out)
+        found[i] = signature(buffer, at[i], end[i], seed, room)
 
 
 def masked(line: bytes) -> bytes:
     """One line without its parameters."""
-    out = np.empty(ROOM, np.uint8)
-    n = mask(np.frombuffer(line + bytes(8), np.uint8), 0, len(line), out)
-    return out[:n].tobytes()
+    room = scratch()
+    n = mask(np.frombuffer(line + bytes(8), np.uint8), 0, len(line), room)
+    return room.out[:n].tobytes()

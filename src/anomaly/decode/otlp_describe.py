@@ -60,8 +60,7 @@ class Scanned:
 
 def scan(records: Records, seed: int) -> Scanned:
     """Scan a block of records."""
-    buffer = records.buffer.view()
-    buffer.flags.writeable = False  # one form only, or the kernel is compiled again for the other
+    buffer = records.readable
     value_at, value_len = np.ascontiguousarray(records.value_at), np.ascontiguousarray(records.value_len)
     held, key = np.maximum(value_len, 0).astype(np.int64), np.uint64(seed)
     refused = np.zeros(len(records), np.uint8)

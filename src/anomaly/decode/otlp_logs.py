@@ -22,7 +22,7 @@ from anomaly.decode.catalog import Catalog, Description
 from anomaly.decode.encodings import Decoded, register
 from anomaly.decode.index import MISSING
 from anomaly.decode.log_lines import Counted, Line, Lines
-from anomaly.decode.log_mask import ROOM
+from anomaly.decode.log_mask import scratch
 from anomaly.decode.otlp import request_of
 from anomaly.decode.otlp_attributes import attributes, plain
 from anomaly.decode.otlp_columns import OK, REFUSED
@@ -162,17 +162,16 @@ class OtlpLogsProto(Complete):
 
 def scan(records: Records, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
     """Buffer, columns, verdicts on the records, and lines of traces, as `otlp_logs_scan` has them."""
-    buffer = records.buffer.view()
-    buffer.flags.writeable = False  # one form only, or the kernel is compiled again for the other
+    buffer = records.readable
     value_at, value_len = np.ascontiguousarray(records.value_at), np.ascontiguousarray(records.value_len)
     held, most = int(np.maximum(value_len, 0).sum()), int(value_len.max(initial=0))
-    where, scratch = np.zeros(at.WHERE, np.int64), np.empty(ROOM, np.uint8)
+    where, room = np.zeros(at.WHERE, np.int64), scratch()
     for each in (USUAL_LINE, at.LEAST_LINE):
         out = np.empty((at.FIELDS, held // each + 16), np.uint64)
         slots = np.zeros(1 << (2 * (most // each) + 64).bit_length(), np.int32)
         traced = np.empty((held // at.LEAST_TRACED + 16, at.TRACED), np.uint64)
         used, refused = np.zeros(2, np.int64), np.zeros(len(records), np.uint8)
-        if at.scan(buffer, value_at, value_len, np.uint64(seed), where, scratch, slots, out, traced, used, refused) == OK:
+        if at.scan(buffer, value_at, value_len, np.uint64(seed), where, room, slots, out, traced, used, refused) == OK:
             break
     return buffer, out[:, : used[0]], refused, traced[: used[1]]
 

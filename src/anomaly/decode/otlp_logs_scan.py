@@ -17,6 +17,7 @@ Source: opentelemetry-proto, logs/v1/logs.proto; field numbers below are its.
 import numpy as np
 
 from anomaly.compiled import bare
+from anomaly.decode.bits import ascii_end
 from anomaly.decode.log_mask import signature
 from anomaly.decode.otlp_columns import OK, REFUSED
 from anomaly.decode.otlp_outline import resource
@@ -40,7 +41,6 @@ _TIME, _NUMBER, _TEXT, _BODY, _TRACE, _SPAN, _OBSERVED = 9, 16, 26, 42, 74, 82, 
 _IN_LINE = np.int64(1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 11)
 _NONE, _MILLISECOND, _SECONDS = np.uint64(0), np.uint64(1_000_000), np.uint64(1_000)
 _LATEST = np.uint64(1 << 63)  # a clock that was never set, such as Go's, is before 1970
-_HIGH = np.uint64(0x8080808080808080)
 
 _LEVELS = np.full(256, UNSAID, np.uint8)  # by the first letter of its name; `emergency` is told apart
 for _letters, _level in (("tT", TRACE), ("dDvV", DEBUG), ("iInN", INFO), ("wW", WARN), ("eEsS", ERROR), ("fFcCpPaA", FATAL)):
@@ -62,13 +62,12 @@ def level_of(buffer, number, at, end):  # type: ignore[no-untyped-def]
 @bare
 def is_utf8(buffer, at, end):  # type: ignore[no-untyped-def]
     """Whether the bytes are UTF-8: RFC 3629."""
-    while end - at >= 8 and load8(buffer, at) & _HIGH == _NONE:
-        at += 8
     while at < end:
         byte = buffer[at]
-        at += 1
         if byte < 0x80:
+            at = ascii_end(buffer, at, end)
             continue
+        at += 1
         more = 1 if 0xC2 <= byte <= 0xDF else 2 if 0xE0 <= byte <= 0xEF else 3 if 0xF0 <= byte <= 0xF4 else 0
         if more == 0 or at + more > end:
             return False
@@ -127,7 +126,7 @@ def keep(high, low, own, time, where, traced, used):  # type: ignore[no-untyped-
 
 
 @bare
-def line(buffer, at, end, seed, around, where, scratch, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
+def line(buffer, at, end, seed, around, where, room, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
     """A LogRecord: counted, or REFUSED if it is not understood."""
     where[9], where[10] = at, end
     high, low, own = _NONE, _NONE, _NONE
@@ -182,7 +181,7 @@ def line(buffer, at, end, seed, around, where, scratch, slots, out, traced, used
     time = time if _NONE < time < _LATEST else observed if observed < _LATEST else _NONE
     level = level_of(buffer, number, text, text_end)
     rest = mix(around, np.uint64(level))
-    key = mix(rest, signature(buffer, body, body_end, seed, scratch)) | np.uint64(1)
+    key = mix(rest, signature(buffer, body, body_end, seed, room)) | np.uint64(1)
     where[0], where[1], where[2], where[3], where[4] = body, body_end, level, text, text_end
     verdict = count(key, rest | np.uint64(1), time // _MILLISECOND, where, slots, out, used, first)
     if verdict == OK and high | low != _NONE:
@@ -191,7 +190,7 @@ def line(buffer, at, end, seed, around, where, scratch, slots, out, traced, used
 
 
 @bare
-def lines(buffer, at, end, seed, around, where, scratch, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
+def lines(buffer, at, end, seed, around, where, room, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
     """The lines of a ScopeLogs."""
     if only(buffer, at, end, 1)[1] == BAD:
         return REFUSED
@@ -203,7 +202,7 @@ def lines(buffer, at, end, seed, around, where, scratch, slots, out, traced, use
             inner, at = span(buffer, at, end)
             if at == BAD:
                 return REFUSED
-            verdict = line(buffer, inner, at, seed, around, where, scratch, slots, out, traced, used, first)
+            verdict = line(buffer, inner, at, seed, around, where, room, slots, out, traced, used, first)
             if verdict != OK:
                 return verdict
         else:
@@ -214,7 +213,7 @@ def lines(buffer, at, end, seed, around, where, scratch, slots, out, traced, use
 
 
 @bare
-def scopes(buffer, at, end, seed, where, scratch, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
+def scopes(buffer, at, end, seed, where, room, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
     """The scopes of a ResourceLogs."""
     inner, stop = only(buffer, at, end, 1)
     if stop == BAD:
@@ -231,7 +230,7 @@ def scopes(buffer, at, end, seed, where, scratch, slots, out, traced, used, firs
             inner, at = span(buffer, at, end)
             if at == BAD:
                 return REFUSED
-            verdict = lines(buffer, inner, at, seed, around, where, scratch, slots, out, traced, used, first)
+            verdict = lines(buffer, inner, at, seed, around, where, room, slots, out, traced, used, first)
             if verdict != OK:
                 return verdict
         else:
@@ -242,7 +241,7 @@ def scopes(buffer, at, end, seed, where, scratch, slots, out, traced, used, firs
 
 
 @bare
-def request(buffer, at, end, seed, where, scratch, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
+def request(buffer, at, end, seed, where, room, slots, out, traced, used, first):  # type: ignore[no-untyped-def]
     """The resources of an ExportLogsServiceRequest."""
     while at < end:
         tag, at = small(buffer, at, end)
@@ -252,7 +251,7 @@ def request(buffer, at, end, seed, where, scratch, slots, out, traced, used, fir
             inner, at = span(buffer, at, end)
             if at == BAD:
                 return REFUSED
-            verdict = scopes(buffer, inner, at, seed, where, scratch, slots, out, traced, used, first)
+            verdict = scopes(buffer, inner, at, seed, where, room, slots, out, traced, used, first)
             if verdict != OK:
                 return verdict
         else:
@@ -263,7 +262,7 @@ def request(buffer, at, end, seed, where, scratch, slots, out, traced, used, fir
 
 
 @bare
-def scan(buffer, value_at, value_len, seed, where, scratch, slots, out, traced, used, refused):  # type: ignore[no-untyped-def]
+def scan(buffer, value_at, value_len, seed, where, room, slots, out, traced, used, refused):  # type: ignore[no-untyped-def]
     """The lines of all records of a block; one that is refused leaves none. OK, or FEW: there was no room for all.
 
     With a column for every LEAST_LINE bytes, and twice as many slots, it is never FEW.
@@ -273,7 +272,7 @@ def scan(buffer, value_at, value_len, seed, where, scratch, slots, out, traced, 
         where[7] = record
         verdict = REFUSED
         if at >= 0 and at + length + 8 <= buffer.size:
-            verdict = request(buffer, at, at + length, seed, where, scratch, slots, out, traced, used, first)
+            verdict = request(buffer, at, at + length, seed, where, room, slots, out, traced, used, first)
         if verdict == FEW:
             return FEW
         if verdict != OK:

@@ -56,6 +56,13 @@ class Records:
     def __len__(self) -> int:
         return int(self.offset.size)
 
+    @property
+    def readable(self) -> NDArray[np.uint8]:
+        """The buffer to read from: always of this one form, or kernels are compiled again for the other."""
+        buffer = self.buffer.view()
+        buffer.flags.writeable = False
+        return buffer
+
     def value(self, i: int) -> bytes:
         """The bytes of record `i`; empty for a null value."""
         at = int(self.value_at[i])

@@ -78,8 +78,7 @@ class OtlpSpans:
 
 def scan(records: Records, seed: int) -> tuple[Spans, NDArray[np.uint8]]:
     """The spans of a block that the scanner takes, and its verdict on each record."""
-    buffer = records.buffer.view()
-    buffer.flags.writeable = False  # one form only, or the kernel is compiled again for the other
+    buffer = records.readable
     value_at, value_len = np.ascontiguousarray(records.value_at), np.ascontiguousarray(records.value_len)
     held = np.maximum(value_len, 0).astype(np.int64)
     room = int((held // USUAL_SPAN).sum())

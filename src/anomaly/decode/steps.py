@@ -22,27 +22,24 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.decode.steps_close import Closed, closed
-from anomaly.decode.steps_events import EVENT, LINE, Events, Names, Whose, Words
-from anomaly.decode.steps_numbers import Numbers, numbered
-from anomaly.decode.steps_walk import take_out, times
-from anomaly.state import refuse_newer
+from anomaly.decode.steps_events import EVENT, LINE, Events, Names
+from anomaly.decode.steps_held import GONE, Gone, Held, Traced
+from anomaly.decode.steps_memory import VERSION, Memory
+from anomaly.decode.steps_numbers import numbered
 
-TURN, QUIET, LONGEST = 5_000, 10_000, 60_000  # ms
+TURN = 5_000  # ms
 AT_EASE = 60_000  # ms between two steps down of the level
 SLACK = 5_000  # ms by which places may be apart besides the sources' lateness
 MOST_LATENESS = 40_000  # ms of it that are waited for
 FORGOTTEN = 600_000  # ms after which a place that is silent is none
-GONE = np.dtype([("key", "u8"), ("time", "i8")])
 MOST_NAMES = 100_000  # that are known beside those in use
 
 LEFT_OUT, LATE, ORPHANS, DEAF = "step_left_out", "step_late", "step_orphan", "step_deaf"
 INTERRUPTED = "step_interrupted"
-VERSION = 2  # 1: without interruptions, which is still read
 Place = tuple[str, str, int]  # lines or spans, source, partition
 
 
@@ -53,50 +50,6 @@ class Due(NamedTuple):
     closed: Closed
 
 
-class Memory(msgspec.Struct, kw_only=True):
-    """All that is held, for a checkpoint."""
-
-    rows: bytes
-    places: list[tuple[str, str, int, int]]
-    of_lines: dict[int, int]
-    groups: dict[int, Whose]
-    words: dict[int, Words]
-    gone: bytes
-    newest: int
-    turn: int
-    level: int
-    eased: int
-    since: int
-    gap: tuple[int, int] = (0, 0)
-    version: int = 1
-
-
-_to_memory, _from_memory = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Memory).decode
-
-
-class Traced(NamedTuple):
-    """The traces of rows by number: when the first event and the last one ended, and when it began, int64 ms."""
-
-    number: Numbers
-    key: NDArray[np.uint64]
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    begin: NDArray[np.int64]
-
-    @classmethod
-    def of_rows(cls, rows: NDArray[Any]) -> "Traced":
-        """Those that are here."""
-        number = numbered(rows["key"])
-        n, never = number.first.size, np.iinfo(np.int64).max
-        first, last, begin = np.full(n, never), np.zeros(n, np.int64), np.full(n, never)
-        times(rows, number.of, first, last, begin)
-        return cls(number, rows["key"][number.first], first, last, begin)
-
-    def over(self, now: int) -> NDArray[np.bool_]:
-        """Which are over by now."""
-        return (self.last + QUIET <= now) | (self.first + LONGEST <= now)
-
-
 class Steps:
     """The open traces of a process, or of a partition of traces."""
 
@@ -104,10 +57,8 @@ class Steps:
         self.most, self.apart = most, SLACK
         self.counts: Counter[str] = Counter()
         self.names = Names()
-        self._room: NDArray[Any] = np.zeros(0, EVENT)
-        self.held = 0  # events: the first rows of the room
-        self._gone: NDArray[Any] = np.zeros(0, GONE)  # traces that were closed lately
-        self._ended = numbered(self._gone["key"])  # their keys
+        self.held = Held()
+        self._gone = Gone()
         self._places: dict[Place, int] = {}  # -> its number
         self._heard: list[int] = []  # ms, by place
         self._of_lines: dict[int, int] = {}  # group -> the place that last brought lines of it
@@ -116,11 +67,6 @@ class Steps:
         self._since = 0  # events taken since the last look
         self._gap = 0, 0  # ms between which records may have been lost
         self._resumes = False  # nothing was heard since then
-
-    @property
-    def _rows(self) -> NDArray[Any]:
-        """The events that are held, in the order in which they came."""
-        return self._room[: self.held]
 
     def bear(self, lateness: float) -> None:
         """A source may be so late, in seconds."""
@@ -146,25 +92,22 @@ class Steps:
         """All that is held, as MessagePack; empty where no trace was met."""
         if not self._places:
             return b""
-        used = set(np.unique(self._rows["what"]).tolist())
+        used = set(np.unique(self.held.rows["what"]).tolist())
         words = {h: one for h, one in self.names.words.items() if h in used}
         places = [(*place, self._heard[number]) for place, number in self._places.items()]
-        return _to_memory(
-            Memory(
-                rows=self._rows.tobytes(), places=places, of_lines=self._of_lines, groups=self.names.groups,
-                words=words, gone=self._gone.tobytes(), newest=self._newest, turn=self._turn, level=self.level,
-                eased=self._eased, since=self._since, gap=self._gap, version=VERSION,
-            )
+        memory = Memory(
+            rows=self.held.rows.tobytes(), places=places, of_lines=self._of_lines, groups=self.names.groups, words=words,
+            gone=self._gone.rows.tobytes(), newest=self._newest, turn=self._turn, level=self.level, eased=self._eased,
+            since=self._since, gap=self._gap, version=VERSION,
         )  # fmt: skip
+        return memory.packed()
 
     def load(self, data: bytes) -> None:
         """Go on with what `dump` gave; what was written before there were steps is empty."""
         if not data:
             return
-        refuse_newer(data, VERSION, "open traces")
-        read = _from_memory(data)
-        self._room, self._gone = np.frombuffer(read.rows, EVENT).copy(), np.frombuffer(read.gone, GONE)
-        self.held, self._ended = self._room.size, numbered(self._gone["key"])
+        read = Memory.of(data)
+        self.held, self._gone = Held(np.frombuffer(read.rows, EVENT).copy()), Gone(np.frombuffer(read.gone, GONE))
         self._places = {(kind, source, p): i for i, (kind, source, p, _) in enumerate(read.places)}
         self._heard = [heard for *_, heard in read.places]
         self._of_lines, self.names = read.of_lines, Names(read.groups, read.words)
@@ -241,60 +184,28 @@ class Steps:
         names = events.names(index)
         self._since += index.size
         self.names.learn(names)
-        late = self._ended.find(events.key[index]) >= 0
+        late = self._gone.has(events.key[index])
         if late.any():
             self.counts[LATE] += int(np.count_nonzero(late))
             index = index[~late]
-        self._hold(place, events, index)
+        self.held.add(place, events, index)
         if events.type == LINE:
             self._of_lines.update(dict.fromkeys(names.groups, place))
-
-    def _hold(self, place: int, events: Events, index: NDArray[np.intp]) -> None:
-        if self._room.size < (needed := self.held + index.size):
-            room = np.zeros(2 * needed, EVENT)
-            room[: self.held] = self._rows
-            self._room = room
-        rows = self._room[self.held : needed]
-        rows[:] = events.rows(index)
-        rows["key"], rows["place"], rows["type"] = events.key[index], place, events.type
-        self.held = needed
 
     def _look(self, record: int) -> Iterator[Due]:
         """Close what is over, and bear what is held."""
         now, self._since = self._now(), 0
         if now // TURN > self._turn:
             self._turn = now // TURN
-            traces = Traced.of_rows(self._rows)
+            traces = Traced.of_rows(self.held.rows)
             over = traces.over(self._turn * TURN)
-            self._remember(traces.key[over], now)
+            self._gone.remember(traces.key[over], now)
             if over.any():
-                yield Due(record, self._close(*self._taken_out(traces, over), traces))
+                yield Due(record, self._close(*self.held.taken_out(traces, over), traces))
             self._ease()
-        while self.held > self.most:
+        while self.held.size > self.most:
             self.level += 1
-            self._leave_out()
-
-    def _leave_out(self) -> None:
-        """Hold no more what is not wanted now."""
-        rows = self._rows
-        kept = rows[self._wanted(rows["key"])]
-        self.counts[LEFT_OUT] += rows.size - kept.size
-        self._room[: kept.size], self.held = kept, kept.size
-
-    def _taken_out(self, traces: "Traced", over: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.int32]]:
-        """The rows of what is over, held no more, and the number of the trace of each."""
-        n = int(np.count_nonzero(over[traces.number.of]))
-        ended, of = np.empty(n, EVENT), np.empty(n, np.int32)
-        take_out(self._rows, traces.number.of, over, ended, of)
-        self.held -= n
-        return ended, of
-
-    def _remember(self, key: NDArray[np.uint64], now: int) -> None:
-        """That these traces were closed."""
-        gone = np.zeros(key.size, GONE)
-        gone["key"], gone["time"] = key, now
-        self._gone = np.concatenate([self._gone[self._gone["time"] > now - LONGEST], gone])
-        self._ended = numbered(self._gone["key"])
+            self.counts[LEFT_OUT] += self.held.keep(self._wanted(self.held.rows["key"]))
 
     def _close(self, rows: NDArray[Any], of: NDArray[np.int32], traces: "Traced") -> Closed:
         rows = self._whole(rows, of, traces)
@@ -324,14 +235,14 @@ class Steps:
 
     def _ease(self) -> None:
         """Take more traces again, where there is much room."""
-        if self.level and 4 * self.held < self.most and self._newest >= self._eased + AT_EASE:
+        if self.level and 4 * self.held.size < self.most and self._newest >= self._eased + AT_EASE:
             self.level, self._eased = self.level - 1, self._newest
 
     def _forget_names(self) -> None:
         """Know no more names than so many, and those in use."""
         if len(self.names.words) <= MOST_NAMES:
             return
-        used = {*np.unique(self._rows["what"]).tolist()}
+        used = {*np.unique(self.held.rows["what"]).tolist()}
         self.names.words = {h: words for h, words in self.names.words.items() if h in used}
-        groups = {*np.unique(self._rows["group"]).tolist(), *self._of_lines}
+        groups = {*np.unique(self.held.rows["group"]).tolist(), *self._of_lines}
         self.names.groups = {h: group for h, group in self.names.groups.items() if h in groups}

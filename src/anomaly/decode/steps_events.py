@@ -5,7 +5,7 @@ An event points to its group and to what it is by hash; names have a group's att
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,6 +26,11 @@ EVENT = np.dtype([
     ("start", "i8"), ("duration", "i8"), ("end", "i8"), ("place", "i4"), ("type", "u1"), ("kind", "u1"), ("mute", "u1"),
     ("spare", "u1"),
 ])  # fmt: skip
+
+
+def in_words(rows: NDArray[Any]) -> NDArray[np.uint64]:
+    """EVENT (n,) as uint64 (n, words), the same memory."""
+    return rows.view(np.uint64).reshape(rows.size, EVENT.itemsize // 8)
 
 
 class Whose(msgspec.Struct, array_like=True):
@@ -96,6 +101,32 @@ def mixed(a, b, out):  # type: ignore[no-untyped-def]
         out[i] = mix(a[i], b[i]) | np.uint64(1)
 
 
+class Columns(NamedTuple):
+    """What `write_spans` reads, as `Spans` has it; groups and operations by number, int32."""
+
+    trace: NDArray[np.uint64]
+    low: NDArray[np.uint64]
+    span: NDArray[np.uint64]
+    parent: NDArray[np.uint64]
+    group: NDArray[np.int32]
+    operation: NDArray[np.int32]
+    start: NDArray[np.int64]
+    duration: NDArray[np.int64]
+    time: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+
+
+@bare
+def write_spans(index, columns, groups, operations, rows):  # type: ignore[no-untyped-def]
+    """The spans at `index` as EVENT, row by row; groups and operations by number: their hashes."""
+    for k in range(index.size):
+        i, row = index[k], rows[k]
+        row.trace, row.low, row.span, row.parent = columns.trace[i], columns.low[i], columns.span[i], columns.parent[i]
+        row.group, row.what = groups[columns.group[i]], operations[columns.operation[i]]
+        row.start = columns.start[i] if columns.start[i] > 0 else columns.time[i] * NANOSECONDS
+        row.end, row.duration, row.kind = columns.time[i], columns.duration[i], columns.kind[i]
+
+
 def mix_of(a: NDArray[np.uint64], *more: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One hash of several columns, never 0."""
     for b in more:
@@ -151,20 +182,15 @@ def of_spans(
     """Spans with their groups and operations, but for those that came before."""
     useful = (operation >= 0) & (spans.span != 0) & (repeated == 0)
 
+    flat = np.ascontiguousarray
+    columns = Columns(
+        flat(spans.trace), flat(spans.trace_low), flat(spans.span), flat(spans.parent), flat(group), flat(operation),
+        flat(spans.start), flat(spans.duration), flat(spans.time), flat(spans.kind),
+    )  # fmt: skip
+
     def rows(index: NDArray[np.intp]) -> NDArray[Any]:
         made = np.zeros(index.size, EVENT)
-        for name, column in (
-            ("trace", spans.trace),
-            ("low", spans.trace_low),
-            ("span", spans.span),
-            ("parent", spans.parent),
-        ):
-            made[name] = column[index]
-        end = spans.time[index]
-        start, duration = spans.start[index], spans.duration[index]
-        made["start"] = np.where(start > 0, start, end * NANOSECONDS)
-        made["end"], made["duration"], made["kind"] = end, duration, spans.kind[index]
-        made["group"], made["what"] = known.hash[group[index]], known.wire[operation[index]]
+        write_spans(index, columns, known.hash, known.wire, made)
         return made
 
     def names(index: NDArray[np.intp]) -> Names:

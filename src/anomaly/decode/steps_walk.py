@@ -27,15 +27,20 @@ def times(rows, of, first, last, begin):  # type: ignore[no-untyped-def]
 
 @bare
 def take_out(rows, of, over, out, number):  # type: ignore[no-untyped-def]
-    """Moves the rows whose trace is over to `out`, with its number, and those that stay to the front."""
+    """Moves the rows whose trace is over to `out`, with its number, and those that stay to the front.
+
+    rows, out uint64 (n, words): as words they are moved several at a time, as records they are not.
+    """
     kept = gone = 0
-    for i in range(rows.size):
+    for i in range(of.size):
         if over[of[i]]:
-            out[gone] = rows[i]
+            for w in range(rows.shape[1]):
+                out[gone, w] = rows[i, w]
             number[gone] = of[i]
             gone += 1
         else:
-            rows[kept] = rows[i]
+            for w in range(rows.shape[1] if kept < i else 0):
+                rows[kept, w] = rows[i, w]
             kept += 1
 
 

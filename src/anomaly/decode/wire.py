@@ -11,12 +11,13 @@ folded. Its lanes are masked with the seed here, since with public masks a sende
 import numpy as np
 
 from anomaly.compiled import bare, inlined
+from anomaly.decode.bits import high_half
 
 BAD = -1
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 are the groups of old, 6 and 7 are nothing
 
 _A, _B, _C = np.uint64(0xA0761D6478BD642F), np.uint64(0xE7037ED1A0B428DB), np.uint64(0x8EBC6AF09C88C6E3)  # wyhash's
-_ALL, _LOW, _HALF = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(0xFFFFFFFF), np.uint64(32)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @inlined
@@ -113,10 +114,7 @@ def only(buffer, at, end, wanted):  # type: ignore[no-untyped-def]
 @inlined
 def fold(a, b):  # type: ignore[no-untyped-def]
     """The halves of the 128-bit product of two uint64, xored."""
-    a0, a1, b0, b1 = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
-    middle = a1 * b0 + (a0 * b0 >> _HALF)
-    other = a0 * b1 + (middle & _LOW)
-    return (a * b) ^ (a1 * b1 + (middle >> _HALF) + (other >> _HALF))
+    return (a * b) ^ high_half(a, b)
 
 
 @inlined
