@@ -228,8 +228,7 @@ class Detector:
         source = self.sources.setdefault(block.source, len(self.sources))
         self.calls.announced(block.series)
         calls = list(self.calls.take(points))
-        new = self.traced.announced(self.logs.announced(self.context.announced(block, self._place)))
-        found, self._over = self._over + self._announce(new, block, source), []
+        found, self._over = self._over + self._meet(block, source), []
         self.counts[PAST_LIMIT] += self.waiting.drop(self.register.is_refused)
         for some in (self.waiting.known(self._place), points):
             found += self._take(self.context.take(some), block, source)
@@ -295,15 +294,22 @@ class Detector:
         self._evict.release(rows, end)
         return found
 
+    def _meet(self, block: Block, source: int) -> list[Anomaly]:
+        """Let everybody look at the series of a block that nobody knows."""
+        unknown = np.flatnonzero(self._place(block.series.hash) == MISSING)
+        if not unknown.size:  # nearly always: what is known is announced again every minute
+            return []
+        new = self.context.announced(block.series.taken(unknown), block.points, block.heard)
+        return self._announce(self.traced.announced(self.logs.announced(new)), block, source)
+
     def _announce(self, new: Announced, block: Block, source: int) -> list[Anomaly]:
         """Give new series their rows; anomalies end with series that have to make room."""
         if not len(new):
             return []
         unknown = np.flatnonzero(self.register.find(new.hash) == MISSING)
-        if not unknown.size:  # nearly always: what is known is announced again every minute
+        if not unknown.size:
             return []
-        if unknown.size < len(new):
-            new = Announced(new.hash[unknown], [new.text[i] for i in unknown.tolist()])
+        new = new.taken(unknown)
         fresh = ~self.waiting.missed(new.hash)
         found: list[Anomaly] = []
 

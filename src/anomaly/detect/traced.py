@@ -85,7 +85,7 @@ class Traced:
 
     def announced(self, new: Announced) -> Announced:
         """Take of these series those that are ours; returns the others."""
-        if not len(new) or not any(OURS in text for text in new.text):
+        if not new.holding(OURS):
             return new
         known = self.find(new.hash) != MISSING
         others = [i for i in np.flatnonzero(~known).tolist() if not self._learn(unpack(int(new.hash[i]), new.text[i]))]
