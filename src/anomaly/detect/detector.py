@@ -41,7 +41,8 @@ from anomaly.detect.traced import Heard, Traced
 from anomaly.detect.waiting import Waiting
 from anomaly.detect.windows import Windows
 from anomaly.detect.withhold import Withhold
-from anomaly.state import Layout, Part, Snapshot
+from anomaly.state import Snapshot
+from anomaly.table import Layout, Part
 
 REPEATED, PAST_LIMIT = keep.REPEATED, "past_limit"
 SWEEP_EVERY = 60_000  # ms of data time between looks for idle series, at least

@@ -28,7 +28,7 @@ from anomaly.detect.odd import Episodes, nothing
 from anomaly.detect.sequences import Sequences
 from anomaly.detect.slow import Slow
 from anomaly.detect.trace_rows import AHEAD, RING, hash_of
-from anomaly.state import Table
+from anomaly.table import Table
 
 OURS = b"trace."
 WAIT = 2  # cells
