@@ -10,7 +10,8 @@ from anomaly.decode.identity import Labels
 AMONG = " among peers"  # behind the quantity in which an instance is compared with its peers
 GOLDEN = "golden signals"  # quantity of the joint judgement of a group's golden signals
 HEARD = "heard"  # quantity of a group's silence
-REMOVED = "series ended"  # reason of the close of one whose series is no more
+BACK_TO_NORMAL, NEW_NORMAL = "back to normal", "new normal"  # reasons of a close
+REMOVED = "series ended"  # the same, of one whose series is no more
 
 
 class Event(StrEnum):

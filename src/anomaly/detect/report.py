@@ -12,7 +12,7 @@ import numpy as np
 
 from anomaly.config.models import Direction, ModelSpec, Signal
 from anomaly.detect.absence import Silence
-from anomaly.detect.anomaly import HEARD, REMOVED, Anomaly, Event
+from anomaly.detect.anomaly import HEARD, NEW_NORMAL, REMOVED, Anomaly, Event
 from anomaly.detect.episodes import OPENED, REASONS, RECORD
 from anomaly.detect.identity import identity
 from anomaly.detect.judge import LEARNED, Batch, Judge, Verdicts
@@ -85,7 +85,7 @@ class Report:
     def let_go(a: Anomaly, time: int) -> Anomaly:
         """A regression whose baseline was lost with the state: what is now is what will be compared."""
         at = max(a.time, time)
-        return msgspec.structs.replace(a, event=Event.CLOSE, time=at, ended=at, reason="new normal")
+        return msgspec.structs.replace(a, event=Event.CLOSE, time=at, ended=at, reason=NEW_NORMAL)
 
     def silence(self, key: tuple[str, str], s: Silence, spec: ModelSpec) -> Anomaly | None:
         """A group fell silent or was heard again."""
