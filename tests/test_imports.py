@@ -22,7 +22,7 @@ WALK = (
     "demo",
     "cli",
 )  # in order
-ANYWHERE = {"compiled", "logs", "pool", "state"}  # how kernels are compiled, lines are logged, and state is kept
+ANYWHERE = {"compiled", "logs", "pool", "state", "table"}  # how kernels are compiled, lines are logged, and state is kept
 # A spec matches series, so the one module that declares specs knows what a series is.
 ALLOWED = {("config/models.py", "anomaly.decode.identity")}
 FOLDERS_NOT_TO_BE = {"utils", "util", "common", "core", "base", "types", "helpers"}

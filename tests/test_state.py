@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly.pool import grown
-from anomaly.state import USED, Part, Pool, Table, ahead, gather
+from anomaly.pool import Pool, grown
+from anomaly.state import ahead, gather
+from anomaly.table import USED, Part, Table
 
 OWNER = np.dtype([("number", "i8"), ("next", "i4"), ("words_at", "i8"), ("words_len", "i4")])
 STEPS = st.lists(

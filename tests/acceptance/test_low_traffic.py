@@ -21,7 +21,8 @@ from anomaly.detect.moment import Moment, family, moment
 from anomaly.detect.watch import watch
 from anomaly.dispatch.alert import Severity
 from anomaly.engine import Engine
-from anomaly.state import Layout, Part, Snapshot
+from anomaly.state import Snapshot
+from anomaly.table import Layout, Part
 
 BEGIN = 1_767_571_200.0  # a Monday, 00:00 UTC, seconds since the epoch
 ORIGIN = 1_700_000_100.0  # of the feed's seconds

@@ -22,7 +22,8 @@ from anomaly.detect.moment import Moments
 from anomaly.dispatch.alert import Alert, Severity
 from anomaly.engine import Engine
 from anomaly.host.explain_words import explained
-from anomaly.state import Layout, Snapshot
+from anomaly.state import Snapshot
+from anomaly.table import Layout
 
 HOUR, DAY = 3_600, 86_400
 BOUNDS = np.array([0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5])

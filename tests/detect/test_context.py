@@ -6,11 +6,16 @@ import pytest
 from tests.detect.feed import Feed, P, ms, series
 
 from anomaly.config.settings import Limits, Settings
+from anomaly.decode.block import Announced
 from anomaly.decode.changes import BY, KIND, WHAT
 from anomaly.decode.identity import Series
 from anomaly.decode.points import Flag, Kind
+from anomaly.decode.texts import Strung
+from anomaly.detect import facts
 from anomaly.detect.beside import Change, Facts
 from anomaly.detect.detector import Detector
+from anomaly.detect.facts import INFO, TOLD_BY, Places
+from anomaly.detect.telling import SAYS
 
 
 class Told(Feed):
@@ -139,3 +144,33 @@ def test_a_state_from_before_there_was_context_is_read():
     fresh = Detector(0, (), Settings())
     fresh.context.load(b"")
     assert fresh.context.say() == []
+
+
+def test_compiled_code_finds_the_series_that_tell_something_as_reading_their_texts_does():
+    """Against labels read in Python: who has no instance, or no label that is a fact, is not read."""
+    some = [of("m"), of("m", instance="i"), of("m", instance="i", team="a"), of("other", instance="i", team="b"), pod("a"),
+            of("m", service="web", instance="i", team="a"), of("target_info", instance="i"), of("m", team="a")]  # fmt: skip
+    new = Announced.of(some)
+    keys = Places(10, 0)._telling.keys(Strung.of(new.text)).tolist()
+    known = [bool({k for k, _ in (*s.labels, *s.instance)} & set(TOLD_BY)) for s in some]
+    tells = [s.metric in INFO or bool(s.instance and f) for s, f in zip(some, known, strict=True)]
+    assert [key != 0 for key in keys] == tells
+    assert keys[6] == SAYS
+    assert keys[2] == keys[3]  # one instance
+    assert len({keys[2], keys[4], keys[5], SAYS}) == 4
+
+
+def test_an_instance_of_which_nothing_is_known_takes_no_place():
+    feed = Told(limits=Limits(facts=1))
+    assert [feed.at(i, of("m", instance=f"i{i}")) for i in range(5)] == [[]] * 5
+    assert feed.detector.overflow() == []
+    assert len(feed.at(9, of("other", instance="i1", team="a"))) == 1
+
+
+def test_instances_kept_by_an_earlier_version_are_told_once_more():
+    feed = Told()
+    feed.at(1, pod("a"))
+    before = feed.detector.context.places.dump()
+    places = Places(10, 0)
+    places.load(facts.Kept(before.met, before.told, 1))
+    assert places.dump() == facts.Kept(b"", [], 2)

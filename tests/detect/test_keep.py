@@ -16,7 +16,8 @@ from anomaly.config.settings import Limits
 from anomaly.decode.block import Block
 from anomaly.decode.points import Kind
 from anomaly.detect import keep
-from anomaly.state import Newer, Part, Snapshot, ahead
+from anomaly.state import Newer, Snapshot, ahead
+from anomaly.table import Part
 
 CUTS = st.lists(st.integers(1, len(STORY) - 1), min_size=1, max_size=6)
 

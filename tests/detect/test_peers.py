@@ -12,7 +12,7 @@ from tests.detect.test_keep import again, gathered
 
 from anomaly.config.models import Direction, Errors, Match, Model, ModelSpec, Peers, Signal, Sum
 from anomaly.decode.points import Kind
-from anomaly.detect import peers
+from anomaly.detect import medians
 from anomaly.detect.anomaly import AMONG, Anomaly, Event
 from anomaly.state import Snapshot
 
@@ -36,8 +36,8 @@ def test_middle_and_deviation_are_numpys_medians_of_the_others(values: list[floa
     others = np.delete(y, left_out) if left_out >= 0 else y
     centre = float(np.median(others))
 
-    assert peers.middle(y, y.size, left_out) == pytest.approx(centre)
-    told = peers.deviation(y, y.size, left_out, centre)
+    assert medians.middle(y, y.size, left_out) == pytest.approx(centre)
+    told = medians.deviation(y, y.size, left_out, centre)
     assert told == pytest.approx(float(np.median(np.abs(others - centre))), abs=1e-9)
 
 
@@ -45,7 +45,7 @@ def test_middle_and_deviation_are_numpys_medians_of_the_others(values: list[floa
 @given(VALUES)
 def test_values_are_sorted_and_what_goes_along_stays_with_them(values: list[float]):
     y, along = np.array(values), np.arange(len(values))
-    peers.sort(y, along, y.size)
+    medians.sort(y, along, y.size)
     np.testing.assert_array_equal(y, np.sort(values))
     np.testing.assert_array_equal(np.array(values)[along], y)
 
@@ -54,9 +54,9 @@ def test_values_are_sorted_and_what_goes_along_stays_with_them(values: list[floa
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e3))
 def test_the_scale_is_a_logarithm_and_goes_back(x: float, c: float):
     """Far from zero a factor of ten is one."""
-    y = peers.on_scale(x, c)
+    y = medians.on_scale(x, c)
     assert y == pytest.approx(np.sign(x) * np.log10(1.0 + abs(x) / c), abs=1e-9)
-    assert peers.off_scale(y, c) == pytest.approx(x, rel=1e-6, abs=1e-6 * c)
+    assert medians.off_scale(y, c) == pytest.approx(x, rel=1e-6, abs=1e-6 * c)
 
 
 def test_the_spread_of_gaussians_is_about_their_standard_deviation_however_few():
@@ -64,7 +64,7 @@ def test_the_spread_of_gaussians_is_about_their_standard_deviation_however_few()
     rng = np.random.default_rng(1)
     for n in (5, 8, 20, 100):
         draws = np.sort(rng.normal(0.0, 0.065, (4000, n)), axis=1)
-        told = [peers.spread(y, n, -1, peers.middle(y, n, -1), peers.PRIOR_SPREAD) for y in draws]
+        told = [medians.spread(y, n, -1, medians.middle(y, n, -1), medians.PRIOR_SPREAD) for y in draws]
         assert np.sqrt(np.mean(np.square(told))) == pytest.approx(0.065, rel=0.2)
 
 

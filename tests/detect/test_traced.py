@@ -24,7 +24,7 @@ from anomaly.detect.anomaly import Anomaly, Event
 from anomaly.detect.handover import hand_over
 from anomaly.detect.one_trace import odd_steps
 from anomaly.detect.trace_rows import hash_of
-from anomaly.state import Part
+from anomaly.table import Part
 
 USUAL = 120  # cells
 FAILS = changed(GOOD, "pay", ("start", "ERROR Pay.java:30", "end"))

@@ -17,7 +17,7 @@ from anomaly.decode.identity import Series
 from anomaly.decode.points import Kind
 from anomaly.detect.anomaly import Event
 from anomaly.detect.judge import JUDGED
-from anomaly.state import Table
+from anomaly.table import Table
 
 STEP = 10
 ODD = 4.0  # a score that three hundred points of noise come to by chance once in thirty such series

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from anomaly.host.blocks import Fetched, Place
-from anomaly.state import Layout, Part, Snapshot, Table, ahead, gather
+from anomaly.state import Snapshot, ahead, gather
+from anomaly.table import Layout, Part, Table
 
 KEYS = 16
 

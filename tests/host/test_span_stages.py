@@ -27,7 +27,8 @@ from anomaly.host.health import Health
 from anomaly.host.stages import DecodeStage, DetectStage
 from anomaly.host.stages_spans import JoinStage, SpansStage
 from anomaly.host.wiring import Wiring
-from anomaly.state import Newer, Part, Stateful
+from anomaly.state import Newer, Stateful
+from anomaly.table import Part
 
 SOURCE = SourceSettings(topic="otlp_spans", encoding="otlp_spans_proto")
 HEALTHY, ILL, AFTER = 240, 45, 75  # seconds

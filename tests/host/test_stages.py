@@ -28,7 +28,8 @@ from anomaly.host.stages_alerts import CorrelateStage
 from anomaly.host.telling import Of
 from anomaly.host.topics import Names
 from anomaly.host.wiring import Wiring
-from anomaly.state import Newer, Part, Stateful
+from anomaly.state import Newer, Stateful
+from anomaly.table import Part
 
 ROW = '{"timestamp":"2026-01-01T00:00:00Z","value":"1","name":"up","labels":{"__name__":"up","job":"%d"}}'
 

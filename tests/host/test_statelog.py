@@ -29,7 +29,8 @@ from anomaly.host.statelog import (
     to_manifest,
     unpack,
 )
-from anomaly.state import Layout, Newer, Part, Snapshot, Table
+from anomaly.state import Newer, Snapshot
+from anomaly.table import Layout, Part, Table
 
 parts = st.builds(
     Part,

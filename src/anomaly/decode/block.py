@@ -27,6 +27,18 @@ class Announced:
     def __iter__(self) -> Iterator[Series]:
         return (unpack(hashed, text) for hashed, text in zip(self.hash.tolist(), self.text, strict=True))
 
+    def taken(self, at: NDArray[np.intp]) -> "Announced":
+        """Those of them, in this order."""
+        return Announced(self.hash[at], Strung.of(self.text).taken(at)) if len(at) < len(self) else self
+
+    def without(self, at: Sequence[int]) -> "Announced":
+        """The others."""
+        return self.taken(np.delete(np.arange(len(self)), at)) if len(at) else self
+
+    def holding(self, *words: bytes) -> list[int]:
+        """Which of them hold one of these words in their texts, in order."""
+        return Strung.of(self.text).holding(*words)
+
     @classmethod
     def of(cls, series: Iterable[Series]) -> "Announced":
         """Of series one has at hand."""

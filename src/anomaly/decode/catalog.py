@@ -22,7 +22,7 @@ from anomaly.decode.identity import Identity, Series, unpack
 from anomaly.decode.index import MISSING, Index, capacity
 from anomaly.decode.points import Kind
 from anomaly.decode.texts import Texts
-from anomaly.state import USED, Table
+from anomaly.table import USED, Table
 
 # Silent for so long, in ms of data time, a series may lose its row: longer than three of the longest usual intervals.
 IDLE = 900_000

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from anomaly.compiled import bare, fetch, inlined
 from anomaly.decode.spans import CONSUMER, SERVER, UNKNOWN, UNSPECIFIED, Spans
 from anomaly.decode.wire import mix
-from anomaly.state import USED, Table
+from anomaly.table import USED, Table
 
 WAYS = 8
 LEAST = 1 << 9  # sets of a new table
@@ -55,7 +55,7 @@ class Halves(NamedTuple):
     keys: NDArray[np.uint64]
     rows: NDArray[Any]
     hand: NDArray[np.uint8]
-    touched: NDArray[np.uint8]  # by set, as in `state.Table`
+    touched: NDArray[np.uint8]  # by set, as in `table.Table`
 
 
 class Columns(NamedTuple):

@@ -9,7 +9,8 @@ from anomaly.decode.identity import Identity
 from anomaly.decode.spans_known import Known, Memory
 from anomaly.decode.spans_traces import Traces
 from anomaly.decode.steps import Steps
-from anomaly.state import Layout, Part, Snapshot, Table, refuse_newer
+from anomaly.state import Snapshot, refuse_newer
+from anomaly.table import Layout, Part, Table
 
 VERSION = 1
 

@@ -11,7 +11,8 @@ import msgspec
 
 from anomaly.decode.catalog import Catalog
 from anomaly.decode.steps import Steps
-from anomaly.state import Table, refuse_newer
+from anomaly.state import refuse_newer
+from anomaly.table import Table
 
 VERSION = 1
 

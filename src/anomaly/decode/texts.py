@@ -31,6 +31,24 @@ class Strung(Sequence[bytes]):
         size = np.fromiter(map(len, texts), np.int64, len(texts))
         return cls(np.frombuffer(b"".join(texts), np.uint8), size)
 
+    def taken(self, at: NDArray[np.intp]) -> "Strung":
+        """Those of the texts, in this order."""
+        size = self.size[at]
+        return Strung(self.raw[ranges(self._end[at] - size, size)], size)
+
+    def holding(self, *words: bytes) -> list[int]:
+        """Which of the texts hold one of these words, in order."""
+        raw, found = self.raw.tobytes(), set[int]()
+        for word in words:
+            at = raw.find(word)
+            while at >= 0:
+                i = int(np.searchsorted(self._end, at, side="right"))
+                end = int(self._end[i])
+                if at + len(word) <= end:
+                    found.add(i)
+                at = raw.find(word, at + 1 if at + len(word) > end else end)
+        return sorted(found)
+
     def __len__(self) -> int:
         return int(self.size.size)
 

@@ -12,7 +12,8 @@ GOLDEN = "golden signals"  # quantity of the joint judgement of a group's golden
 HEARD = "heard"  # quantity of a group's silence
 MISSED = "results"  # quantity of a check that no results come of
 LEFT = "time left"  # quantity of a point in time: until then, s
-REMOVED = "series ended"  # reason of the close of one whose series is no more
+BACK_TO_NORMAL, NEW_NORMAL = "back to normal", "new normal"  # reasons of a close
+REMOVED = "series ended"  # the same, of one whose series is no more
 
 
 class Event(StrEnum):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anomaly.compiled import bare, inlined
 from anomaly.decode.index import slot_of
-from anomaly.state import FREE, USED
+from anomaly.table import FREE, USED
 
 DONORS = 8  # siblings asked for what they know
 DONE, UNPLANNED, UNREADABLE, MORE, FULL = 0, 1, 2, 3, 4  # why the kernel stopped
@@ -45,7 +45,7 @@ class Book(NamedTuple):
     touched_refused: NDArray[np.uint8]
     counts: tuple[
         NDArray[np.int64], ...
-    ]  # as in state.Table: rows, members, aggregates, groups, families, subjects, scopes, refused
+    ]  # as in table.Table: rows, members, aggregates, groups, families, subjects, scopes, refused
     used: tuple[NDArray[np.int64], ...]  # as in state.Pool: texts of labels, groups, aggregates and scopes, and lanes
     slots: tuple[NDArray[np.int32], ...]  # of Index: rows, kin, aggregates, groups, families, scopes, refused
     known: tuple[NDArray[np.int64], ...]  # how many each of these knows

@@ -8,6 +8,7 @@ At most `most` callers with their callees, and ten series of each; past that the
 counted. What is due is decided point by point, in arrival order, so that no border of a block is seen in it.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,6 @@ from anomaly.decode.block import Announced
 from anomaly.decode.identity import unpack
 from anomaly.decode.points import Flag, Kind, Points
 from anomaly.decode.spans_series import REQUESTS
-from anomaly.decode.texts import Strung
 from anomaly.detect.beside import Calls
 
 CONNECTOR = "traces_service_graph_request_total", "traces_service_graph_request"  # as exporters and OTLP name it
@@ -55,21 +55,17 @@ class CallCounts:
 
     def __init__(self, most: int) -> None:
         self.most, self.over = most, 0
-        self._who: dict[int, Who] = {}
+        self._who: OrderedDict[int, Who] = OrderedDict()
         self._read: dict[int, float] = {}  # of counters, the last value
-        self._counts: dict[Who, Count] = {}
+        self._counts: OrderedDict[Who, Count] = OrderedDict()
         self._hashes: NDArray[np.uint64] | None = None  # of `_who`, sorted; None: to be made
 
     def announced(self, new: Announced) -> None:
         """Learn which of these series count calls."""
-        if not len(new):
-            return
-        raw = Strung.of(new.text).raw.tobytes()
-        if not any(word in raw for word in WORDS):
-            return
-        for hashed, text in zip(new.hash.tolist(), new.text, strict=True):
-            if hashed not in self._who and any(word in text for word in WORDS):
-                series = unpack(hashed, text)
+        for i in new.holding(*WORDS):
+            hashed = int(new.hash[i])
+            if hashed not in self._who:
+                series = unpack(hashed, new.text[i])
                 labels = dict(series.labels) | dict(series.instance)
                 client, server = labels.get("client"), labels.get("server")
                 callee = series.group if series.metric == REQUESTS else server if series.metric in CONNECTOR else None
@@ -113,9 +109,9 @@ class CallCounts:
         kept = _from_kept(data) if data else Kept(VERSION, [], [], 0)
         if kept.version != VERSION:
             return
-        self.over, self._counts, self._hashes = kept.over, dict(kept.counts), None
+        self.over, self._counts, self._hashes = kept.over, OrderedDict(kept.counts), None
         series = kept.series if same_seed else []
-        self._who = {hashed: who for hashed, who, _ in series}
+        self._who = OrderedDict((hashed, who) for hashed, who, _ in series)
         self._read = {hashed: value for hashed, _, value in series if value is not None}
 
     def _since(self, hashed: int, value: float) -> float:
@@ -128,10 +124,9 @@ class CallCounts:
         if who not in self._counts:
             if len(self._counts) >= self.most:
                 self.over += 1
-                del self._counts[next(iter(self._counts))]
+                self._counts.popitem(last=False)
             self._counts[who] = Count()
         if len(self._who) >= SERIES * self.most:
-            oldest = next(iter(self._who))
-            del self._who[oldest]
+            oldest, _ = self._who.popitem(last=False)
             self._read.pop(oldest, None)
         self._who[hashed], self._hashes = who, None

@@ -10,6 +10,8 @@ Bounded: `limits.changes` kinds of changes, those heard last; as many groups, th
 versions each. Ids are hashes without a seed, of what and when. Times ms of the data.
 """
 
+from collections import OrderedDict
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +66,8 @@ class Changes:
 
     def __init__(self, limit: int, seed: int) -> None:
         self.limit, self.seed, self.dropped = limit, seed, 0
-        self._known: dict[int, Known] = {}  # by series, heard last at the end
-        self._had: dict[tuple[str, str, str], Had] = {}
+        self._known: OrderedDict[int, Known] = OrderedDict()  # by series, heard last at the end
+        self._had: OrderedDict[tuple[str, str, str], Had] = OrderedDict()
         self._keys = np.zeros(0, np.uint64)
 
     def find(self, series: NDArray[np.uint64]) -> NDArray[np.int32]:
@@ -78,26 +80,26 @@ class Changes:
 
     def announced(self, new: Announced) -> Announced:
         """Learn the series of changes among these; returns the others."""
-        if not any(OUR_TEXT in text for text in new.text):
-            return new
-        others = []
-        for i, (hashed, text) in enumerate(zip(new.hash.tolist(), new.text, strict=True)):
-            series = unpack(hashed, text) if OUR_TEXT in text else None
-            labels = dict(series.labels + series.instance) if series else {}
-            if series is None or series.metric != METRIC or WHAT not in labels:
-                others.append(i)
-            elif hashed not in self._known:
+        ours = []
+        for i in new.holding(OUR_TEXT):
+            hashed = int(new.hash[i])
+            series = unpack(hashed, new.text[i])
+            labels = dict(series.labels + series.instance)
+            if series.metric != METRIC or WHAT not in labels:
+                continue
+            ours.append(i)
+            if hashed not in self._known:
                 kind, what = labels.pop(KIND, "other"), labels.pop(WHAT)
                 about = tuple(sorted((SHORT.get(k, k), v) for k, v in labels.items()))
                 group = "" if series.group == NOBODY else series.group
                 self._known[hashed] = Known(series.environment, group, kind, what, about)
                 self._bound()
-        return Announced(new.hash[others], [new.text[i] for i in others]) if len(others) < len(new) else new
+        return new.without(ours)
 
     def _bound(self) -> None:
         self._keys = self._keys[:0]
         while len(self._known) > self.limit:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
             self.dropped += 1
 
     def take(self, points: Points) -> tuple[Points, list[Change]]:
@@ -124,7 +126,7 @@ class Changes:
         had = self._had.pop(key, None) or Had(time, [])
         self._had[key] = had
         if len(self._had) > self.limit:
-            del self._had[next(iter(self._had))]
+            self._had.popitem(last=False)
             self.dropped += 1
         if value in had.values:
             return []
@@ -144,8 +146,8 @@ class Changes:
 
     def load(self, kept: Kept) -> None:
         """What `dump` gave. Under another seed changes are announced anew; one that is told again has the same id."""
-        self._known = dict(kept.known) if kept.seed == self.seed else {}
-        self._had = {(environment, group, label): had for environment, group, label, had in kept.had}
+        self._known = OrderedDict(kept.known if kept.seed == self.seed else ())
+        self._had = OrderedDict(((environment, group, label), had) for environment, group, label, had in kept.had)
         self._keys = self._keys[:0]
 
 

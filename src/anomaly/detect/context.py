@@ -1,6 +1,6 @@
 """What detect tells of the surroundings: where things run (`facts`), and what was changed (`changes`).
 
-A series is looked at once, when it is not known; who has the same instance labels as one that was met costs a hash.
+A series is looked at once, when it is not known, and read only if it may tell something.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.config.settings import Settings
-from anomaly.decode.block import Announced, Block
-from anomaly.decode.index import MISSING
+from anomaly.decode.block import Announced
 from anomaly.decode.points import Points
+from anomaly.decode.texts import Strung
 from anomaly.detect import changes, facts
 from anomaly.detect.beside import Change, Facts
 from anomaly.detect.changes import VERSIONS, Changes
@@ -37,24 +37,18 @@ class Context:
 
     def __init__(self, settings: Settings) -> None:
         self.changes = Changes(settings.limits.changes, settings.identity.seed)
-        self.places = Places(settings.limits.facts)
+        self.places = Places(settings.limits.facts, settings.identity.seed)
         self.told: list[Facts | Change] = []
 
-    def announced(self, block: Block, place: Callable[[NDArray[np.uint64]], NDArray[np.int32]]) -> Announced:
-        """Look at the series of a block that were not known, which have no `place`; returns those that are no changes."""
-        new = block.series
-        if not len(new):
-            return new
-        unknown = np.flatnonzero(place(new.hash) == MISSING)
-        if not unknown.size:  # nearly always: what is known is announced again every minute
-            return new
-        new, when = self.changes.announced(new), When(block)
-        for i in unknown.tolist():
-            self._meet(block.series.text[i], partial(when, int(block.series.hash[i])))
-        return new
+    def announced(self, new: Announced, points: Points, heard: int) -> Announced:
+        """Look at series that were not known before a block of these points; returns those that are no changes."""
+        when = When(points, heard)
+        for i, key in self.places.new(Strung.of(new.text)):
+            self._meet(key, new.text[i], partial(when, int(new.hash[i])))
+        return self.changes.announced(new)
 
-    def _meet(self, text: bytes, when: Callable[[], int]) -> None:
-        found, met = self.places.look(text, when)
+    def _meet(self, key: int, text: bytes, when: Callable[[], int]) -> None:
+        found, met = self.places.look(key, text, when)
         self.told += found
         if met is not None:
             label = next((label for label in VERSIONS if met.labels.get(label)), None)
@@ -96,8 +90,8 @@ class Context:
 class When:
     """The time of the first point of a series in a block, ms; looked for when somebody asks."""
 
-    def __init__(self, block: Block) -> None:
-        self._points, self._heard = block.points, block.heard
+    def __init__(self, points: Points, heard: int) -> None:
+        self._points, self._heard = points, heard
         self._first: dict[int, int] | None = None
 
     def __call__(self, series: int) -> int:

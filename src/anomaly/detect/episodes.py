@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from anomaly.compiled import bare, kernel
 from anomaly.config.models import Direction, Model, ModelSpec
-from anomaly.detect.anomaly import REMOVED
+from anomaly.detect.anomaly import BACK_TO_NORMAL, NEW_NORMAL, REMOVED
 from anomaly.detect.episode import (
     CLOSED,
     EVER,
@@ -39,7 +39,7 @@ __all__ = ["CLOSED", "EVENT", "OPENED", "OPEN_AT", "REASONS", "RECORD", "Episode
 OPEN_AT = (
     2.5  # record level: about once in three hundred points by chance, before what a series does all the time is taken off
 )
-REASONS = ("", "back to normal", "new normal", REMOVED, "heard again")
+REASONS = ("", BACK_TO_NORMAL, NEW_NORMAL, REMOVED, "heard again")
 SIDES = {Direction.ABOVE: 1.0, Direction.BELOW: -1.0, Direction.EITHER: 0.0}
 
 

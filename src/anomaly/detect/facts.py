@@ -7,20 +7,23 @@ say of one is put together, and a pod gets what is known of its node. Names are 
 others are found has the name that Prometheus gives it as well.
 
 Told at first sight and when it changes; that is all, since who is told remembers. That a spec ignores them does not matter:
-read is what is announced. Bounded: `limits.facts` instances, and as many that INFO tells of; those met first are forgotten,
-and told again when they are announced anew. Weak: pods of two namespaces with one name (stateful sets) are taken for one.
+read is what is announced, and of that only what may tell something (`telling`). Bounded: `limits.facts` instances, and as
+many that INFO tells of; those met first are forgotten, and told again when they are announced anew.
+Weak: pods of two namespaces with one name (stateful sets) are taken for one.
 """
 
-import hashlib
 import re
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from anomaly.decode.identity import Labels
+from anomaly.decode.texts import Strung
 from anomaly.detect.beside import Facts
+from anomaly.detect.telling import SAYS, Telling
 
 WHO = ("k8s.pod.name", "pod", "service.instance.id", "instance", "container.id", "host.name")
 NODE, POD = "k8s.node.name", "k8s.pod.name"
@@ -96,42 +99,47 @@ class Kept(msgspec.Struct):
 
     met: bytes = b""
     told: list[Told] = []
-    version: int = 1
+    version: int = 1  # of the keys in `met`: those of another one are forgotten
 
 
 When = Callable[[], int]  # ms
 Key = tuple[str, str, str]  # environment, name and value of who; of targets the value with the group
 _head = msgspec.msgpack.Decoder(Head).decode
 _labels = msgspec.msgpack.Decoder(Labels).decode
-NONE = b"\x90"  # no instance labels
+VERSION = 2
+TOLD_BY = (*FACTS, "node")  # labels of an instance's series without which there is nothing to read
 
 
 class Places:
     """What is known of where things run, on a partition."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, seed: int) -> None:
         self.limit, self.dropped = limit, 0
-        self._met: dict[bytes, None] = {}
-        self._told: dict[Key, Told] = {}
+        self._telling = Telling(INFO, TOLD_BY, seed)
+        self._met: OrderedDict[int, None] = OrderedDict()  # a plain one is slow where the oldest goes each time
+        self._told: OrderedDict[Key, Told] = OrderedDict()
         self._on: dict[tuple[str, str], list[Key]] = defaultdict(list)  # pods by environment and node
 
-    def look(self, text: bytes, when: When) -> tuple[list[Facts], Met | None]:
-        """What a series that was not known tells of places, and the instance if it is new."""
+    def new(self, texts: Strung) -> Iterator[tuple[int, int]]:
+        """Which of these series may tell something that was not told, in their order, with the key for `look`."""
+        keys = self._telling.keys(texts)
+        for i in np.flatnonzero(keys).tolist():
+            key = int(keys[i])
+            if key not in self._met:
+                yield i, key
+
+    def look(self, key: int, text: bytes, when: When) -> tuple[list[Facts], Met | None]:
+        """What a series that is `new` tells of places, and the instance that it is of, or tells of."""
         head = _head(text)
-        if head.metric in INFO:
+        if key == SAYS:
             labels = dict(_labels(head.labels)) | dict(_labels(head.instance))
             found = list(self._info(head, labels, when))
             return found, Met(head.environment, head.group, dict(found[0].facts)) if found and INFO[
                 head.metric
             ].own else None
-        if bytes(head.instance) == NONE:
-            return [], None
-        key = hashlib.blake2b(f"{head.environment}\0{head.group}\0".encode() + bytes(head.instance), digest_size=8).digest()
-        if key in self._met:
-            return [], None
         self._met[key] = None
         if len(self._met) > self.limit:
-            del self._met[next(iter(self._met))]
+            self._met.popitem(last=False)
             self.dropped += 1
         instance = dict(_labels(head.instance))
         labels = dict(_labels(head.labels)) | instance
@@ -196,11 +204,13 @@ class Places:
 
     def dump(self) -> Kept:
         """All state."""
-        return Kept(b"".join(self._met), list(self._told.values()))
+        met = np.fromiter(self._met, np.uint64, len(self._met))
+        return Kept(met.tobytes(), list(self._told.values()), VERSION)
 
     def load(self, kept: Kept) -> None:
         """What `dump` gave."""
-        self._met = dict.fromkeys(kept.met[i : i + 8] for i in range(0, len(kept.met), 8))
+        met = np.frombuffer(kept.met if kept.version == VERSION else b"", np.uint64)
+        self._met = OrderedDict.fromkeys(met.tolist())
         for told in kept.told:
             key = told.environment, told.name, f"{'' if told.name in ALSO else told.group}\0{told.value}"
             self._told[key] = told

@@ -24,7 +24,8 @@ from anomaly.detect.register import Register
 from anomaly.detect.report import Report
 from anomaly.detect.together import Memory, Together
 from anomaly.detect.waiting import Waiting
-from anomaly.state import USED, Borrowed, Part, Table, ahead, gather, refuse_newer
+from anomaly.state import ahead, gather, refuse_newer
+from anomaly.table import USED, Borrowed, Part, Table
 
 VERSION = 2  # 1: log lines were one blob, which is still read
 REPEATED = "repeated"  # points that were taken before: how many come again is no state

@@ -48,16 +48,14 @@ class Kinds:
 
     def announced(self, new: Announced) -> Announced:
         """Learn the signatures among these series; returns the others."""
-        if not len(new) or not any(OUR_TEXT in text for text in new.text):
-            return new
-        others, known = [], self.find(new.hash) >= 0
-        for i, (hashed, text) in enumerate(zip(new.hash.tolist(), new.text, strict=True)):
-            series = unpack(hashed, text) if OUR_TEXT in text else None
-            if series is None or series.metric != METRIC or TEMPLATE not in dict(series.labels):
-                others.append(i)
-            elif not known[i]:
-                self._learn(series)
-        return Announced(new.hash[others], [new.text[i] for i in others])
+        ours, known = [], self.find(new.hash) >= 0
+        for i in new.holding(OUR_TEXT):
+            series = unpack(int(new.hash[i]), new.text[i])
+            if series.metric == METRIC and TEMPLATE in dict(series.labels):
+                ours.append(i)
+                if not known[i]:
+                    self._learn(series)
+        return new.without(ours)
 
     def _learn(self, series: Series) -> None:
         labels = dict(series.labels)

@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.state import USED, Pool, Table
+from anomaly.pool import Pool
+from anomaly.table import USED, Table
 
 RING = 16  # cells that may be open at once
 GROUP = np.dtype(

@@ -27,7 +27,8 @@ from anomaly.detect.log_kinds import Kinds, level_of
 from anomaly.detect.log_rows import RING, Name
 from anomaly.detect.novelty import CELL, Novelty
 from anomaly.detect.vanished import Vanished
-from anomaly.state import Table, refuse_newer
+from anomaly.state import refuse_newer
+from anomaly.table import Table
 
 LIVE = 360  # cells without a line after which a template has no more cells without lines
 LATEST = (RING - 4) * CELL  # ms; a greater lateness is cut

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from anomaly.config.models import Direction, Signal
 from anomaly.decode.log_lines import LEVELS, METRIC
-from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.detect.anomaly import BACK_TO_NORMAL, NEW_NORMAL, Anomaly, Event
 from anomaly.detect.identity import identity
 from anomaly.detect.log_kinds import Kinds
 
@@ -67,7 +67,7 @@ class Novelty:
         for row in list(self.open):
             quiet, long = one["last"][row] <= cell - QUIET, one["born"][row] <= cell - LONG
             if quiet or long:
-                reason = "back to normal" if quiet else "new normal"
+                reason = BACK_TO_NORMAL if quiet else NEW_NORMAL
                 found.append(_over(self.open.pop(row), cell, now.get(row, 0.0), reason))
         _learn(kinds, rows[one["born"][rows] == cell], groups)
         return found

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from anomaly.config.models import Direction, Model, ModelSpec, Signal
 from anomaly.decode.identity import Labels, Series
 from anomaly.decode.steps_series import CELL, NEXT
-from anomaly.detect.anomaly import REMOVED, Anomaly, Event
+from anomaly.detect.anomaly import BACK_TO_NORMAL, NEW_NORMAL, REMOVED, Anomaly, Event
 from anomaly.detect.episode import GREATER, MORE
 from anomaly.detect.identity import identity
 from anomaly.detect.trace_rows import AHEAD, TraceRows, shown
@@ -35,7 +35,7 @@ SURE = 30.0  # beyond this nothing is surer, and no draws are that independent
 CALM, SILENT, IDLE = 3, 18, 360  # cells
 FORGOTTEN = 7 * 8_640  # cells
 MOST, TRACES = 8, 8
-NEW_NORMAL, UNSEEN = "new normal", "no traces any more"
+UNSEEN = "no traces any more"
 
 
 class Evidence(NamedTuple):
@@ -151,7 +151,7 @@ class Episodes:
         rows.table.touched[row] = 1
         if r["calm"][row] >= max(CALM, -(-spec.close_after * 1000.0 // CELL)):
             share = float(evidence.k[i] / evidence.n[i])
-            return [self._close(row, cell, "back to normal", share)]
+            return [self._close(row, cell, BACK_TO_NORMAL, share)]
         if score > min(GREATER * a.score, a.score + MORE) or a.score < self.told_at <= score:
             return [self._told(cell, row, evidence, i, score, a)]
         return []

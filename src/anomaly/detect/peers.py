@@ -5,14 +5,11 @@ aggregate's cells have closed, every half a minute at most. One is compared with
 deviation of the others, on a scale on which what multiplies is added: y = sign(x) log10(1 + |x| / c), with c what is too
 small to matter; k of n as 2 sqrt(k + 3/8), less what the peers' ratio lets expect. So a fleet that is spread says nothing of
 one that is no further off than the others are from each other, and no common shift is anybody's oddness.
-How surprising it is says the fleet's own tail (`tail`). The deviation of a few is shrunk towards PRIOR_SPREAD, because three
-of five peers that happen to agree prove no small spread. Odd for long is told once: it is ACCEPTED then, and silent until
-it was like its peers for QUIET.
+How surprising it is says the fleet's own tail (`tail`); medians, deviations and the scale are those of `medians`. Odd for
+long is told once: it is ACCEPTED then, and silent until it was like its peers for QUIET.
 State is rows of `rows.PEER` and `rows.FLEET`; y has no unit, NaN does not occur. What an instance is too young or too little
 asked to say (`is_heard_enough`) is not compared, nor are fewer than FEWEST instances.
-Sources: F. Hampel, "The influence curve and its role in robust estimation" (1974): the median deviation; C. Croux and P.
-Rousseeuw, "Time-efficient algorithms for two highly robust estimators of scale" (1992): its small-sample factors;
-F. Anscombe, "The transformation of Poisson, binomial and negative-binomial data" (1948).
+Source: F. Anscombe, "The transformation of Poisson, binomial and negative-binomial data" (1948).
 Weak where more than a third of the instances are odd in the same way: then nobody knows which ones are.
 """
 
@@ -44,7 +41,7 @@ from anomaly.detect.episode import (
     SIDE,
     is_record,
 )
-from anomaly.detect.portable import LOG10_E, faded, log10
+from anomaly.detect.medians import PRIOR_SPREAD, TINY, middle, off_scale, on_scale, sort, spread
 from anomaly.detect.rows import DISTRIBUTION, ERROR, MEAN, RATIO
 from anomaly.detect.text import after
 
@@ -52,17 +49,12 @@ FEWEST = 6  # instances, the one that is compared included
 WINDOW = 120.0  # half-life in seconds of what an instance said
 YOUNG = 60.0  # seconds that an instance must have been heard
 REQUESTS = 4.0  # times a spec's `min_events` that a mean is made of at least
-PRIOR_SPREAD, PRIOR = 0.065, 4.0  # about 16 %, worth so many instances
-TO_DEVIATION = 1.4826  # times the median deviation, of Gaussians
-SMALL = (1.0, 1.0, 1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129, 1.107)  # and of so few
 ONE_BY_ONE = 64  # instances up to which each is left out of the spread that it is measured by; of more one is nothing
 USUAL, LEAST = (2.75, 0.45), (2.2, 0.37)  # tail before anything is known, and a Gaussian's, the least
 TAIL_HALF = 86_400.0  # s: a fleet shows in a day how far its instances usually are off
 OPENS, LEAVES = 4.0, 2.5  # scores: half as odd as what would be told is what ends it
 SUREST = 30.0
 LASTS, CALMS, QUIET = 60.0, 120.0, 21_600.0  # s: odd before it is told, and like its peers until it is over, or forgotten
-TINY = 1e-12
-LN10 = 1.0 / LOG10_E
 
 # What happened to a peer's episode, as in `episodes.EVENT`; `peers`: with how many others it was compared, `now` its value.
 TOLD_OF = np.dtype(
@@ -140,85 +132,6 @@ def value_of(one, reading):  # type: ignore[no-untyped-def]
     if reading in (DISTRIBUTION, RATIO):
         return float(one.b) / float(one.a)
     return float(one.a) / float(one.w)
-
-
-@inlined
-def raised(y):  # type: ignore[no-untyped-def]
-    """10 ** y for y >= 0."""
-    return 1.0 / max(1.0 - faded(min(y, 12.0) * LN10), TINY)
-
-
-@inlined
-def on_scale(x, c):  # type: ignore[no-untyped-def]
-    """What multiplies, added."""
-    y = log10(1.0 + abs(x) / c)
-    return y if x >= 0.0 else -y
-
-
-@inlined
-def off_scale(y, c):  # type: ignore[no-untyped-def]
-    """The value at `y`."""
-    x = c * (raised(abs(y)) - 1.0)
-    return x if y >= 0.0 else -x
-
-
-@bare
-def sort(keys, along, n):  # type: ignore[no-untyped-def]
-    """Sort the first n of `keys` in place, `along` with them (Shell's method)."""
-    apart = 1
-    while apart < n // 3:
-        apart = 3 * apart + 1
-    while apart > 0:
-        for i in range(apart, n):
-            key, other, j = keys[i], along[i], i
-            while j >= apart and keys[j - apart] > key:
-                keys[j], along[j] = keys[j - apart], along[j - apart]
-                j -= apart
-            keys[j], along[j] = key, other
-        apart //= 3
-
-
-@bare
-def middle(y, n, left_out):  # type: ignore[no-untyped-def]
-    """The median of n sorted values without the one at `left_out`, -1: of all."""
-    m = n - 1 if left_out >= 0 else n
-    low, high = (m - 1) // 2, m // 2
-    low += left_out >= 0 and low >= left_out
-    high += left_out >= 0 and high >= left_out
-    return 0.5 * (y[low] + y[high])
-
-
-@bare
-def deviation(y, n, left_out, centre):  # type: ignore[no-untyped-def]
-    """The median distance of n sorted values from `centre`, without the one at `left_out`."""
-    m = n - 1 if left_out >= 0 else n
-    up = 0
-    while up < n and y[up] <= centre:
-        up += 1
-    down, first, last, found = up - 1, (m - 1) // 2, m // 2, 0
-    total = 0.0
-    while found <= last:
-        if down == left_out and down >= 0:
-            down -= 1
-        if up == left_out:
-            up += 1
-        if up >= n or (down >= 0 and centre - y[down] <= y[up] - centre):
-            distance, down = centre - y[down], down - 1
-        else:
-            distance, up = y[up] - centre, up + 1
-        total += distance if found == first else 0.0
-        total += distance if found == last else 0.0
-        found += 1
-    return 0.5 * total
-
-
-@bare
-def spread(y, n, left_out, centre, prior):  # type: ignore[no-untyped-def]
-    """The standard deviation of the others, as far as so few can tell."""
-    m = n - 1 if left_out >= 0 else n
-    factor = SMALL[m] if m < len(SMALL) else m / (m - 0.8)
-    own = TO_DEVIATION * factor * deviation(y, n, left_out, centre)
-    return math.sqrt((m * own * own + PRIOR * prior * prior) / (m + PRIOR))
 
 
 @bare

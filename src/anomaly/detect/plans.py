@@ -22,7 +22,7 @@ from anomaly.decode.wire import hash_bytes
 from anomaly.detect.enter import INSTANCES, NONE, PLAN, WHOLE
 from anomaly.detect.rows import ERROR, TOTAL
 from anomaly.detect.text import buffer, key_of, to_text
-from anomaly.state import Table
+from anomaly.table import Table
 
 MOST_PLANNED = 100_000  # shapes that specs can tell apart, of which we remember what they need
 OVER = {Sum.INSTANCES: INSTANCES, Sum.GROUP: WHOLE, Sum.NONE: NONE}

@@ -14,7 +14,7 @@ from anomaly.detect.absence import Absence, Clock, Inputs
 from anomaly.detect.detector import NEVER_SWEPT, Detector
 from anomaly.detect.episode import OPEN, PENDING
 from anomaly.detect.waiting import Waiting
-from anomaly.state import Table
+from anomaly.table import Table
 
 
 def begin_anew(detector: Detector, source: str | None = None) -> None:

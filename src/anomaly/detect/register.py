@@ -30,7 +30,7 @@ from anomaly.detect.sides import give_sides
 from anomaly.detect.sites import Sites
 from anomaly.detect.subject import Subjects
 from anomaly.detect.text import PADDING, from_text
-from anomaly.state import USED, Table
+from anomaly.table import USED, Table
 
 MOST_FED = 1_000_000  # ratios that are remembered to be fed
 AT_ONCE = 4_096  # series entered in one go: room is made for what they may need at most

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anomaly.config.models import Direction, ModelSpec, Signal
 from anomaly.detect.absence import Silence
-from anomaly.detect.anomaly import HEARD, LEFT, MISSED, REMOVED, Anomaly, Event
+from anomaly.detect.anomaly import HEARD, LEFT, MISSED, NEW_NORMAL, REMOVED, Anomaly, Event
 from anomaly.detect.episode import BAD, WARNED
 from anomaly.detect.episodes import CLOSED, OPENED, REASONS, RECORD
 from anomaly.detect.identity import identity
@@ -93,7 +93,7 @@ class Report:
     def let_go(a: Anomaly, time: int) -> Anomaly:
         """A regression whose baseline was lost with the state: what is now is what will be compared."""
         at = max(a.time, time)
-        return msgspec.structs.replace(a, event=Event.CLOSE, time=at, ended=at, reason="new normal")
+        return msgspec.structs.replace(a, event=Event.CLOSE, time=at, ended=at, reason=NEW_NORMAL)
 
     def missed(self, row: int, s: Silence) -> Anomaly | None:
         """No result of a check came any more, or one came again, by the row of its series.

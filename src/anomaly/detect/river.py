@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from anomaly.config.models import Model, ModelSpec
 from anomaly.config.river import KNOWN, Asked, River, ask, make
 from anomaly.detect import tail
-from anomaly.pool import grown
-from anomaly.state import Pool, Table
+from anomaly.pool import Pool, grown
+from anomaly.table import Table
 
 RIVER = np.dtype(
     [

@@ -60,7 +60,8 @@ from numpy.typing import DTypeLike, NDArray
 from anomaly.detect.anomaly import LEFT
 from anomaly.detect.frozen import FROZEN
 from anomaly.detect.runs import RUN
-from anomaly.state import Pool, Table
+from anomaly.pool import Pool
+from anomaly.table import Table
 
 CELLS = 8
 LANES = 3  # before the buckets: seconds covered, amount, second amount
@@ -142,7 +143,7 @@ SCOPE = np.dtype([("key", "u8"), ("text_at", "i8"), ("text_len", "i4"), ("above"
 
 
 class State(NamedTuple):
-    """What the kernels read and write; all by row but the pools `lanes` and `buckets`. `touched` as in `state.Table`."""
+    """What the kernels read and write; all by row but the pools `lanes` and `buckets`. `touched` as in `table.Table`."""
 
     rows: NDArray[Any]
     members: NDArray[Any]

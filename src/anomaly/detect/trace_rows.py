@@ -22,7 +22,7 @@ from anomaly.decode.index import MISSING, Index
 from anomaly.decode.points import Points
 from anomaly.decode.steps_series import CODE, EXEMPLARS, WORDS, hexadecimal
 from anomaly.pool import Pool
-from anomaly.state import Table
+from anomaly.table import Table
 
 AHEAD = 6  # cells after which one is learned
 RING = 20  # 7 that are judged, 3 of waiting, 6 by which one input may lag behind another, and 4 of lateness

@@ -28,7 +28,7 @@ from anomaly.detect.odd import Episodes, nothing
 from anomaly.detect.sequences import Sequences
 from anomaly.detect.slow import Slow
 from anomaly.detect.trace_rows import AHEAD, RING, hash_of
-from anomaly.state import Table
+from anomaly.table import Table
 
 OURS = b"trace."
 WAIT = 2  # cells
@@ -85,7 +85,7 @@ class Traced:
 
     def announced(self, new: Announced) -> Announced:
         """Take of these series those that are ours; returns the others."""
-        if not len(new) or not any(OURS in text for text in new.text):
+        if not new.holding(OURS):
             return new
         known = self.find(new.hash) != MISSING
         others = [i for i in np.flatnonzero(~known).tolist() if not self._learn(unpack(int(new.hash[i]), new.text[i]))]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from anomaly.config.models import Direction, Signal
 from anomaly.decode.log_lines import METRIC
-from anomaly.detect.anomaly import Anomaly, Event
+from anomaly.detect.anomaly import BACK_TO_NORMAL, NEW_NORMAL, Anomaly, Event
 from anomaly.detect.identity import identity
 from anomaly.detect.log_kinds import Kinds
 from anomaly.detect.novelty import CELL
@@ -43,9 +43,9 @@ class Vanished:
         one, group = kinds.rows.template, kinds.rows.group
         group["ticks"][groups] += 1
         learn(one, group["ticks"], came, np.array(list(self.open), np.intp))
-        found = [self._over(row, cell, "back to normal") for row in came.tolist() if row in self.open]
+        found = [self._over(row, cell, BACK_TO_NORMAL) for row in came.tolist() if row in self.open]
         for row in [r for r, a in self.open.items() if a.started // CELL <= cell - LONG]:
-            found.append(self._over(row, cell, "new normal"))
+            found.append(self._over(row, cell, NEW_NORMAL))
             _begin_anew(kinds, row)
         away, ended = _away(one, group["ticks"], groups)
         _begin_anew(kinds, ended)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from anomaly.config.models import Signal
 from anomaly.correlate.incident import Incident, State
-from anomaly.detect.anomaly import AMONG, GOLDEN, LEFT, REMOVED, Anomaly
+from anomaly.detect.anomaly import AMONG, BACK_TO_NORMAL, GOLDEN, LEFT, NEW_NORMAL, REMOVED, Anomaly
 from anomaly.detect.joint import AWRY
 from anomaly.detect.odd import UNSEEN
 from anomaly.dispatch import cause_words, probe_words, step_words
@@ -158,9 +158,9 @@ def outcome(incident: Incident) -> str:
         return "its series were removed"
     if UNSEEN in reasons:
         return NOT_SEEN
-    if reasons and all(r in ("new normal", REMOVED) for r in reasons):
+    if reasons and all(r in (NEW_NORMAL, REMOVED) for r in reasons):
         return LASTS
-    return "back to normal"
+    return BACK_TO_NORMAL
 
 
 def how_far(anomaly: Anomaly) -> str:

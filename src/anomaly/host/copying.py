@@ -7,7 +7,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-from anomaly.state import SLICE, Part
+from anomaly.state import SLICE
+from anomaly.table import Part
 
 REST = 0.008  # seconds between two slices: others have nine tenths of the time
 

@@ -32,7 +32,8 @@ from anomaly.host.inprocess import OTLP, InProcess, Judged
 from anomaly.host.otlp_http import PATH, serve
 from anomaly.host.state_folder import StateFolder
 from anomaly.host.statelog import FRESH, put
-from anomaly.state import Layout, Part, Snapshot
+from anomaly.state import Snapshot
+from anomaly.table import Layout, Part
 
 log = logging.getLogger(__name__)
 

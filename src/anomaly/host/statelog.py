@@ -16,7 +16,8 @@ import numpy as np
 from msgspec import Struct
 
 from anomaly import __version__
-from anomaly.state import Layout, Newer, Part, Snapshot, Stateful
+from anomaly.state import Newer, Snapshot, Stateful
+from anomaly.table import Layout, Part
 
 VERSION = 1
 FRESH = -1  # the next offset of a state that stands for no offset (files, OTLP over HTTP)
