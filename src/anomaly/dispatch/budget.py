@@ -15,8 +15,8 @@ usual there, and paged for none. Of k of n scores mean what they say.
 The threshold is the greater of what comes B times a week, whatever it is, and of a rate per series at which nobody wants to
 be woken. Before a fleet has had some incidents there is neither, and `threshold.alert` and the bucket decide.
 
-The feedback: each incident that came above the threshold, paged or held, raises it by STEP / B decades, and a week
-lowers it by STEP, between 0 and MOST. At B a week the two are equal.
+The feedback: each incident that came above the threshold, paged or held, raises it and the floor by STEP / B decades, and a
+week lowers them by STEP, between 0 and MOST. At B a week the two are equal.
 
 All on event time, which only goes on; each environment, or team, has a budget of its own.
 """
@@ -37,7 +37,7 @@ LEAST = 0.75  # decades: what a series does more often than every six weeks is n
 # Of the rate at which fleets come to a score in which nothing is wrong a decade is three of the score's own.
 WORTH, AWAY = 1.0 / 3.0, 0.5  # decades of a rate that a decade of a score is worth, and one of the distance in bands
 FARTHEST = 16.0  # half a band's widths: the band of a constant is next to nothing, and nothing is far from it
-FLOOR, STEEP = 4.2, 1.2  # decades: what a page weighs, of a page a week and series, and more for a tenth as many
+FLOOR, STEEP = 4.2, 1.1  # decades: what a page weighs, of a page a week and series, and more for a tenth as many
 FLEET = 200  # series that a fleet is taken for at least
 COUNTED = 6.0  # score that k of n needs
 DAY_MS, DAYS = 86_400_000, 7
@@ -188,7 +188,7 @@ class Budget:
         paged, held, under = (sum(getattr(day, what) for day in ledger.days) for what in (PAGED, HELD, UNDER))
         return Reading(
             environment, name, self.per_week, ledger.bucket.left, paged, held, under, threshold,
-            self._least(threshold), ledger.raised, ledger.tail.rate(threshold), len(self.offenders), self._others(),
+            self._least(max(threshold, LEAST)), ledger.raised, ledger.tail.rate(threshold), len(self.offenders), self._others(),
         )  # fmt: skip
 
     def _others(self) -> tuple[Other, ...]:
@@ -217,7 +217,8 @@ class Budget:
         """The score that a page needs about a value, if what else speaks for it weighs so much."""
         if self.ledger.met < ENOUGH:
             return COUNTED
-        return max((floor(self.per_week, len(self.offenders)) - decades) / WORTH, COUNTED)
+        needed = floor(self.per_week, len(self.offenders)) + self.ledger.raised
+        return max((needed - decades) / WORTH, COUNTED)
 
     def _raise(self, by: float) -> None:
         self.ledger.raised = min(max(self.ledger.raised + by, 0.0), MOST)
