@@ -171,7 +171,8 @@ class Episodes:
         self.ensure(row + 1)
         self.clear(row)
         side = -1 if direction is Direction.BELOW else 1
-        self._live(row)[()] = (started, until, score, score, observed, low, high, 0.0, 0.0, row, 0, OPEN, side, bad, 0)
+        seen = 2 if until > started else 1  # values; the second one is told once
+        self._live(row)[()] = (started, until, score, score, observed, low, high, 0.0, 0.0, row, 0, OPEN, side, bad, seen)
 
     def close(self, row: int, reason: str) -> Events:
         """End a row's episode for a reason of REASONS; no event where none was open."""

@@ -188,7 +188,8 @@ class Budget:
         paged, held, under = (sum(getattr(day, what) for day in ledger.days) for what in (PAGED, HELD, UNDER))
         return Reading(
             environment, name, self.per_week, ledger.bucket.left, paged, held, under, threshold,
-            self._least(max(threshold, LEAST)), ledger.raised, ledger.tail.rate(threshold), len(self.offenders), self._others(),
+            self._least(max(threshold, LEAST)), ledger.raised, ledger.tail.rate(threshold), len(self.offenders),
+            self._others(),
         )  # fmt: skip
 
     def _others(self) -> tuple[Other, ...]:
