@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from benchmarks.nab import File, default_spec
+from benchmarks.nab import ALERT, File, default_spec
 from numpy.typing import NDArray
 
 from anomaly.config.models import Direction, ModelSpec
@@ -76,7 +76,7 @@ def judged(name: str, days: int, tracks: Iterator[Track]) -> Fleet:
 
 def take(fleet: Fleet, tracks: Sequence[Track]) -> None:
     """Judge some series, one after the other, and keep what was said."""
-    bank, episodes = Bank(), Episodes([SPEC])
+    bank, episodes, alone = Bank(), Episodes([SPEC], told_at=ALERT), dict[int, bool]()
     bank.ensure(len(tracks))
     episodes.ensure(len(tracks))
     row = np.repeat(np.arange(len(tracks)), [t.time.size for t in tracks])
@@ -88,6 +88,7 @@ def take(fleet: Fleet, tracks: Sequence[Track]) -> None:
     for at, r, event, started, score, observed, low, high, side, reason in zip(*(c.tolist() for c in columns), strict=True):
         now, kind = int(time[at]), Event.OPEN if event == OPENED else Event.RECORD if event == RECORD else Event.CLOSE
         number = fleet.series + r
+        alone[r] = now == started if kind is not Event.CLOSE else alone[r]
         fleet.events.append(
             Anomaly(
                 id=f"{number}-{started}",
@@ -116,6 +117,7 @@ def take(fleet: Fleet, tracks: Sequence[Track]) -> None:
                 learned=float(verdict.learned[at]),
                 points=((now, float(value[at])),),
                 reason=REASONS[reason],
+                alone=alone[r],
             )
         )
     fleet.windows += [(t.group, first, last) for t in tracks for first, last in t.windows]

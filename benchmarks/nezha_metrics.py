@@ -4,8 +4,10 @@ Every column of every pod is written as one-point JSON under a name as an export
 one after the other (all pods are renamed in between), and read by the shipped decoder and judged with the shipped specs and
 settings as `anomaly replay` does. A fault is found by an alert of its service from 120 s before its onset to 240 s after it,
 as the slice's README asks. An alert is false if it is told in the fault-free time (on the 29th up to 11:40, on the 30th from
-11:39 to 12:13), outside all labelled faults and all spans to be ignored. The slice's other faults are told by logs and
-traces; what metrics tell of them counts in the table, not in the reach.
+11:39 to 12:13), outside all labelled faults and all spans to be ignored. As in `nezha_score.py` only what people are told
+counts, for either: a ticket or a page, from the moment at which it is one. What is only recorded (severity info: what
+supports something else, and nothing else is wrong) goes to no receiver, and is counted apart. The slice's other faults are
+told by logs and traces; what metrics tell of them counts in the table, not in the reach.
 
     python benchmarks/nezha_metrics.py --data NEZHA [--json]
 """
@@ -17,7 +19,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,7 @@ from benchmarks.nezha_read import Fault, Span, clean, faults, found, ignored, ro
 
 from anomaly.config.load import load_specs  # noqa: E402
 from anomaly.config.settings import Settings  # noqa: E402
+from anomaly.dispatch.alert import Alert, Severity, What  # noqa: E402
 from anomaly.host.history import Case, History  # noqa: E402
 from anomaly.host.labelled import ms  # noqa: E402
 from anomaly.host.replay import run  # noqa: E402
@@ -113,18 +116,38 @@ def replayed(root: Path) -> History:
         return run([str(path)], Settings(), load_specs(), "prometheus_json")
 
 
-def finds(fault: Fault, cases: Sequence[Case]) -> Case | None:
-    """The first incident of its service that is alerted within it."""
+class Told(NamedTuple):
+    """An incident of which people were told, and by which of its alerts."""
+
+    case: Case
+    alert: Alert
+
+    @property
+    def time(self) -> int:
+        """When, ms."""
+        return ms(self.alert.time)
+
+    def is_of(self, fault: Fault) -> bool:
+        """Whether it is about the service of the fault."""
+        return self.alert.group.split("/")[-1] == fault.service
+
+
+def told(case: Case) -> Told | None:
+    """By its first alert that is more than a record, if one is."""
+    news = (a for a in case.alerts if a.event is not What.RESOLVE and a.severity is not Severity.INFO)
+    return next((Told(case, alert) for alert in news), None)
+
+
+def finds(fault: Fault, known: Sequence[Told]) -> Told | None:
+    """The first incident of its service that is told within it."""
     first, last = fault.span
-    mine = [c for c in cases if c.first.group.split("/")[-1] == fault.service and first <= ms(c.first.time) <= last]
-    return min(mine, key=lambda c: ms(c.first.time), default=None)
+    return min((t for t in known if t.is_of(fault) and first <= t.time <= last), key=lambda t: t.time, default=None)
 
 
-def open_then(fault: Fault, cases: Sequence[Case]) -> Case | None:
-    """An incident of its service that was alerted before and lasts: nobody is told of the new trouble."""
-    first = fault.span[0]
-    mine = (c for c in cases if c.first.group.split("/")[-1] == fault.service and ms(c.first.time) < first)
-    return next((c for c in mine if (c.span[1] or sys.maxsize) > fault.onset), None)
+def open_then(fault: Fault, known: Sequence[Told]) -> Told | None:
+    """An incident of its service that was told before and lasts: nobody is told of the new trouble."""
+    before = (t for t in known if t.is_of(fault) and t.time < fault.span[0])
+    return next((t for t in before if (t.case.span[1] or sys.maxsize) > fault.onset), None)
 
 
 def main() -> int:
@@ -138,28 +161,35 @@ def main() -> int:
         return ABSENT
     labelled, unsure, history = faults(options.data), ignored(options.data), replayed(options.data)
     cases = list(history.cases.values())
-    hits = [(fault, finds(fault, cases)) for fault in labelled]
-    print(f"{history.points:,} points, {len(history.dead)} dead letters, {len(cases)} incidents alerted")
+    known = [one for case in cases if (one := told(case))]
+    records = [c for c in cases if told(c) is None and clean(ms(c.first.time), labelled, unsure)]
+    hits = [(fault, finds(fault, known)) for fault in labelled]
+    print(f"{history.points:,} points, {len(history.dead)} dead letters, {len(known)} incidents told, {len(cases)} recorded")
     print(f"{'onset (UTC)':18}{'service':30}{'type':16}{'after s':>8}  what")
-    for fault, case in hits:
+    for fault, hit in hits:
         at = f"{datetime.fromtimestamp(fault.onset / 1000, UTC):%m-%d %H:%M:%S}"
-        told = f"{(ms(case.first.time) - fault.onset) / 1000:8.0f}  {case.what}" if case else f"{'-':>8}"
-        if not case and (before := open_then(fault, cases)):
-            told += f"  open since {before.first.time}: {before.what}"
-        print(f"{at:18}{fault.service:30}{fault.type:16}{told}")
-    false = [case for case in cases if clean(ms(case.first.time), labelled, unsure)]
-    for case in false:
-        print(f"false: {case.first.time} {case.worst.value} {case.first.title}")
-    cpu = [(fault, case) for fault, case in hits if fault.type == CPU]
-    delays = [(ms(case.first.time) - fault.onset) / 1000 for fault, case in cpu if case]
+        how = f"{(hit.time - fault.onset) / 1000:8.0f}  {hit.alert.title}" if hit else f"{'-':>8}"
+        if not hit and (before := open_then(fault, known)):
+            how += f"  open since {before.alert.time}: {before.alert.title}"
+        print(f"{at:18}{fault.service:30}{fault.type:16}{how}")
+    false = [one for one in known if clean(one.time, labelled, unsure)]
+    for one in false:
+        print(f"false: {one.alert.time} {one.case.worst.value} {one.alert.title}")
+    for case in records:
+        print(f"recorded: {case.first.time} {case.first.title}")
+    cpu = [(fault, hit) for fault, hit in hits if fault.type == CPU]
+    delays = [(hit.time - fault.onset) / 1000 for fault, hit in cpu if hit]
     report: dict[str, Any] = {
         "points": history.points, "cpu_faults": len(cpu), "cpu_found": len(delays), "false_alerts": len(false),
-        "false_pages": sum(case.worst.value == "critical" for case in false),
+        "false_pages": sum(one.case.worst is Severity.CRITICAL for one in false), "recorded": len(records),
         "median_delay_s": float(np.median(delays)) if delays else None,
         "other_faults": len(hits) - len(cpu), "other_found": sum(c is not None for f, c in hits if f.type != CPU),
-        "incidents": len(cases),
+        "incidents": len(known),
     }  # fmt: skip
-    print(f"CPU faults found {len(delays)} of {len(cpu)}; false alerts {len(false)}, of them pages {report['false_pages']}")
+    print(
+        f"CPU faults found {len(delays)} of {len(cpu)}; false alerts {len(false)}, of them pages {report['false_pages']}; "
+        f"only recorded in the fault-free time {len(records)}"
+    )
     if options.json:
         print(json.dumps(report))
     return 0

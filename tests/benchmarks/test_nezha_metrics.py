@@ -1,11 +1,14 @@
 """Which alerts count, by a timeline made by hand."""
 
 import gzip
+from types import SimpleNamespace
+from typing import Any
 
-from benchmarks.nezha_metrics import CPU, cpu_shares, records
+from benchmarks.nezha_metrics import CPU, cpu_shares, finds, open_then, records, told
 from benchmarks.nezha_read import Fault, clean
 
-from anomaly.host.labelled import ms
+from anomaly.dispatch.alert import Severity, What
+from anomaly.host.labelled import iso, ms
 
 ONSET = ms("2023-01-29T09:00:00Z")
 FAULT = Fault(ONSET, "shop", "return")
@@ -20,6 +23,22 @@ def test_an_alert_is_false_only_where_nothing_is_wrong_for_certain():
     assert clean(ONSET + 240_001, [FAULT], unsure)
     assert not clean(ONSET + 2_000_000, [FAULT], unsure)
     assert not clean(ms("2023-01-29T12:00:00Z"), [], [])
+
+
+def case(*alerts: tuple[float, Severity, What]) -> Any:
+    """An incident of the faulty service and its alerts: seconds from the onset, severity, event."""
+    made = [SimpleNamespace(time=iso(ONSET + round(s * 1000)), severity=how, event=e, group="shop") for s, how, e in alerts]
+    return SimpleNamespace(alerts=made, first=made[0], span=(ms(made[0].time), None))
+
+
+def test_what_is_only_recorded_neither_finds_a_fault_nor_hides_it():
+    """It counts from the moment at which somebody is told."""
+    record, ticket = (-60, Severity.INFO, What.TRIGGER), (90, Severity.WARNING, What.UPDATE)
+    assert told(case(record, (300, Severity.WARNING, What.RESOLVE))) is None
+    (grown,) = [one for one in (told(case(record, ticket)),) if one]
+    assert grown.time == ONSET + 90_000
+    assert finds(FAULT, [grown]) == grown
+    assert open_then(FAULT, [grown]) is None
 
 
 def test_rows_become_points_in_order_of_time(tmp_path):

@@ -44,6 +44,15 @@ def test_it_speaks_again_when_it_comes_to_what_people_are_told_at():
     assert told(run(value, score, episodes=Episodes(spec, 3.0, told_at=6.0))) == [(1, OPENED, ""), (2, RECORD, "")]
 
 
+def test_the_second_value_of_what_people_are_told_of_is_news_though_it_did_not_grow():
+    """So that who waits for a second one hears of it, once, and of nothing that is over with the first."""
+    spec = [ModelSpec(name="s", match=(Match(),))]
+    twice, score = [1.0, 5.0, 1.0, 5.0, 5.0, 1.0], [0.0, 9.0, 0.0, 9.0, 9.0, 0.0]
+    assert told(run(twice, score, episodes=Episodes(spec, 3.0, told_at=6.0))) == [(1, OPENED, ""), (3, RECORD, "")]
+    assert told(run(twice[:3], score, episodes=Episodes(spec, 3.0, told_at=6.0))) == [(1, OPENED, "")]
+    assert told(run(twice, [0.5 * s for s in score], episodes=Episodes(spec, 3.0, told_at=6.0))) == [(1, OPENED, "")]
+
+
 def test_it_must_last_and_tolerates_a_normal_point_between():
     """30 s at 1 s are thirty points; at 300 s one point is enough; 20 s are nothing."""
     long = [1.0] * 5 + [5.0] * 10 + [1.0] + [5.0] * 22

@@ -14,7 +14,7 @@ from anomaly.config.settings import Correlation, Settings
 from anomaly.correlate.correlator import Correlator
 from anomaly.detect.anomaly import Anomaly, Tick
 from anomaly.dispatch.alert import Alert
-from anomaly.dispatch.budget import STEP
+from anomaly.dispatch.budget import FLEET, STEP, floor
 from anomaly.dispatch.budgets import ENVIRONMENTS, Budgets
 from anomaly.dispatch.decide import REDUCED, Dispatcher
 from anomaly.state import Newer
@@ -245,13 +245,42 @@ def test_what_the_next_budgets_would_have_paged_is_at_most_what_they_are_and_gro
     assert lower.threshold >= higher.threshold
 
 
+def test_what_one_value_says_is_a_ticket_until_a_second_one_says_it_too():
+    """However far off it is: most of what fault-free noise does is over with the first value."""
+    scene = Scene()
+    a = opened("a", 0, score=40.0, alone=True)
+    (ticket,) = scene.play(a)
+    assert (ticket.severity.value, ticket.reduced_by) == ("warning", (REDUCED["alone"],))
+    assert "of one value so far" in ticket.why
+    (page,) = scene.play(grown(a, 300, alone=False))
+    assert (page.event.value, page.severity.value, page.reduced_by) == ("update", "critical", ())
+    (reading,) = scene.budgets.readings()
+    assert (reading.paged, reading.under) == (1, 1)
+
+
+def test_what_stays_one_value_never_pages_and_costs_nothing():
+    scene = Scene()
+    for i in range(20):
+        a = opened(f"a{i}", i * 1000, f"g{i}", alone=True)
+        assert "critical" not in triggers(scene.play(a, closed(a, i * 1000 + 600)))
+    (reading,) = scene.budgets.readings()
+    assert (reading.paged, reading.under, reading.raised) == (0, 20, 0.0)
+
+
+def test_the_floor_of_evidence_is_one_of_pages_by_series():
+    """Ten times as many series under ten times the budget need what they needed; more series alone need more."""
+    assert floor(100.0, 20_000) == pytest.approx(floor(10.0, 2_000))
+    assert floor(10.0, 20_000) > floor(10.0, 2_000) > floor(100.0, 2_000)
+    assert floor(10.0, 3) == floor(10.0, FLEET)  # a fleet that is hardly known yet is not taken for a small one
+
+
 def test_in_a_fleet_that_is_known_a_value_needs_more_evidence_than_k_of_n_and_a_larger_budget_less():
-    """A score of 9.5 among the values of a fleet is nothing yet at ten a week, and a page at a hundred."""
+    """A score of 7.5 among the values of a fleet is nothing yet at ten a week, and a page at a hundred."""
     pages = {}
     for per_week in (10.0, 100.0):
         scene = Scene(default=per_week)
         scene.play(*noisy(28))
-        value, ratio = (opened(k, 28 * DAY, k, what, score=9.5) for k, what in (("v", LATENCY), ("r", ERRORS)))
+        value, ratio = (opened(k, 28 * DAY, k, what, score=7.5) for k, what in (("v", LATENCY), ("r", ERRORS)))
         pages[per_week] = triggers(scene.play(value)) + triggers(scene.play(ratio))
     assert pages == {10.0: ["warning", "critical"], 100.0: ["critical", "critical"]}
 

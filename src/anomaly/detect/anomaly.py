@@ -75,6 +75,7 @@ class Anomaly(Struct, frozen=True, kw_only=True, tag="anomaly", tag_field="type"
     code: str = ""  # where in the program, as a log line or an attribute says it: "OrderService.java:71", "charge"
     warned: bool = False  # the spec's `warn` level was reached
     supports: bool = False  # its spec does not announce it: it only supports what else is wrong
+    alone: bool = False  # one value says so, and no second one yet
     usual: str = ""  # of an unusual step: the one that usually comes there
     kind: str = ""  # REGRESSION: a slow change against weeks ago; `points` are then the level of that week and of the last
 

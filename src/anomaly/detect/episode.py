@@ -46,7 +46,8 @@ LIVE = np.dtype(
         ("calm_points", np.int16),
         ("phase", np.int8),
         ("side", np.int8),  # 1 above, -1 below
-        ("bad", np.int64),  # BAD, WARNED: the worst of the spec's levels that was reached
+        ("bad", np.int32),  # BAD, WARNED: the worst of the spec's levels that was reached
+        ("points", np.int32),  # violating ones
     ],
     align=True,
 )
@@ -98,7 +99,7 @@ def begin(e, time, value, score, low, high, spec):  # type: ignore[no-untyped-de
     e.phase, e.started, e.low, e.high = PENDING, time, low, high
     e.side = (1 if value > centre else -1) if not math.isnan(centre) else (-1 if spec[SIDE] < 0.0 else 1)
     e.score, e.observed, e.spoken = 0.0 if math.isnan(score) else score, value, -1.0
-    e.lasted, e.calm, e.calm_points, e.until, e.bad = 0.0, 0.0, 0, 0, 0
+    e.lasted, e.calm, e.calm_points, e.until, e.bad, e.points = 0.0, 0.0, 0, 0, 0, 0
 
 
 @bare
@@ -116,13 +117,20 @@ def is_record(e):  # type: ignore[no-untyped-def]
 
 @bare
 def follow(e, dt, violating):  # type: ignore[no-untyped-def]
-    """Count the seconds of violation, or of calm after it."""
+    """Count the points and seconds of violation, or of calm after it."""
     if violating:
         e.lasted += dt
+        e.points = min(e.points + 1, 30_000)
         e.calm, e.calm_points = 0.0, 0
     else:
         e.calm += dt
         e.calm_points = min(e.calm_points + 1, 30_000)
+
+
+@bare
+def is_confirmed(e, violating, spec):  # type: ignore[no-untyped-def]
+    """Whether a second value has just said what people are told of: it may not have grown, and is news all the same."""
+    return violating and e.points == 2 and e.score >= spec[TOLD_AT]
 
 
 @bare
@@ -198,7 +206,7 @@ def live_point(e, dt, time, value, score, low, high, spec, bad, sharp):  # type:
     reason = end(e, time, spec)
     if reason != NO_REASON:
         return CLOSED, reason
-    if worse or is_record(e) or e.spoken < spec[TOLD_AT] <= e.score:
+    if worse or is_record(e) or e.spoken < spec[TOLD_AT] <= e.score or is_confirmed(e, violating, spec):
         e.spoken = e.score
         return RECORD, NO_REASON
     return NOTHING, NO_REASON

@@ -3,8 +3,8 @@
 State is a small record per row (`episode.ROW`, 16 bytes) and, for rows that are not calm, a larger one (`episode.LIVE`)
 whose place it holds; a place is given back when the row is calm again. `take` writes both without the place, so that equal
 episodes are equal bytes wherever they lie. An episode opens at the record level `open_at`, which lies below what
-an alert needs: dispatch decides what is worth telling. While it is open only a new record speaks, and a score that comes to
-`told_at`, which dispatch would tell of.
+an alert needs: dispatch decides what is worth telling. While it is open only a new record speaks, a score that comes to
+`told_at`, which dispatch would tell of, and the second value of such a one.
 """
 
 import math
@@ -170,7 +170,8 @@ class Episodes:
         self.ensure(row + 1)
         self.clear(row)
         side = -1 if direction is Direction.BELOW else 1
-        self._live(row)[()] = (started, until, score, score, observed, low, high, 0.0, 0.0, row, 0, OPEN, side, bad)
+        seen = 2 if until > started else 1  # values; the second one is told once
+        self._live(row)[()] = (started, until, score, score, observed, low, high, 0.0, 0.0, row, 0, OPEN, side, bad, seen)
 
     def close(self, row: int, reason: str) -> Events:
         """End a row's episode for a reason of REASONS; no event where none was open."""

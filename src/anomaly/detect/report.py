@@ -181,7 +181,13 @@ class Report:
             events=(float(e.tally_k), float(e.tally_n)) if self.judge.table["slot"][e.row] >= 0 else None,
             points=pairs(e.second, e.value),
             breadth=breadth,
+            alone=a.alone if e.event == CLOSED else self._alone(batch, e),
         )
+
+    def _alone(self, batch: Batch, e: np.record) -> bool:
+        """Whether nothing but one value says so: k of n has many events behind it, and so have those that stay away."""
+        what = self.judge.table[e.row]
+        return bool(batch.time[e.index] == e.started and what["slot"] < 0 and not (what["traffic"] and e.side < 0))
 
     def _opened(self, batch: Batch, verdicts: Verdicts, e: np.record) -> Anomaly:
         at, row, started = int(e.index), int(e.row), int(e.started)

@@ -6,13 +6,17 @@ happening of late (the feedback), and is a page left (`bucket`)? Whatever needs 
 not asked about, and is taken back where it had been counted: confirmed faults must not raise the threshold.
 
 The evidence keeps usual weeks without pages: of values against a band a whole fleet reaches a score of 6 many times a week
-in which nothing is wrong; a larger budget asks for less. It is a number, not learned from the fleet: tails of the surprise
-and of the peaks took a fleet's faults for what is usual there, and paged for none. Of k of n scores mean what they say.
+in which nothing is wrong. Two things are asked. That a second value says so: of what fault-free noise does, most is over
+with the first. And that it weighs enough, in decades of a rate: the surprise says how rare it is by what the series did
+before, the score by its model, for less than it claims, and how many times its band it is away what the model's cap by its
+looks took from the score. The floor rises with the number of series, any of which may do so by chance, and sinks with the
+budget. It is a number, not learned from the fleet: tails of the surprise and of the peaks took a fleet's faults for what is
+usual there, and paged for none. Of k of n scores mean what they say.
 The threshold is the greater of what comes B times a week, whatever it is, and of a rate per series at which nobody wants to
 be woken. Before a fleet has had some incidents there is neither, and `threshold.alert` and the bucket decide.
 
-The feedback: each incident that came above the threshold, paged or held, raises it by STEP / B decades, and a week
-lowers it by STEP, between 0 and MOST. At B a week the two are equal.
+The feedback: each incident that came above the threshold, paged or held, raises it and the floor by STEP / B decades, and a
+week lowers them by STEP, between 0 and MOST. At B a week the two are equal.
 
 All on event time, which only goes on; each environment, or team, has a budget of its own.
 """
@@ -30,13 +34,18 @@ from anomaly.dispatch.tail import ENOUGH, Tail
 
 STEP, MOST = 0.5, 1.0  # decades
 LEAST = 0.75  # decades: what a series does more often than every six weeks is no page
-EVIDENT, EASED = 11.5, 1.5  # score that a page needs at one a week, and how much less for ten times as many
-COUNTED = 6.0  # of k of n
+# Of the rate at which fleets come to a score in which nothing is wrong a decade is three of the score's own.
+WORTH, AWAY = 1.0 / 3.0, 0.5  # decades of a rate that a decade of a score is worth, and one of the distance in bands
+FARTHEST = 16.0  # half a band's widths: the band of a constant is next to nothing, and nothing is far from it
+FLOOR, STEEP = 4.2, 1.1  # decades: what a page weighs, of a page a week and series, and more for a tenth as many
+FLEET = 200  # series that a fleet is taken for at least
+COUNTED = 6.0  # score that k of n needs
 DAY_MS, DAYS = 86_400_000, 7
 SCALE = tuple(n * 10.0**k for k in range(-1, 5) for n in (1.0, 3.0))  # budgets that are compared with
 
 # What an incident is to its budget, noted in `told.budget`.
 PAGED, HELD, UNDER, FAULT = "paged", "held", "under", "fault"
+ALONE = "alone"  # under, for want of a second value
 
 
 class Standing(NamedTuple):
@@ -117,7 +126,7 @@ class Budget:
         told.surprise = max(surprise, told.surprise) if told.peak else surprise
         self.ledger.met += told.peak == 0.0
         told.peak = max(anomaly.score, told.peak)
-        told.evident |= anomaly.score >= self._evidence(anomaly)
+        told.evident |= self._is_evident(anomaly, surprise)
         if told.evident:
             told.reached = self.ledger.tail.reach(told.surprise, told.reached)
 
@@ -130,14 +139,14 @@ class Budget:
         return Standing(above, above and self.ledger.bucket.has_one)
 
     def settle(self, incident: Incident, outcome: str) -> None:
-        """What came of it: PAGED, HELD or UNDER. An incident is counted once as each of them, and feeds once."""
-        told = incident.told
-        if outcome == told.budget or told.budget in (PAGED, FAULT) or (outcome == UNDER and told.budget == HELD):
+        """What came of it: PAGED, HELD, UNDER or ALONE. An incident is counted once as each of them, and feeds once."""
+        told, under = incident.told, outcome in (UNDER, ALONE)
+        if outcome == told.budget or told.budget in (PAGED, FAULT) or (under and told.budget == HELD):
             return
-        today = self._today()
+        today, counted = self._today(), UNDER if under else outcome
         if outcome == PAGED:
             self.ledger.bucket.take()
-        setattr(today, outcome, getattr(today, outcome) + 1)
+        setattr(today, counted, getattr(today, counted) + (told.budget not in (UNDER, ALONE) or not under))
         if outcome in (PAGED, HELD) and told.budget != HELD:
             self._raise(self._step / self.per_week)
         told.budget = outcome
@@ -179,7 +188,8 @@ class Budget:
         paged, held, under = (sum(getattr(day, what) for day in ledger.days) for what in (PAGED, HELD, UNDER))
         return Reading(
             environment, name, self.per_week, ledger.bucket.left, paged, held, under, threshold,
-            evidence(self.per_week), ledger.raised, ledger.tail.rate(threshold), len(self.offenders), self._others(),
+            self._least(max(threshold, LEAST)), ledger.raised, ledger.tail.rate(threshold), len(self.offenders),
+            self._others(),
         )  # fmt: skip
 
     def _others(self) -> tuple[Other, ...]:
@@ -197,10 +207,19 @@ class Budget:
         tail = self.ledger.tail
         return max(tail.ceiling(per_week), LEAST) if self.ledger.met >= ENOUGH else -float("inf")
 
-    def _evidence(self, anomaly: Anomaly) -> float:
-        """The score that a page about the anomaly needs."""
-        calibrated = anomaly.events is not None or self.ledger.met < ENOUGH
-        return COUNTED if calibrated else evidence(self.per_week)
+    def _is_evident(self, anomaly: Anomaly, surprise: float) -> bool:
+        """Whether the anomaly is evidence enough for a page."""
+        if anomaly.alone:
+            return False
+        least = COUNTED if anomaly.events is not None else self._least(surprise + AWAY * log10(bands(anomaly)))
+        return anomaly.score >= least
+
+    def _least(self, decades: float) -> float:
+        """The score that a page needs about a value, if what else speaks for it weighs so much."""
+        if self.ledger.met < ENOUGH:
+            return COUNTED
+        needed = floor(self.per_week, len(self.offenders)) + self.ledger.raised
+        return max((needed - decades) / WORTH, COUNTED)
 
     def _raise(self, by: float) -> None:
         self.ledger.raised = min(max(self.ledger.raised + by, 0.0), MOST)
@@ -214,6 +233,13 @@ class Budget:
         return self.ledger.days[-1]
 
 
-def evidence(per_week: float) -> float:
-    """The score that a page about a value needs under a budget."""
-    return EVIDENT - EASED * log10(max(per_week, 1.0))
+def floor(per_week: float, series: int) -> float:
+    """What a page about a value needs to weigh, in decades, under a budget that so many series share."""
+    return FLOOR + STEEP * log10(max(series, FLEET) / max(per_week, 1.0))
+
+
+def bands(anomaly: Anomaly) -> float:
+    """How far from the middle of what was expected its peak is, in halves of the band: from 1 to FARTHEST."""
+    low, high = anomaly.expected
+    off, half = abs(anomaly.observed - 0.5 * (low + high)), 0.5 * (high - low)
+    return FARTHEST if off >= FARTHEST * half else max(off / half, 1.0)

@@ -20,7 +20,7 @@ from anomaly.detect.anomaly import REMOVED, Anomaly
 from anomaly.detect.odd import UNSEEN
 from anomaly.dispatch import together
 from anomaly.dispatch.alert import Alert, Severity, What
-from anomaly.dispatch.budget import HELD, UNDER, UNLIMITED, Budget
+from anomaly.dispatch.budget import ALONE, HELD, UNDER, UNLIMITED, Budget
 from anomaly.dispatch.budgets import Budgets
 from anomaly.dispatch.compose import compose
 from anomaly.dispatch.quiet import CALM, LATEST, NOTHING_SAID, Teams, silenced
@@ -43,6 +43,7 @@ SILENCED = "silenced"
 REDUCED = {  # why a page became a ticket, by what the incident is to the alert budget
     HELD: "budget: the pages that statistics may send are spent",
     UNDER: "budget: such things happen too often here to page for them",
+    ALONE: "budget: one value says so; a page takes a second one",
 }
 
 

@@ -1,9 +1,11 @@
 """Repeat offenders: how often does *this* series do such a thing? An episode is as surprising as it is rare there.
 
 Only series that had an episode have a row: faded counts of its past episodes whose peak reached each of five levels, and
-the faded weeks that it is known. A rate per week is estimated as gamma-Poisson, with the fleet's as the prior:
-λ = (c + a) / (w + a / ρ); the surprise is -log10 λ, by the logarithm of the peak between two levels, and a little more for
-a higher peak, so that there are no ties.
+the faded weeks that it is known. A rate per week is estimated as gamma-Poisson, level by level: λ = (c + a) / (w + a / ρ),
+where the prior ρ is the fleet's rate at the lowest level, and above it the series' own λ at the level below times the share
+of the fleet's episodes that go on to the next: a series that has many middling episodes will have a great one sooner than
+one that has none. The surprise is -log10 λ, by the logarithm of the peak between two levels, and a little more for a higher
+peak, so that there are no ties.
 Source: the conjugate prior of a rate, A. Gelman et al., "Bayesian Data Analysis" (3rd ed.), section 2.6.
 Weak on what happens once and then every day: the second time it is still rare.
 """
@@ -157,5 +159,8 @@ class Offenders:
 
     def _rarity(self, row: np.void, k: int) -> float:
         """-log10 of the rate per week at which the series reaches the level."""
-        fleet = (max(self._counts[k], 0.0) + A) / (max(self._weeks, 0.0) + PRIOR_WEEKS)
-        return log10((float(row["weeks"]) + A / fleet) / (float(row["counts"][k]) + A))
+        rate, before = 1.0, max(self._weeks, 0.0) + PRIOR_WEEKS
+        for count, own in zip(self._counts[: k + 1], row["counts"].tolist(), strict=False):
+            fleet = max(count, 0.0) + A
+            rate, before = (own + A) / (float(row["weeks"]) + A * before / (rate * fleet)), fleet
+        return -log10(rate)

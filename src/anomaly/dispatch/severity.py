@@ -11,7 +11,7 @@ from typing import NamedTuple
 from anomaly.config.models import Direction, Signal
 from anomaly.detect.anomaly import GOLDEN, HEARD, LEFT, MISSED, REGRESSION, Anomaly
 from anomaly.dispatch.alert import Severity
-from anomaly.dispatch.budget import HELD, PAGED, UNDER, UNLIMITED, Standing
+from anomaly.dispatch.budget import ALONE, HELD, PAGED, UNDER, UNLIMITED, Standing
 
 ORDER = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
 
@@ -88,6 +88,7 @@ SILENT = "the whole group has fallen silent while its source is heard"
 SERVICE = "service-level {what} above the threshold ({score}, threshold {threshold})"
 SPENT = SERVICE + ", held: the alert budget is spent"
 USUAL = SERVICE + ", but below what the alert budget pages for: this series, or this fleet, does such things too often"
+ONCE = SERVICE + ", of one value so far: the alert budget pages for what a second one says too"
 SLOW = "{what} changed slowly, against the same weekdays of weeks ago ({score}, threshold {threshold})"
 ANYTHING = "{what} above the threshold ({score}, threshold {threshold}), not service-level"
 SUPPORTS = ANYTHING + ", and by a spec that does not announce it: it supports what else is wrong"
@@ -104,6 +105,7 @@ TABLE = (
     Row(lambda a, budget: is_service_level(a) and budget.may_page, True, Severity.CRITICAL, SERVICE, PAGED),
     Row(lambda a, budget: a.warned, False, Severity.WARNING, WARN),
     Row(lambda a, budget: is_service_level(a) and budget.above, True, Severity.WARNING, SPENT, HELD),
+    Row(lambda a, budget: is_service_level(a) and a.alone, True, Severity.WARNING, ONCE, ALONE),
     Row(lambda a, budget: is_service_level(a), True, Severity.WARNING, USUAL, UNDER),
     Row(lambda a, budget: not a.supports, True, Severity.WARNING, ANYTHING),
     Row(lambda a, budget: True, True, Severity.INFO, SUPPORTS),

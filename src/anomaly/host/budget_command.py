@@ -18,8 +18,8 @@ from anomaly.host.topics import Names
 NOTHING = 3
 ROW = "{:24} {:16} {:>9} {:>6} {:>6} {:>6} {:>6} {:>8} {:>10} {:>10}"
 MEANING = """\
-paged, held (the budget was spent) and under (below evidence or threshold) are incidents of the last 7 days. A page needs the
-evidence, and a thing as rare on its series as the threshold; "reach it" are incidents a week that do."""
+paged, held (the budget was spent) and under (below evidence or threshold) are of the last 7 days. A page needs a thing as
+rare on its series as the threshold, and the evidence, less of a rarer one, and two values; "reach it": so rare, a week."""
 HEAD = ("environment", "budget", "a week", "left", "paged", "held", "under", "evidence", "threshold", "reach it")
 
 
