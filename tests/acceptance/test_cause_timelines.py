@@ -121,6 +121,12 @@ rollout = Change(
 one, two = steps("s1", 10, "payment", range(8), 7.0), steps("s2", 12, "stock", range(100, 108), 7.0)
 db = steps("s3", 30, "db", [0, 1, 2, 100, 101, 102], 9.0, late=-21_000)
 both = steps("s4", 30, "web", [0, 1, 2, 3, 100, 101, 102], 9.0)
+caller = steps("s5", 20, "checkout", [0, 1, 2, 3, 100, 101, 102, 103], 6.0)
+beside = steps("s6", 25, "stock", range(100, 108), 7.0, late=-5_000)
+suffers = steps("s7", 20, "checkout", [0, 1], 4.5, late=1_000)
+lasts = grown(one, 44, traces=tuple((f"{50 + i:032x}", at(30 + i)) for i in range(8)))
+too = grown(suffers, 45, score=9.0, traces=tuple((f"{200 + i:032x}", at(30 + i)) for i in range(8)), events=(8.0, 60.0))
+first, second = steps("s8", 10, "stock", range(100, 108), 7.0), steps("s9", 12, "payment", range(8), 14.0)
 little = [
     steps("l1", 0, "db", range(4), 4.5), steps("l2", 1, "payment", range(4), 4.0, late=1050),
     steps("l3", 2, "db", range(6), 4.9),
@@ -164,6 +170,29 @@ TIMELINES: dict[str, tuple[list[Said], list[Due]]] = {
             Due(10, "trigger", "payment", "payment"), Due(12, "trigger", "stock", "stock"),
             Due(50, "update", "web", "payment", ("web",)),
             Due(230, "resolve", "web", "payment", ("web",)), Due(230, "resolve", "stock", "stock"),
+        ],
+    ),
+    "two that a caller of both brought together are two incidents, once their traces say so": (
+        [*calls(), one, caller, beside, *ticks(60, since=25), *over(one, caller, beside)],
+        [
+            Due(10, "trigger", "payment", "payment"), Due(25, "trigger", "stock", "stock"),
+            Due(45, "update", "payment", "payment", ("checkout",)),
+            Due(230, "resolve", "payment", "payment", ("checkout",)), Due(230, "resolve", "stock", "stock"),
+        ],
+    ),
+    "who suffers, and then fails in traces in which its cause is well, has a problem of its own": (
+        [*calls(), one, suffers, lasts, too, *ticks(60, since=45), *over(lasts, too)],
+        [
+            Due(10, "trigger", "payment", "payment"), Due(45, "trigger", "checkout", "checkout"),
+            Due(230, "resolve", "checkout", "checkout"), Due(230, "resolve", "payment", "payment"),
+        ],
+    ),
+    "of two that turn out to be one the page goes on that has more evidence, though it was told later": (
+        [*calls(), first, second, db, *ticks(60, since=30), *over(first, second, db)],
+        [
+            Due(10, "trigger", "stock", "stock"), Due(12, "trigger", "payment", "payment"),
+            Due(30, "resolve", "stock", "stock"), Due(50, "update", "payment", "payment"),
+            Due(230, "resolve", "payment", "payment"),
         ],
     ),
     "what is odd in traces, a little in several places, is a ticket together": (
@@ -290,6 +319,21 @@ def test_a_message_says_what_is_wrong_the_likely_cause_and_who_suffers():
     ):
         assert line in found[1].text
     assert found[1].traces[0] == f"{0:032x}"
+
+
+def test_a_better_reason_for_the_same_cause_is_told_once_and_a_little_better_one_is_not():
+    """A weak trouble was there before the fault: who looks after it has to know that it is another one now."""
+    weak, fault = (
+        steps("w1", 0, "payment", range(8), 7.0),
+        steps("f1", 40, "payment", range(20, 28), 12.0, code="Charge.java:9"),
+    )
+    more = steps("f2", 60, "payment", range(40, 48), 14.0, code="Charge.java:10")
+    found = alerts([*calls(), weak, fault, grown(fault, 50, score=12.5), more, *over(weak, fault, more)])
+    assert [due(alert)[:4] for alert in found] == [
+        (0, "trigger", "payment", "payment"), (40, "update", "payment", "payment"), (230, "resolve", "payment", "payment")
+    ]  # fmt: skip
+    assert "another reason for the likely cause leads now" in found[1].text
+    assert "Charge.java:9" in str(found[1].causes[0]["what"])
 
 
 def test_causes_that_change_places_do_not_call_people_each_time():

@@ -63,7 +63,7 @@ def test_an_exception_is_an_unusual_step_and_what_it_leaves_out_a_missing_one():
     shop = warm(examples={"ERROR Pay.java:30": "card declined"})
 
     said = shop.play(USUAL, USUAL + 30, partial(some, FAILS))
-    calm = shop.play(USUAL + 30, USUAL + 45, usual)
+    calm = [a for a in shop.play(USUAL + 30, USUAL + 45, usual) if a.event is not Event.RECORD]
 
     new, gone = opened(said)
     assert (new.group, new.metric, new.quantity, new.signal) == ("pay", STEPS, "unusual step", Signal.ERRORS)
@@ -78,6 +78,21 @@ def test_an_exception_is_an_unusual_step_and_what_it_leaves_out_a_missing_one():
     assert {a.id for a in said} == {a.id for a in calm} == {new.id, gone.id}
     assert calm[0].time - (FIRST + USUAL + 30) * CELL < 120_000
     assert 8 >= len(calm[0].traces) > 4
+
+
+def test_what_lasts_is_told_again_each_minute_with_the_traces_of_now():
+    """Its score has long been as great as it can be; who else is ill in the same traces is a question of now."""
+    shop = warm()
+    said = shop.play(USUAL, USUAL + 40, partial(some, FAILS))
+
+    told = [a for a in said if a.quantity == "unusual step"]
+    assert told[0].event is Event.OPEN
+    assert {a.event for a in told[1:]} == {Event.RECORD}
+    assert max(b.time - a.time for a, b in pairwise(told)) <= 60_000
+    assert [a.score for a in told] == sorted(a.score for a in told)
+    assert len({a.score for a in told[-3:]}) == 1  # nothing is worse, and it is told all the same
+    assert min(time for _, time in told[-1].traces) > told[-1].time - 120_000
+    assert len(told[-1].traces) == 8
 
 
 def test_an_operation_that_nobody_calls_any_more_is_not_seen_and_no_traces_at_all_end_nothing():

@@ -9,9 +9,8 @@ An anomaly belongs to the incident that
 - has anomalies at the same place (node, zone, version), where those that are ill are more than chance puts there.
 
 Only what is strong connects; a slow change against weeks ago (a kind of its own) stays by itself, and what began more
-than WITHIN apart becomes one by traces or places alone. Traces speak against it where an anomaly and an incident name
-some of the same seconds, and none in common, although they would be expected to: as few are named of many, that is a
-matter of chance. Where nothing is known of calls, traces and places, a group is an incident.
+than WITHIN apart becomes one by traces or places alone. Whether traces speak against it is in `problems`. Where nothing is
+known of calls, traces and places, a group is an incident.
 """
 
 from collections import defaultdict
@@ -20,20 +19,15 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from anomaly.correlate.evidence import VOTING
 from anomaly.correlate.graph import ServiceGraph
 from anomaly.correlate.incident import GROUPS, Group, Incident, is_strong
 from anomaly.correlate.places import Places
+from anomaly.correlate.problems import SHARED, apart, contradicts, leads
 from anomaly.decode.identity import Labels
-from anomaly.decode.steps_series import STEPS
 from anomaly.detect.anomaly import Anomaly
 
 HOPS, WITHIN = 2, 120_000
-# ms around the traces of an anomaly, in which an incident would show in the same ones: those of a sequence are the failing
-# ones of its look-back; of a duration they are the slowest of many.
-FAILING, AROUND = 60_000, 5_000
-UNLIKELY, RARE = 0.2, 0.01  # chances: of no trace in common; of so many ill ones at a place
-SHARED = 2  # traces in common that make two incidents one; of less, all
+RARE = 0.01  # chance of so many ill ones at a place
 ILL = 256  # that are remembered of a kind of place
 
 At = TypeVar("At")
@@ -83,6 +77,10 @@ class Belongs:
         for trace, _ in anomaly.traces:
             self._by_trace[incident.environment, trace].add(key)
 
+    def leaves(self, incident: Incident, group: str) -> None:
+        """A group is no part of an incident any more."""
+        _discard(self._by_group, (incident.environment, group, incident.kind), incident.dedup_key)
+
     def left_out(self, anomaly: str) -> None:
         """An incident does not hold an anomaly any more, nor waits for it."""
         self._holder.pop(anomaly, None)
@@ -120,13 +118,16 @@ class Belongs:
         found: list[Incident] = [holder] if holder else []
         for incident in (*shared, *own[:1]):
             together = incident in shared and leads(anomaly, incident)
-            if incident not in found and (together or not any(apart(incident, other) for other in found)):
+            if incident not in found and (together or not any(self._apart(incident, other, now) for other in found)):
                 found.append(incident)
         for incident in self._near(anomaly, open_, now):
-            far = any(abs(incident.started - other.started) > WITHIN or apart(incident, other) for other in found)
+            far = any(abs(incident.started - other.started) > WITHIN or self._apart(incident, other, now) for other in found)
             if incident not in found and not far:
                 found.append(incident)
         return [*found, *(i for i in self._at_the_same_place(anomaly, open_) if i not in found)]
+
+    def _apart(self, one: Incident, other: Incident, now: int) -> bool:
+        return apart(one, other, self._graph, now)
 
     def ill(self) -> list[Ill]:
         """What is to be kept besides the incidents."""
@@ -186,43 +187,6 @@ def is_guest(group: str, incident: Incident) -> bool:
     return incident.group != group and (
         group in incident.victims or not any(a.traces for a in incident.anomalies.values() if a.group == group)
     )
-
-
-def contradicts(anomaly: Anomaly, incident: Incident) -> bool:
-    """Whether the traces of an anomaly say that it is another problem: none in common, where some would be expected."""
-    names = [trace for trace, _ in anomaly.traces]
-    if not names or not incident.traces or any(name in incident.traces for name in names):
-        return False
-    times = [time for _, time in anomaly.traces]
-    around = FAILING if anomaly.metric == STEPS else AROUND
-    known = _within(incident, min(times) - around, max(times) + around)
-    odd = max(int(anomaly.events[0]) if anomaly.events else 0, known, len(names))
-    chance = 1.0
-    for _ in names:
-        chance *= 1.0 - known / odd
-    return chance < UNLIKELY
-
-
-def leads(anomaly: Anomaly, incident: Incident) -> bool:
-    """Whether it is the first odd thing in the traces that it has in common with an incident, mostly.
-
-    Whoever calls both of two ill services shows in the traces of both, and makes them no single problem.
-    """
-    times = [(time, incident.traces[trace]) for trace, time in anomaly.traces if trace in incident.traces]
-    return anomaly.metric in VOTING and 2 * sum(time <= known for time, known in times) > len(times)
-
-
-def apart(one: Incident, other: Incident) -> bool:
-    """Whether the traces of two incidents say that they are two problems."""
-    if not one.traces or not other.traces or one.traces.keys() & other.traces.keys():
-        return False
-    since = max(min(one.traces.values()), min(other.traces.values())) - AROUND
-    until = min(max(one.traces.values()), max(other.traces.values())) + AROUND
-    return min(_within(one, since, until), _within(other, since, until)) >= SHARED
-
-
-def _within(incident: Incident, since: int, until: int) -> int:
-    return sum(since <= time <= until for time in incident.traces.values())
 
 
 def _discard(index: dict[At, set[str]], at: At, key: str) -> None:

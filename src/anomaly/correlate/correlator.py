@@ -3,8 +3,8 @@
 Everything here is a function of the events in their order; time is theirs. Times are milliseconds of event time. To which
 incident an anomaly belongs is in `belongs`, when one is over in `ends`, what is its likely cause in `cause`.
 
-Where two open incidents turn out to be one problem, the one that people were told of goes on, of two such the older; the
-other is over, with a reference.
+Where two open incidents turn out to be one problem, one that people were told of goes on (`merge.older`); the other is
+over, with a reference. Where one turns out to be two (`problems`), a group leaves it and begins another.
 
 Events may come again (delivery is at least once). One that is not newer than what is known of its anomaly changes
 nothing, also after the incident is over (`past`).
@@ -19,21 +19,11 @@ from anomaly.correlate.belongs import Belongs, Ill
 from anomaly.correlate.cause import HOLD, Causes
 from anomaly.correlate.ends import Ends
 from anomaly.correlate.graph import GraphMemory, ServiceGraph
-from anomaly.correlate.incident import (
-    Age,
-    Incident,
-    Seen,
-    State,
-    age,
-    begin,
-    known_age,
-    put,
-    see,
-    snapshot,
-)
-from anomaly.correlate.merge import inherit, is_new_to, older
+from anomaly.correlate.incident import Age, Incident, Seen, State, age, begin, known_age, put, see, snapshot
+from anomaly.correlate.merge import inherit, is_new_to, older, split
 from anomaly.correlate.past import Past
 from anomaly.correlate.places import Places, PlacesMemory
+from anomaly.correlate.problems import stranger
 from anomaly.detect.anomaly import Anomaly, Event, Tick
 from anomaly.detect.beside import Calls, Change, Facts, Said
 
@@ -190,7 +180,10 @@ class Correlator:
         self._ends.plan(incident)
         if left_out is not anomaly or len(incident.groups) > groups or len(homes) > 1:  # else it is as it was
             self._explain(incident, self._newest)
-        yield incident
+        if group := stranger(incident, self.graph, self._newest):
+            yield from self._split(incident, group)
+        else:
+            yield incident
 
     def _homes(self, anomaly: Anomaly, holder: Incident | None) -> list[Incident]:
         """Where it belongs. What an incident holds already is asked only where it says something new of that."""
@@ -221,6 +214,20 @@ class Correlator:
             mine = incident.groups.get(group, seen)
             incident.groups[group] = Seen(min(mine.first, seen.first), max(mine.last, seen.last))
         self._belongs.note(incident)
+
+    def _split(self, incident: Incident, group: str) -> Iterator[Incident]:
+        """An incident is two from now on."""
+        new, theirs = split(incident, group)
+        self._open[new.dedup_key] = new
+        self._belongs.leaves(incident, group)
+        for anomaly in theirs:
+            self._put(new, anomaly)
+        new.widened = 0
+        for each in (incident, new):
+            self._ends.listen(each, None)
+            self._ends.plan(each)
+            self._explain(each, self._newest)
+            yield each
 
     def _explain(self, incident: Incident, now: int) -> None:
         """Say anew what is the likely cause."""

@@ -52,6 +52,7 @@ class Told(Struct, kw_only=True):
     surprise: float = 0.0  # the greatest so far, in decades of a rate per week; counts once there is a peak
     reached: int = 0  # levels of the fleet's tail that it was counted at
     cause: str = ""  # the first-ranked one (`Cause.name`)
+    leading: str = ""  # the anomaly that led the evidence for it
     widened: int = 0  # updates for nothing but other groups or another cause
 
 
@@ -145,8 +146,9 @@ def put(incident: Incident, anomaly: Anomaly, holds: Callable[[Anomaly], bool]) 
     """Keep the anomaly's latest form among the strongest; returns what found no room, which is waited for while open."""
     incident.started = min(incident.started, anomaly.started)
     incident.waiting.pop(anomaly.id, None)
+    before = incident.anomalies.get(anomaly.id)
     incident.anomalies[anomaly.id] = anomaly
-    see(incident, anomaly)
+    see(incident, anomaly, before is None or anomaly.score > before.score)
     if len(incident.anomalies) <= KEPT:
         return None
     weakest = min(spare(incident), key=lambda a: (a.bad, holds(a), a.score, a.id))
@@ -167,10 +169,10 @@ def spare(incident: Incident) -> list[Anomaly]:
     return [a for a in held if count[a.group] > EACH] or held
 
 
-def see(incident: Incident, anomaly: Anomaly) -> None:
+def see(incident: Incident, anomaly: Anomaly, has_grown: bool = True) -> None:
     """Note where an anomaly is, and in which traces it shows."""
     seen = incident.groups.get(anomaly.group, Seen(anomaly.started))
-    is_active = is_strong(anomaly) and anomaly.event is not Event.CLOSE
+    is_active = has_grown and is_strong(anomaly) and anomaly.event is not Event.CLOSE
     if is_active and not seen.last and incident.groups.keys() - {anomaly.group}:
         incident.widened = max(incident.time, anomaly.time)
     last = max(seen.last, anomaly.time) if is_active else seen.last

@@ -1,13 +1,14 @@
 """Episodes of what is odd in traces: opened, raised, closed.
 
-An episode opens at a score of LEAST and is told again at new peaks, or when it comes to what people are told at. It ends
-when CALM judged cells in a row, or as long as the spec's `close_after`, have nothing of half of LEAST; cells without data
-are no calm, but IDLE of them end it too. One that was judged on the traces of a minute cannot go on when its context has
-none for SILENT cells while others have: it ends as UNSEEN, which is no word on health (an incident that ends so is told as
-not seen any more, never as back to normal), and a service that is called no more is missed by its traffic. While no traces
-are heard at all nothing ends so; when they are heard again after SILENT cells, what is odd then is an episode of its own,
-which goes on with the incident that is still open. After `new_normal_after` what is there now is the new normal: `accept`
-says so to whoever learned.
+An episode opens at a score of LEAST and is told again at new peaks, when it comes to what people are told at, and every
+AGAIN while it lasts, with the newest of its traces: by these it is known what belongs to it. It ends when CALM judged cells
+in a row, or as long as the spec's `close_after`, have nothing of half of LEAST; cells without data are no calm, but IDLE of
+them end it too. One that was judged on the traces of a minute cannot go on when its context has none for SILENT cells while
+others have: it ends as UNSEEN, which is no word on health (an incident that ends so is told as not seen any more, never as
+back to normal), and a service that is called no more is missed by its traffic. While no traces are heard at all nothing
+ends so; when they are heard again after SILENT cells, what is odd then is an episode of its own, which goes on with the
+incident that is still open. After `new_normal_after` what is there now is the new normal: `accept` says so to whoever
+learned.
 A disturbance that comes again and again is no news: up to the greatest score that it ever had, its evidence is divided by
 1 + half the number of its episodes, of which one counts for less the longer it is past, and nothing after FORGOTTEN.
 A storm is bounded: of a group MOST are open at a time, the strongest first; `breadth` says how many were odd in the cell.
@@ -35,6 +36,7 @@ SURE = 30.0  # beyond this nothing is surer, and no draws are that independent
 CALM, SILENT, IDLE = 3, 18, 360  # cells
 FORGOTTEN = 7 * 8_640  # cells
 MOST, TRACES = 8, 8
+AGAIN = 60_000  # ms
 UNSEEN = "no traces any more"
 
 
@@ -152,7 +154,8 @@ class Episodes:
         if r["calm"][row] >= max(CALM, -(-spec.close_after * 1000.0 // CELL)):
             share = float(evidence.k[i] / evidence.n[i])
             return [self._close(row, cell, BACK_TO_NORMAL, share)]
-        if score > min(GREATER * a.score, a.score + MORE) or a.score < self.told_at <= score:
+        lasts = score >= LEAST and end - a.time >= AGAIN
+        if lasts or score > min(GREATER * a.score, a.score + MORE) or a.score < self.told_at <= score:
             return [self._told(cell, row, evidence, i, score, a)]
         return []
 
@@ -212,9 +215,10 @@ class Episodes:
             r["calm"][row] = 0
         else:
             a = msgspec.structs.replace(
-                a, event=Event.RECORD, time=end, score=score, observed=share, current=share, points=points
-            )
-        traces = (*a.traces, *(trace for trace in told.traces if trace not in a.traces))[:TRACES]
+                a, event=Event.RECORD, time=end, score=max(score, a.score),
+                observed=share if score > a.score else a.observed, current=share, points=points,
+            )  # fmt: skip
+        traces = (*a.traces, *(trace for trace in told.traces if trace not in a.traces))[-TRACES:]
         a = msgspec.structs.replace(a, events=(float(e.k[i]), float(e.n[i])), traces=traces)
         r["peak"][row] = max(float(r["peak"][row]), float(min(e.score[i], SURE)))
         rows.table.touched[row] = 1

@@ -1,12 +1,12 @@
 """What an incident's unusual sequences and durations amount to together, and what is news about its groups and its cause.
 
 None of them alone may be enough for an alert: a service with little traffic has few traces. The strongest and half of the
-next ones are, from TOGETHER on, as a ticket. An update that only says of other groups, or of another cause, is sent once
-they have settled (`correlate.cause`), and MOST times of an incident at most.
+next ones are, from TOGETHER on, as a ticket. An update that only says of other groups, of another cause, or of a better
+reason for the same one, is sent once they have settled (`correlate.cause`), and MOST times of an incident at most.
 """
 
 from anomaly.correlate.evidence import TOGETHER, strength
-from anomaly.correlate.incident import Incident, is_strong
+from anomaly.correlate.incident import Cause, Incident, is_strong
 from anomaly.detect.anomaly import Anomaly
 from anomaly.dispatch.alert import Severity
 from anomaly.dispatch.cause_words import called, concerned, names
@@ -14,6 +14,7 @@ from anomaly.dispatch.severity import IN_SHADOW, Verdict
 from anomaly.dispatch.step_words import is_steps
 
 MOST = 8
+BETTER = 1.5  # times the evidence that led before; less would call people at each turn
 RECENT = 60_000  # ms after its end that an odd step still counts: few traces come by in which it could show
 WHY = "unusual sequences or durations in traces, more than {least:g} together (evidence {score:.1f})"
 
@@ -47,11 +48,24 @@ def news(incident: Incident) -> list[str]:
     cause = incident.causes[0] if incident.causes else None
     if cause and told.cause and cause.name != told.cause and cause.strength > TOGETHER:
         found.append(f"the likely cause is {called(cause)} now")
+    if cause and is_better(incident, cause):
+        found.append("another reason for the likely cause leads now")
     return found
+
+
+def is_better(incident: Incident, cause: Cause) -> bool:
+    """Whether something else in traces leads the evidence for the cause that people were told of, and by far."""
+    told, lead = incident.told, incident.anomalies.get(cause.anomalies[0])
+    if lead is None or not is_steps(lead) or incident.widened or cause.strength <= TOGETHER:
+        return False
+    before = incident.anomalies.get(told.leading)
+    is_other = told.cause == cause.name and told.leading not in ("", lead.id)
+    return is_other and (before is None or lead.score >= BETTER * before.score)
 
 
 def note(incident: Incident) -> None:
     """They are told now."""
     told = incident.told
     told.groups = tuple(dict.fromkeys([*told.groups, *concerned(incident)]))
-    told.cause = incident.causes[0].name if incident.causes else told.cause
+    if incident.causes:
+        told.cause, told.leading = incident.causes[0].name, incident.causes[0].anomalies[0]
