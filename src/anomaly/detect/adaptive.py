@@ -90,18 +90,8 @@ def moved(mean, y, dt, weight):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def youth(s):  # type: ignore[no-untyped-def]
-    """1 for a new row, half at FEW points or LONG seconds, and soon nothing."""
-    n, age = points(s) / FEW, s.learned / LONG
-    return 1.0 / (1.0 + n * n + age * age)
-
-
-@inlined
 def surprises(s, va, vb, vc, vd, looks, flat):  # type: ignore[no-untyped-def]
-    """What each of the four statistics says by its own tail, capped by how often it was looked at.
-
-    A sudden change is measured by the changes from point to point: of a young row each of its points is a look at one.
-    """
+    """What each of the four statistics says by its own tail, capped by how often it was looked at."""
     a = tail.surprise(va, s.season_quantile, s.season_excess, LEAST_SEASON)
     b = tail.surprise(vb, s.range_quantile, s.range_excess, LEAST_RANGE)
     c = tail.surprise(vc, s.level_quantile, s.level_excess, LEAST_LEVEL)
@@ -111,7 +101,7 @@ def surprises(s, va, vb, vc, vd, looks, flat):  # type: ignore[no-untyped-def]
         tail.capped(a, looks, claim),
         tail.capped(b, s.learned * (1.0 / FAST_HALF), tail.CLAIM),
         tail.capped(c, s.learned * (1.0 / MEDIUM_HALF), tail.CLAIM),
-        tail.capped(d, max(looks, s.n * youth(s), s.learned * (SUDDEN_LOOKS / FAST_HALF)), claim),
+        tail.capped(d, max(looks, s.learned * (SUDDEN_LOOKS / FAST_HALF)), claim),
     )
 
 
@@ -122,16 +112,19 @@ def combined(a, b, c, d):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def run_before(s, a, side, flat):  # type: ignore[no-untyped-def]
-    """What the run of surprising points on this side adds, while few looks keep each of them from saying much.
+def youth(s):  # type: ignore[no-untyped-def]
+    """1 for a new row, half at FEW points or LONG seconds, and soon nothing."""
+    n, age = points(s) / FEW, s.learned / LONG
+    return 1.0 / (1.0 + n * n + age * age)
 
-    Points that follow each other with a correlation of p are worth (1 - p) / (1 + p) of them; 1 - p is independence squared.
-    """
+
+@inlined
+def run_before(s, a, side, flat):  # type: ignore[no-untyped-def]
+    """What the run of surprising points on this side adds, while few looks keep each of them from saying much."""
     before = side * s.run
     if a < LOW_RUN or before <= 0.0:
         return 0.0
-    i = independence(s)
-    return before if flat else i * i / (2.0 - i * i) * youth(s) * before
+    return before if flat else independence(s) * youth(s) * before
 
 
 @inlined
