@@ -6,7 +6,8 @@ number; what only slows learning, or keeps an anomaly from being told, says so.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import numpy as np
 from msgspec import Struct
@@ -82,16 +83,19 @@ def explained(subject: Subject, m: Moment, spec: ModelSpec, threshold: float, ca
     follow = list(follows(m, spec, threshold, unit))
     if case:
         follow += map(alerted, case.alerts)
-        reduced += [
-            Part("budget", None, why.removeprefix("budget: "))
-            for why in dict.fromkeys(w for a in case.alerts for w in a.reduced_by)
-        ]
+        reduced += [Part("budget", None, why.removeprefix("budget: ")) for why in by_then(case.alerts, m.time).reduced_by]
     return Explanation(
         environment=s.environment, group=s.group, metric=s.metric, quantity=s.quantity,
         labels=dict((*s.labels, *(s.instance or ()))), unit=s.unit, spec=spec.name, time=iso(m.time), value=m.value,
         expected=(told(m.low), told(m.high)), score=told(m.score), learned_s=m.learned, contributed=contributed,
         reduced=reduced, follows=follow,
     )  # fmt: skip
+
+
+def by_then(alerts: Sequence[Alert], time: int) -> Alert:
+    """The last alert up to a time (ms), or the first one: what reduced an earlier one may not hold any more."""
+    said = [a for a in alerts if datetime.fromisoformat(a.time).timestamp() * 1000.0 <= time]
+    return said[-1] if said else alerts[0]
 
 
 def told(number: float) -> float | None:
