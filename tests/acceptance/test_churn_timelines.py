@@ -73,6 +73,7 @@ class Shop:
         self.engine, self.form, self.rng = Engine(Settings(), load_specs([])), form or Histograms(), np.random.default_rng(8)
         self.pods, self.rate, self.at, self.number = list[Pod](), rate, 0, 0
         self.pages, self.warnings, self._known = list[tuple[int, str]](), list[tuple[int, str]](), set[int]()
+        self._told = set[tuple[str, Severity]]()  # an incident's first word of each severity counts
         self.start(pods)
 
     def start(self, n: int, **how: float) -> None:
@@ -124,7 +125,8 @@ class Shop:
         heard = ORIGIN + self.at * 1000 + 1500
         block = Block("metrics", 0, 0, 0, heard, 10_000, columns(points), Announced.of(new.values()))
         for _, alert in self.engine.judge([(0, block)]):
-            if alert and alert.event.value == "trigger":
+            if alert and alert.event.value != "resolve" and (key := (alert.dedup_key, alert.severity)) not in self._told:
+                self._told.add(key)
                 said = round(datetime.fromisoformat(alert.time).timestamp() - ORIGIN / 1000), f"{alert.group}: {alert.title}"
                 (self.pages if alert.severity is Severity.CRITICAL else self.warnings).append(said)
 
