@@ -3,7 +3,7 @@
 Everything here is a function of the events in their order; time is theirs. Times are milliseconds of event time. To which
 incident an anomaly belongs is in `belongs`, when one is over in `ends`, what is its likely cause in `cause`.
 
-Where two open incidents turn out to be one problem, one that people were told of goes on (`merge.older`); the other is
+Where two open incidents turn out to be one problem, one that people were told of goes on (`merge.goes_on`); the other is
 over, with a reference. Where one turns out to be two (`problems`), a group leaves it and begins another.
 
 Events may come again (delivery is at least once). One that is not newer than what is known of its anomaly changes
@@ -20,7 +20,7 @@ from anomaly.correlate.cause import HOLD, Causes
 from anomaly.correlate.ends import Ends
 from anomaly.correlate.graph import GraphMemory, ServiceGraph
 from anomaly.correlate.incident import Age, Incident, Seen, State, age, begin, known_age, put, see, snapshot
-from anomaly.correlate.merge import inherit, is_new_to, older, split
+from anomaly.correlate.merge import goes_on, inherit, is_new_to, split
 from anomaly.correlate.past import Past
 from anomaly.correlate.places import Places, PlacesMemory
 from anomaly.correlate.problems import stranger
@@ -168,7 +168,7 @@ class Correlator:
         incident = homes[0] if homes else begin(anomaly)
         self._open.setdefault(incident.dedup_key, incident)
         for other in homes[1:]:
-            incident, over = older(incident, other)
+            incident, over = goes_on(incident, other)
             self._take(incident, over, anomaly)
             yield over
         known = anomaly.id in self._past or known_age(incident, anomaly.id) is not None

@@ -26,7 +26,7 @@ def inherit(told: Told, other: Told) -> None:
         told.budget = other.budget
 
 
-def older(one: Incident, other: Incident) -> tuple[Incident, Incident]:
+def goes_on(one: Incident, other: Incident) -> tuple[Incident, Incident]:
     """Which of two goes on, and which is over: one that people were told of, the one whose likely cause has clearly more
     evidence, the older. So the page that is about the cause stays, though what suffers from it was told first."""
     most = max(evidence(one), evidence(other))

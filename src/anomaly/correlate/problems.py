@@ -16,7 +16,7 @@ few which are named can say nothing: then what is together stays together.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from math import comb
+from math import comb, prod
 
 from anomaly.correlate.evidence import TOGETHER, VOTING, strength
 from anomaly.correlate.graph import ServiceGraph
@@ -132,8 +132,11 @@ def coincidence(incident: Incident, group: str, its: Times, theirs: Times) -> fl
 
 
 def at_most(k: int, n: int, p: float) -> float:
-    """The binomial lower tail: how likely no more than k of n are what each is with probability p."""
-    return sum(comb(n, i) * p**i * (1.0 - p) ** (n - i) for i in range(k + 1))
+    """The binomial lower tail: how likely no more than k of n are what each is with probability p.
+
+    Of products alone, so that it is the same number on every machine.
+    """
+    return sum(comb(n, i) * prod([p] * i) * prod([1.0 - p] * (n - i)) for i in range(k + 1))
 
 
 def is_alone(incident: Incident, group: str) -> bool:

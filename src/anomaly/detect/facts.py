@@ -183,10 +183,11 @@ class Places:
                 self._on[told.environment, old].remove(key)
             self._on[told.environment, str(new)].append(key)
         if len(self._told) > self.limit:
-            self._drop(next(iter(self._told)))
+            self._drop()
 
-    def _drop(self, key: Key) -> None:
-        gone = self._told.pop(key)
+    def _drop(self) -> None:
+        """Forget who was met first."""
+        key, gone = self._told.popitem(last=False)
         self.dropped += 1
         if gone.name == POD and NODE in gone.facts:
             self._on[gone.environment, gone.facts[NODE]].remove(key)

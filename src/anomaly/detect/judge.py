@@ -38,9 +38,8 @@ from anomaly.pool import grown
 
 JUDGED = np.dtype([("slot", "i4"), ("spec", "i2"), ("season", "u1"), ("traffic", "u1"), ("window", "i4")], align=True)
 SCORE, LOW, HIGH, LEARNED = 0, 1, 2, 3
-FEWEST, BAD_AT, BAD_OF, WARN_AT, UNTIL, LIMITS = range(
-    6
-)  # of what a spec says of faults, and UNTIL: of values that are times
+FEWEST, BAD_AT, BAD_OF, WARN_AT, UNTIL = range(5)  # of what a spec says of faults; UNTIL: its values are times
+LIMITS = 5
 AHEAD = 8  # points by which a row is asked for before its turn
 LONGEST = 300.0  # seconds that a rate speaks for
 NO_SCORES = np.zeros(0)  # of a batch without a row of river's
@@ -329,16 +328,8 @@ class Judge:
 
     def restore(self, row: int, a: Anomaly) -> None:
         """Go on with an episode known from before a restart."""
-        self.episodes.restore(
-            row,
-            a.started,
-            a.score,
-            a.observed,
-            *a.expected,
-            a.direction,
-            a.time,
-            BAD if a.bad else WARNED if a.warned else NO_FAULT,
-        )
+        reached = BAD if a.bad else WARNED if a.warned else NO_FAULT
+        self.episodes.restore(row, a.started, a.score, a.observed, *a.expected, a.direction, a.time, reached)
         slot = int(self.table["slot"][row])
         if slot >= 0:
             self.ratios.state["tally_k"][slot], self.ratios.state["tally_n"][slot] = a.events or (0.0, 0.0)

@@ -63,7 +63,7 @@ def move(old: Side, new: Side, rename: Rename | None = None, only: Rows | None =
     """
     series = _announce(old.register, new.register, rename, only, source)
     _series(old.register.tables, new.register, *series)
-    old.register.sites.hand(new.register.sites, series[0].tolist(), series[1].tolist())
+    old.register.sites.hand(new.register.sites, *series)
     _aggregates(old.register, new.register, *series)
     judged = _judged(old, new, *series, rename)
     _models(old.judge, new.judge, judged)

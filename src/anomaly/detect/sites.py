@@ -128,15 +128,14 @@ class Sites:
         gone = self._place[rows]
         self.tables.sites.release(np.sort(gone[gone > 0] - 1))
 
-    def hand(self, to: "Sites", rows: Sequence[int], found: Sequence[int]) -> None:
+    def hand(self, to: "Sites", rows: NDArray[np.intp], found: NDArray[np.intp]) -> None:
         """Give another what is known of series, by old and new row."""
         ours, theirs = self.tables.sites, to.tables.sites
         self._place, to._place = grown(self._place, self.tables.rows.used), grown(to._place, to.tables.rows.used)
-        for old, new in zip(rows, found, strict=True):
-            at, there = int(self._place[old]) - 1, int(to._place[new]) - 1
-            if at >= 0 and there >= 0:
-                for name in OF_GROUP:
-                    theirs["site"][name][there] = ours["site"][name][at]
+        both = (self._place[rows] > 0) & (to._place[found] > 0)
+        at, there = self._place[rows[both]] - 1, to._place[found[both]] - 1
+        for name in OF_GROUP:
+            theirs["site"][name][there] = ours["site"][name][at]
 
     def of_groups(self, groups: Collection[int]) -> NDArray[np.intp]:
         """The places of the series of some groups, by the groups' rows."""

@@ -140,16 +140,18 @@ class Budget:
 
     def settle(self, incident: Incident, outcome: str) -> None:
         """What came of it: PAGED, HELD, UNDER or ALONE. An incident is counted once as each of them, and feeds once."""
-        told, under = incident.told, outcome in (UNDER, ALONE)
-        if outcome == told.budget or told.budget in (PAGED, FAULT) or (under and told.budget == HELD):
+        before, counted = incident.told.budget, UNDER if outcome == ALONE else outcome
+        if outcome == before or before in (PAGED, FAULT) or (counted == UNDER and before == HELD):
             return
-        today, counted = self._today(), UNDER if under else outcome
+        incident.told.budget = outcome
+        if counted == UNDER and before in (UNDER, ALONE):  # only why it is under has changed
+            return
+        today = self._today()
+        setattr(today, counted, getattr(today, counted) + 1)
         if outcome == PAGED:
             self.ledger.bucket.take()
-        setattr(today, counted, getattr(today, counted) + (told.budget not in (UNDER, ALONE) or not under))
-        if outcome in (PAGED, HELD) and told.budget != HELD:
+        if outcome in (PAGED, HELD) and before != HELD:
             self._raise(self._step / self.per_week)
-        told.budget = outcome
 
     def confirm(self, incident: Incident, anomaly: Anomaly) -> None:
         """It needs no statistics any more, and is no example of what is usual: what it cost comes back."""

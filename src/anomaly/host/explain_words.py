@@ -7,7 +7,6 @@ number; what only slows learning, or keeps an anomaly from being told, says so.
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 import numpy as np
 from msgspec import Struct
@@ -24,7 +23,7 @@ from anomaly.dispatch.alert import Alert, What
 from anomaly.dispatch.amounts import amount, band, span, unit_of
 from anomaly.dispatch.words import finding
 from anomaly.host.history import Case
-from anomaly.host.labelled import iso
+from anomaly.host.labelled import iso, ms
 
 SHOWN = 0.05  # of a score: less is not spoken of
 WIDENED = 1.05  # of a spread: less is not either
@@ -94,7 +93,7 @@ def explained(subject: Subject, m: Moment, spec: ModelSpec, threshold: float, ca
 
 def by_then(alerts: Sequence[Alert], time: int) -> Alert:
     """The last alert up to a time (ms), or the first one: what reduced an earlier one may not hold any more."""
-    said = [a for a in alerts if datetime.fromisoformat(a.time).timestamp() * 1000.0 <= time]
+    said = [a for a in alerts if ms(a.time) <= time]
     return said[-1] if said else alerts[0]
 
 
